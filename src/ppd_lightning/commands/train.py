@@ -1,0 +1,172 @@
+"""`ppd train`: one training run in a folder that comes from its configuration."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableCascadeUNet
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from ppd_lightning.config.compose import as_yaml
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.diffusion.schedule import CosineSchedule
+from ppd_lightning.diffusion.weighting import TimeWeight
+from ppd_lightning.models.adapter import base_fingerprint, save_adapter
+from ppd_lightning.models.released import open_model
+from ppd_lightning.models.user_branch import attach_user_branch
+from ppd_lightning.run.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.run.folders import run_folder
+from ppd_lightning.training.checkpoints import AtomicCheckpointIO, checkpoint_callback, last_checkpoint
+from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.metrics_csv import MetricsCsv, read_metrics
+from ppd_lightning.training.module import PPDModule
+from ppd_lightning.training.progress import Speed
+from ppd_lightning.training.reference_error import reference_error_by_time
+
+log = logging.getLogger(__name__)
+
+
+LN2 = math.log(2)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, or go on with a training that was cut off, or read what a finished one measured.
+
+    Returns:
+        the summary that is also in the run folder.
+
+    Raises:
+        UserError: a store or the model is missing or stale.
+    """
+    folder = run_folder(config)
+    if (folder / ".done").exists():
+        log.info("%s is finished; delete its .done to train it again", folder)
+        finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        return finished
+    begun = time.monotonic()
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    checkpoint = last_checkpoint(folder)
+    start = _steps_done(checkpoint)
+    data = PreferenceDataModule(config)
+    data.start_step = start
+    data.setup("fit")
+    prior = open_model(config.model.name, config.model.path).load_prior()
+    module = build_module(config, prior, data)
+    write_text_atomic(folder / "config.yaml", as_yaml(config))
+    trainer = build_trainer(config, folder, start)
+    step0_loss = _self_test(module, data)
+    if start:
+        log.info("going on at step %d of %d", start, config.trainer.max_steps)
+    trainer.fit(module, data, ckpt_path=checkpoint if start else None, weights_only=True)
+    save_adapter(module.branch, folder / "adapter.safetensors", base=base_fingerprint(prior), run=folder.name)
+    summary = {
+        "run": str(folder),
+        "step0_loss": step0_loss,
+        "steps": config.trainer.max_steps,
+        "pairs": config.trainer.max_steps * config.trainer.batch_size,
+        "trainable_parameters": sum(weight.numel() for weight in module.branch.parameters()),
+        "coefficient": module.coefficient,
+        "beta_dpo": 2 * module.coefficient,
+        **_last_figures(folder),
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    write_json_atomic(folder / "summary.json", summary)
+    (folder / ".done").touch()
+    return summary
+
+
+def build_module(config: Config, prior: StableCascadeUNet, data: PreferenceDataModule) -> PPDModule:
+    """The module of a configuration, with a new branch drawn from its seed."""
+    seed_everything(config.seed, verbose=False)
+    branch = attach_user_branch(
+        prior, data.embedding_dim, num_tokens=config.model.num_tokens, null=config.model.null_user
+    )
+    if config.trainer.gradient_checkpointing:
+        prior.enable_gradient_checkpointing()
+    times = (config.objective.t_min, config.objective.t_max)
+    errors = None
+    if config.objective.weighting == "adaptive":
+        errors = reference_error_by_time(prior, data.first_batch(), *times, seed=config.seed)
+    return PPDModule(
+        prior,
+        branch,
+        config.objective,
+        config.optimizer,
+        TimeWeight(config.objective.weighting, CosineSchedule(), *times, errors),
+        latent_shape=data.latent_shape,
+        max_steps=config.trainer.max_steps,
+        seed=config.seed,
+    )
+
+
+def _self_test(module: PPDModule, data: PreferenceDataModule) -> float:
+    """A new branch must change nothing: its loss is ln 2, or the run stops before it wastes anybody's time."""
+    loss = module.step0_loss(data.first_batch())
+    log.info(
+        "step-0 self-test: loss %.6f (ln 2 = %.6f); C = %.1f, as Diffusion-DPO counts it beta = %.1f",
+        loss,
+        LN2,
+        module.coefficient,
+        2 * module.coefficient,
+    )
+    if not math.isclose(loss, LN2, abs_tol=1e-5):
+        raise RuntimeError(f"step-0 self-test: a new user branch must give a loss of ln 2 = {LN2:.6f}, got {loss:.6f}")
+    return loss
+
+
+def build_trainer(config: Config, folder: Path, start: int) -> Trainer:
+    """Lightning's trainer with the run's loggers, checkpoints and progress; `start` is the step it goes on from."""
+    terminal = config.trainer.progress and sys.stderr.isatty()
+    callbacks: list[Callback] = [
+        checkpoint_callback(folder, config.trainer.checkpoint_every),
+        Speed(config.trainer.batch_size, config.trainer.log_every, lines=not terminal),
+    ]
+    if config.logger.csv:
+        callbacks.append(MetricsCsv(folder / "metrics.csv", start, config.trainer.log_every))
+    loggers: list[Logger] = []
+    if config.logger.tensorboard:
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start))
+    return Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        precision="bf16-mixed" if config.trainer.precision == "bf16" else "32-true",
+        max_steps=config.trainer.max_steps,
+        max_epochs=-1,
+        gradient_clip_val=config.optimizer.grad_clip,
+        log_every_n_steps=config.trainer.log_every,
+        callbacks=[*callbacks, TQDMProgressBar()] if terminal else callbacks,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,  # the data module's stream knows rank and world size itself
+        default_root_dir=folder,
+    )
+
+
+def _steps_done(checkpoint: Path) -> int:
+    if not checkpoint.exists():
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+
+
+def _last_figures(folder: Path) -> dict[str, float]:
+    """Means of the training figures over the last tenth of the logged steps, and the last validation figures."""
+    path = folder / "metrics.csv"
+    rows = read_metrics(path) if path.exists() else []
+    figures: dict[str, float] = {}
+    for part, count in (("train/", max(1, len(rows) // 10)), ("validation/", 1)):
+        for name in dict.fromkeys(name for row in rows for name in row if name.startswith(part)):
+            values = [float(row[name]) for row in rows if name in row][-count:]
+            figures[name] = sum(values) / len(values)
+    return figures

@@ -1,0 +1,54 @@
+"""The verbs in the order of the work, and how one is run; a verb's own module is imported only then."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from ppd_lightning.run.errors import UserError
+
+if TYPE_CHECKING:
+    from ppd_lightning.config.schemas import Config
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb does, in a line, and the groups of the configuration that it reads."""
+
+    meaning: str
+    groups: tuple[str, ...]
+
+
+TRAINING = ("data", "model", "user", "objective", "optimizer", "trainer", "logger", "mode")
+DRAWING = (*TRAINING, "generation")
+VERBS = {
+    "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
+    "embed": Verb("describe every user by an embedding", ("data", "model", "user", "mode")),
+    "train": Verb("train the user branch on the pairs", TRAINING),
+    "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
+    "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
+    "validate": Verb("show the whole configuration, or every fault of it", (*DRAWING, "evaluation")),
+    "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation")),
+}
+
+
+def require_known(verbs: Sequence[str]) -> None:
+    """Raise a `UserError` that names what is no verb, with the nearest one."""
+    unknown = [verb for verb in verbs if verb not in VERBS]
+    if unknown:
+        raise UserError(_not_a_verb(word) for word in unknown)
+
+
+def run_verb(verb: str, config: Config) -> dict[str, Any]:
+    """Do one verb's work and return its summary."""
+    command: Callable[[Config], dict[str, Any]] = importlib.import_module(f"ppd_lightning.commands.{verb}").run
+    return command(config)
+
+
+def _not_a_verb(word: str) -> str:
+    close = get_close_matches(word, VERBS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{word}: no such verb{hint} (the verbs are {', '.join(VERBS)}; settings are written key=value)"

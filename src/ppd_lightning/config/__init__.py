@@ -1,0 +1,1 @@
+"""Typed configurations and their validation."""

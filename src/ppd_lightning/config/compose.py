@@ -1,0 +1,167 @@
+"""From Hydra overrides to a checked `Config`, or to every fault at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ppd_lightning.config.groups import conf_folder
+from ppd_lightning.config.origins import Origins
+from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.validation import check
+from ppd_lightning.run.errors import UserError
+
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+
+
+def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
+    """The configuration that `conf/` and the overrides make.
+
+    Args:
+        overrides: as on the command line, for example `["experiment=emoji/ppd", "objective.beta=0.5"]`.
+        config_dir: a further folder of options, beside the shipped ones.
+
+    Raises:
+        UserError: with one message for each fault of the overrides and of the chosen files.
+    """
+    return compose_each([overrides], config_dir)[0]
+
+
+def compose_each(combinations: Iterable[Sequence[str]], config_dir: Path | None = None) -> list[Config]:
+    """As `compose`, for every run of a sweep; a fault that several runs share is told once."""
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"--config-dir: there is no folder {config_dir}")
+    configs: list[Config] = []
+    faults: dict[str, None] = {}
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        for overrides in combinations:
+            try:
+                configs.append(_compose(overrides, config_dir))
+            except UserError as error:
+                faults.update(dict.fromkeys(error.faults))
+    if faults:
+        raise UserError(faults)
+    return configs
+
+
+def as_config(composed: DictConfig) -> Config:
+    """The `Config` of a composition that Hydra made itself, in a run of a sweep.
+
+    Raises:
+        UserError: as `compose`.
+    """
+    values, faults = _resolved(composed)
+    config, more = check(values, Origins.composed({}, []))
+    if config is None or faults:
+        raise UserError([*faults, *more])
+    return config
+
+
+def read_config(path: Path) -> Config:
+    """The configuration that a run's `config.yaml` holds.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or does not fit this version's keys.
+    """
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, *COMPOSITION_ERRORS) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no configuration")
+    config, faults = check({str(key): value for key, value in values.items()}, Origins.single(path))
+    if config is None:
+        raise UserError(faults)
+    return config
+
+
+def as_yaml(config: Config) -> str:
+    """The configuration as YAML that `read_config` takes back."""
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+
+
+def search_path(config_dir: Path | None) -> list[str]:
+    """The override that lets Hydra find the options of a further folder."""
+    if config_dir is None:
+        return []
+    return [f"hydra.searchpath=[{quoted(config_dir.resolve().as_uri())}]"]
+
+
+def quoted(text: str) -> str:
+    """`text` as a value of an override, whatever is in it."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def _compose(overrides: Sequence[str], config_dir: Path | None) -> Config:
+    parsed, faults = parse_overrides(overrides, config_dir)
+    composed, more = _compose_sound(parsed, config_dir)
+    faults += more
+    if composed is None:
+        raise UserError(faults)
+    values, more = _resolved(composed)
+    faults += more
+    origins = Origins.composed(composed.hydra.runtime.choices, [override.key for override in parsed], config_dir)
+    config, more = check(values, origins)
+    faults += more
+    if config is None or faults:
+        raise UserError(faults)
+    return config
+
+
+def _compose_sound(overrides: list[ParsedOverride], config_dir: Path | None) -> tuple[DictConfig | None, list[str]]:
+    """Compose with all overrides or, where Hydra refuses that, with those that it takes on their own."""
+    composed, reason = _compose_with(overrides, config_dir)
+    if composed is not None:
+        return composed, []
+    unreadable = _unreadable(config_dir)
+    if unreadable:
+        return None, unreadable
+    alone = [(override, *_compose_with([override], config_dir)) for override in overrides]
+    faults = [f"{override.text}: {why}" for override, result, why in alone if result is None]
+    composed, more = _compose_with([override for override, result, _ in alone if result is not None], config_dir)
+    if composed is None:
+        faults = [more]
+    return composed, faults or [reason]
+
+
+def _compose_with(overrides: list[ParsedOverride], config_dir: Path | None) -> tuple[DictConfig | None, str]:
+    texts = [override.for_hydra for override in overrides] + search_path(config_dir)
+    try:
+        return hydra_compose("config", overrides=texts, return_hydra_config=True), ""
+    except COMPOSITION_ERRORS as error:
+        cause = error.__cause__ if error.__cause__ is not None and not str(error).strip() else error
+        return None, " ".join(str(cause).split("Config search path:")[0].split())
+
+
+def _unreadable(config_dir: Path | None) -> list[str]:
+    """What is wrong with the files of a folder of options that are no YAML mapping at all."""
+    faults = []
+    for path in sorted(config_dir.rglob("*.yaml")) if config_dir is not None else ():
+        try:
+            OmegaConf.load(path)
+        except COMPOSITION_ERRORS as error:
+            faults.append(f"{path}: cannot be read ({' '.join(str(error).split())})")
+    return faults
+
+
+def _resolved(composed: DictConfig) -> tuple[dict[str, Any], list[str]]:
+    """The values without Hydra's own, interpolations replaced by what they point to."""
+    values = OmegaConf.to_container(composed)
+    assert isinstance(values, dict)
+    own = {str(key): value for key, value in values.items() if key != "hydra"}
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(own), resolve=True)
+    except OmegaConfBaseException as error:
+        return own, [f"{error.full_key}: {str(error).splitlines()[0]}"]
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}, []

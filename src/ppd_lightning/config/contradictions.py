@@ -1,0 +1,63 @@
+"""Values that are fine alone and do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Values = Mapping[str, Any]
+"""Sound values by dotted key; a key that is missing has a fault of its own."""
+
+
+def contradictions(values: Values) -> list[str]:
+    """One sentence for each pair of values that exclude each other."""
+    return [
+        sentence.format(**{key.replace(".", "_"): values[key] for key in keys})
+        for keys, broken, sentence in RULES
+        if all(key in values for key in keys) and broken(*(values[key] for key in keys))
+    ]
+
+
+RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
+    (
+        ("user.kind", "data.labels"),
+        lambda kind, labels: kind == "one_hot" and labels == "people",
+        "user.kind: one_hot has one dimension a computed score, and data.labels is people; "
+        "use mode=synthetic, or user=features",
+    ),
+    (
+        ("objective.name", "user.kind"),
+        lambda name, kind: name == "diffusion_dpo" and kind != "constant",
+        "objective.name: diffusion_dpo learns one preference for all users, and user.kind is {user_kind}; "
+        "use user=constant, or objective=ppd",
+    ),
+    (
+        ("objective.drop_user", "model.null_user"),
+        lambda drop, null: drop == 1 and null == "zero",
+        "objective.drop_user: with 1 no example shows its user, and with model.null_user=zero nothing can be learnt "
+        "without one; use less than 1, or model.null_user=learned",
+    ),
+    (
+        ("objective.t_min", "objective.t_max"),
+        lambda low, high: low >= high,
+        "objective.t_min: must be below objective.t_max, and {objective_t_min} is not below {objective_t_max}",
+    ),
+    (
+        ("generation.user_guidance_interval",),
+        lambda interval: interval[0] > interval[1],
+        "generation.user_guidance_interval: must be [low, high], not {generation_user_guidance_interval}",
+    ),
+    (
+        ("data.held_out_concepts", "data.concepts"),
+        lambda held_out, concepts: held_out >= concepts,
+        "data.held_out_concepts: must leave concepts to train on, and {data_held_out_concepts} of {data_concepts} "
+        "do not",
+    ),
+    (
+        ("optimizer.warmup_steps", "trainer.max_steps"),
+        lambda warmup, steps: warmup >= steps,
+        "optimizer.warmup_steps: must be below trainer.max_steps, and {optimizer_warmup_steps} is not below "
+        "{trainer_max_steps}",
+    ),
+)
+"""The keys of a rule, when it is broken, and the sentence then (dots of keys are underscores in it)."""

@@ -1,0 +1,28 @@
+"""The shipped options: which groups there are, what can be chosen in each, and in which file it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ppd_lightning
+
+
+def conf_folder() -> Path:
+    """`conf/` of the installed package, or of the repository where it is installed for development."""
+    package = Path(ppd_lightning.__file__).parent
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parents[1] / "conf"
+
+
+def options(config_dir: Path | None = None) -> dict[str, dict[str, Path]]:
+    """Every group with its options and their files; those of `config_dir` stand behind the shipped ones.
+
+    A folder inside a group is part of the option's name: `experiment=emoji/ppd` is `experiment/emoji/ppd.yaml`.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for folder in (conf_folder(), *([config_dir] if config_dir is not None else [])):
+        for path in sorted(folder.rglob("*.yaml")):
+            group, *option = path.relative_to(folder).with_suffix("").parts
+            if option:
+                found.setdefault(group, {}).setdefault("/".join(option), path)
+    return found

@@ -1,0 +1,80 @@
+"""Every key that a configuration can have, in words: for messages and for `--help`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ppd_lightning.config.schemas import Config, Data
+
+LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A dotted key, what may stand there and what it means."""
+
+    name: str
+    expected: str
+    meaning: str
+
+
+def known_keys(data: str | None = None) -> dict[str, Key]:
+    """The keys by name, in the order of the schemas; `data` names the source, else the keys of all are there."""
+    whole = TypeAdapter(Config).json_schema()
+    shared = TypeAdapter(Data).json_schema()["properties"]
+    for source in ("EmojiData", "PickapicData"):  # pydantic does not hand a docstring on to a subclass
+        for name, field in shared.items():
+            whole["$defs"][source]["properties"][name].setdefault("description", field["description"])
+    found: dict[str, Key] = {}
+    for key in _walk(whole, whole["$defs"], "", data):
+        same = found.get(key.name, key)
+        both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
+        found[key.name] = Key(key.name, both, same.meaning)
+    return found
+
+
+def suggestion(name: str, known: Mapping[str, Key]) -> str:
+    """`; did you mean ...?` for an unknown key: one spelt alike, or the same name in another group."""
+    last = name.rpartition(".")[2]
+    names = [*known] if "." in name else [*known, *{key.partition(".")[0] for key in known}]
+    close = [key for key in known if key.rpartition(".")[2] == last] or get_close_matches(name, names, 1, 0.75)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _walk(node: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, data: str | None) -> Iterator[Key]:
+    for name, field in node["properties"].items():
+        dotted = f"{prefix}{name}"
+        groups = [field["$ref"]] if "$ref" in field else []
+        if "discriminator" in field:
+            sources = field["discriminator"]["mapping"]
+            groups = [sources[data]] if data in sources else list(sources.values())
+        for reference in groups:
+            yield from _walk(definitions[reference.rpartition("/")[2]], definitions, f"{dotted}.", data)
+        if not groups:
+            yield Key(dotted, _expected(field), field.get("description", ""))
+
+
+def _expected(field: Mapping[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_expected(choice) for choice in field["anyOf"])
+    if "const" in field:
+        return str(field["const"])
+    if "enum" in field:
+        return f"one of {', '.join(map(str, field['enum']))}"
+    if field["type"] == "array":
+        count = field["minItems"] if field.get("minItems") == field.get("maxItems") else "one or more"
+        return f"a list of {count}, each {_expected(field['items'])}"
+    limits = [f"{sign} {field[limit]:g}" for limit, sign in LIMITS.items() if limit in field]
+    return " ".join([TYPES[field["type"]], " and ".join(limits)]).strip()

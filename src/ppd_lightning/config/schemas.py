@@ -1,0 +1,251 @@
+"""What every key of a configuration is: its type, its range and what it means.
+
+The values come from `conf/` (one folder a group, one file an option), so nothing has a default here. These are frozen
+dataclasses whose types pydantic checks; `compose.compose` makes a `Config` from Hydra overrides.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, Strict
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True, defer_build=True)
+
+
+def _refuse_half(value: object) -> object:
+    if value in ("fp16", "float16", "half", 16, "16"):
+        raise PydanticCustomError("precision", "Stage C overflows in fp16: use bf16 or fp32")
+    return value
+
+
+Count = Annotated[int, Strict(), Field(ge=1)]
+Natural = Annotated[int, Strict(), Field(ge=0)]
+Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
+ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Switch = Annotated[bool, Strict()]
+Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Data:
+    """Where the pairs come from and which labels are learnt."""
+
+    name: str
+    """The source."""
+    labels: Literal["people", "scores"]
+    """Whose choices: people's own, or each pair relabelled by computed scores of its images (set by mode)."""
+    image_size: Count
+    """Side in pixels to which images are brought before they are encoded."""
+    validation: ProperFraction
+    """Share of the training pairs that is held back to watch the training."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class EmojiData(Data):
+    """The embedded world: emoji by several vendors, judged by simulated people."""
+
+    name: Literal["emoji"]
+    concepts: Count
+    """How many concepts of the shipped list make up the world."""
+    held_out_concepts: Count
+    """How many of them appear in no preference pair: the captions that are evaluated."""
+    people: Count
+    """How many people's pairs are trained on."""
+    unseen_people: Count
+    """How many further people are never trained on, only described by their shots."""
+    pairs_per_person: Count
+    """Choices of each person."""
+    choice_temperature: Positive
+    """Scale of the noise in a choice; a person's utility has unit deviation over the world's pictures."""
+    seed: Natural
+    """Draws the people and their choices."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class PickapicData(Data):
+    """Real people's choices: a local folder of parquet files in Pick-a-Pic v2's schema."""
+
+    name: Literal["pickapic"]
+    root: str
+    """The folder that holds the parquet files."""
+    held_out_captions: ProperFraction
+    """Share of the captions, chosen by hash, that only the tests see."""
+    unseen_users: ProperFraction
+    """Share of the users, chosen by hash, that only the tests see."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Model:
+    """The frozen text-to-image model and the user branch on it."""
+
+    name: Literal["emoji"]
+    """Which model: the mini Stable Cascade that ships with the project."""
+    path: str | None
+    """Folder of its weights; null is the shipped one."""
+    num_tokens: Count
+    """User tokens that a user embedding is projected to. With one, attention to it is constant: use several."""
+    null_user: Literal["zero", "learned"]
+    """What no user means: the base model itself, or a learnt population preference."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class User:
+    """How a user is described to the model."""
+
+    kind: Literal["features", "one_hot", "constant"]
+    """Features of a few of the user's choices, one dimension a user, or the same for everybody."""
+    shots: Count
+    """Choices that describe a user (features only)."""
+    groupings: Count
+    """Different sets of shots made for each user (features only)."""
+    encoder: Literal["efficientnet_lite0", "codec"]
+    """What sees the shots: a frozen ImageNet network, or the model's own codec (features only)."""
+    components: Count
+    """Principal components that are kept of its features (features only)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Objective:
+    """What is minimised."""
+
+    name: Literal["ppd", "diffusion_dpo", "sft"]
+    """The loss: PPD, Diffusion-DPO (PPD with one constant user) or supervised on the preferred image."""
+    beta: Positive
+    """Strength of the pull towards the reference; the convention is the next two keys."""
+    reduction: Literal["sum", "mean"]
+    """Whether a squared norm is summed or averaged over the latent's dimensions."""
+    timesteps_weight: Positive
+    """The factor T * w that multiplies beta."""
+    weighting: Literal["const", "p2", "adaptive", "elbo"]
+    """Weight over time; adaptive divides by the base's mean error at each noise level."""
+    t_min: Fraction
+    """Lowest time that is drawn."""
+    t_max: Fraction
+    """Highest time that is drawn; 1 is pure noise."""
+    share_noise: Switch
+    """Whether both images of a pair get the same noise."""
+    drop_user: Fraction
+    """Share of the examples that are shown without their user."""
+    sft_weight: NonNegative
+    """Weight of an added supervised loss on the preferred image; 0 leaves it out."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Optimizer:
+    """AdamW and its learning rate over time."""
+
+    lr: Positive
+    """Peak learning rate (set by mode)."""
+    weight_decay: NonNegative
+    """Decoupled weight decay."""
+    betas: Annotated[list[ProperFraction], Field(min_length=2, max_length=2)]
+    """AdamW's two decay rates."""
+    warmup_steps: Natural
+    """Steps of linear warm-up."""
+    schedule: Literal["constant", "linear", "cosine"]
+    """What follows the warm-up, down to 0 at the last step unless constant."""
+    grad_clip: Positive | None
+    """Largest norm of the gradient; null does not clip."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Trainer:
+    """How long and on what."""
+
+    max_steps: Count
+    """Optimizer steps."""
+    batch_size: Count
+    """Pairs of one optimizer step, over all devices."""
+    precision: Precision
+    """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
+    accelerator: Literal["auto", "cpu", "gpu"]
+    """The hardware; auto takes a GPU where there is one."""
+    devices: Count
+    """How many devices."""
+    threads: Count | None
+    """CPU threads of PyTorch; null leaves its own choice."""
+    gradient_checkpointing: Switch
+    """Compute activations again in the backward pass: less memory, more time, the same result."""
+    checkpoint_every: Count
+    """Steps between checkpoints."""
+    log_every: Count
+    """Steps between logged figures."""
+    progress: Switch
+    """A progress bar where there is a terminal."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Logger:
+    """Where the figures of a training go."""
+
+    tensorboard: Switch
+    """TensorBoard events in the run's folder."""
+    csv: Switch
+    """metrics.csv in the run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Generation:
+    """How images are drawn."""
+
+    steps: Count
+    """Sampling steps."""
+    text_guidance: NonNegative
+    """Guidance scale of the caption (1 is none), as diffusers counts it."""
+    user_guidance: NonNegative
+    """Guidance scale of the user (0 is the base model, 1 the plain conditional model)."""
+    user_guidance_interval: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    """The times [low, high] at which the user is shown to the model."""
+    batch_size: Count
+    """Images drawn at once."""
+    seeds: Annotated[list[Natural], Field(min_length=1)]
+    """A seed is one noise, shared by all users."""
+    captions: Annotated[list[str], Field(min_length=1)] | None
+    """What is drawn; null chooses held-out captions by hash."""
+    users: Annotated[list[str], Field(min_length=1)] | None
+    """For whom; null chooses unseen people by hash."""
+    columns: Count
+    """How many are chosen where captions or users is null."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Evaluation:
+    """How the images are judged."""
+
+    comparisons: Count
+    """Comparisons with the base in each group of people."""
+    captions: Literal["held_out", "train"]
+    """Which captions are drawn."""
+    judges: Annotated[list[Literal["pixels", "statistics"]], Field(min_length=1)]
+    """Independent judges of an image's style; the first decides, the others are reported beside it."""
+    bootstrap: Count
+    """Resamplings of the people for the interval of a rate."""
+    tie: NonNegative
+    """Differences of utility up to this count as a tie."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Config:
+    """One run of any verb."""
+
+    data: Annotated[EmojiData | PickapicData, Field(discriminator="name")]
+    model: Model
+    user: User
+    objective: Objective
+    optimizer: Optimizer
+    trainer: Trainer
+    logger: Logger
+    generation: Generation
+    evaluation: Evaluation
+    mode: Literal["real", "synthetic"]
+    """What belongs together: people's own choices and their shots, or computed scores and one-hot users."""
+    seed: Natural
+    """Draws the branch's first weights and, with epoch and pair, every timestep, noise and dropped user."""
+    output: str
+    """Folder for everything that is made."""

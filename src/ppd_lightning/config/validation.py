@@ -1,0 +1,82 @@
+"""Every fault of a configuration at once, as sentences for the person who wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import MISSING
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from ppd_lightning.config.contradictions import contradictions
+from ppd_lightning.config.keys import known_keys, suggestion
+from ppd_lightning.config.origins import Origins
+from ppd_lightning.config.schemas import Config
+
+CONFIG = TypeAdapter(Config)
+OWN_WORDS = ("precision",)
+"""The errors whose message says more than what is expected."""
+
+
+def check(values: Mapping[str, Any], origins: Origins) -> tuple[Config | None, list[str]]:
+    """The typed configuration of plain nested values, or None and what is wrong with them.
+
+    Types, ranges, unknown and missing keys are looked at everywhere; contradictions among the values that are sound.
+    """
+    values = _without_missing(values)
+    config: Config | None = None
+    errors: list[ErrorDetails] = []
+    try:
+        config = CONFIG.validate_python(values)
+    except ValidationError as failure:
+        errors = failure.errors(include_url=False)
+    keys = [_key(error) for error in errors]
+    faults = [_sentence(key, error, values, origins) for key, error in zip(keys, errors, strict=True)]
+    sound = {key: value for key, value in _leaves(values) if not any(f"{key}.".startswith(f"{bad}.") for bad in keys)}
+    opposed = contradictions(sound)
+    return (None if opposed else config), [*dict.fromkeys(faults), *opposed]
+
+
+def _key(error: ErrorDetails) -> str:
+    """The dotted key of an error: without the tag of the data source, and a list for its items."""
+    parts = [part for part in error["loc"] if isinstance(part, str)]
+    if parts[0] == "data" and len(parts) > 1:
+        del parts[1]
+    return ".".join([*parts, "name"] if error["type"].startswith("union_tag") else parts)
+
+
+def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins) -> str:
+    group = key.rpartition(".")[0]
+    data = values.get("data")
+    known = known_keys(data.get("name") if isinstance(data, dict) else None)
+    if error["type"] == "unexpected_keyword_argument":
+        siblings = [name for name in known if name.rpartition(".")[0] == group]
+        hint = suggestion(key, known) or f"; the keys here are {', '.join(siblings)}"
+        return f"{key}: no such key{hint}{origins.of(key)}"
+    if error["type"] in ("missing", "union_tag_not_found"):
+        if key not in known:
+            return f"{key}: the whole group is missing{origins.of(key)}"
+        meaning = known[key].meaning.rstrip(".")
+        return f"{key}: needs a value ({known[key].expected}): {meaning}{origins.of_group(key.partition('.')[0])}"
+    found = dict(_leaves(values)).get(key)
+    if error["type"] in OWN_WORDS:
+        return f"{key}: {found} is refused, {error['msg']}{origins.of(key)}"
+    expected = known[key].expected if key in known else "a group of keys"
+    return f"{key}: must be {expected}, not {found!r}{origins.of(key)}"
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        yield f"{prefix}{name}", value
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+
+
+def _without_missing(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Hydra's `???` stands for a value that is still to be given."""
+    return {
+        key: _without_missing(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value != MISSING
+    }

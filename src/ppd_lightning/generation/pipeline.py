@@ -1,0 +1,131 @@
+"""Captions and users to images: Stage C sampling with a guidance scale on the text and one on the user.
+
+B = images, L = text tokens, E = width of a user embedding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMWuerstchenScheduler, StableCascadeUNet
+from torch import Tensor
+
+from ppd_lightning.models.prior import predict_noise
+from ppd_lightning.models.released import Codec, ReleasedModel, TextStates
+from ppd_lightning.models.user_branch import UserBranch
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How a noise prediction is put together: e_null + text (e_text - e_null) + user (e_user - e_text).
+
+    text: classifier-free guidance in diffusers' convention; 1 is none.
+    user: how far from the base toward the user; 0 is the base, 1 the trained model.
+    user_interval: the times (low, high) in which the user counts; outside it the base draws.
+    """
+
+    text: float = 4.0
+    user: float = 1.0
+    user_interval: tuple[float, float] = (0.0, 1.0)
+
+
+class UserPipeline:
+    """Draws images for users; one batch may mix users, and users with none (a zero embedding).
+
+    Args:
+        prior: Stage C, on the device to be used.
+        branch: its user branch, or None to draw with the base alone.
+        scheduler: of the sampler.
+        text: the text encoder.
+        codec: on the same device as the prior.
+        latent_shape: (16, H, W) of what the prior draws.
+    """
+
+    def __init__(
+        self,
+        prior: StableCascadeUNet,
+        branch: UserBranch | None,
+        scheduler: DDPMWuerstchenScheduler,
+        text: TextStates,
+        codec: Codec,
+        latent_shape: tuple[int, ...],
+    ) -> None:
+        self.prior, self.branch, self.scheduler = prior, branch, scheduler
+        self.text, self.codec, self.latent_shape = text, codec, latent_shape
+        self._null_text = text([""])
+
+    @classmethod
+    def of(
+        cls, model: ReleasedModel, prior: StableCascadeUNet, branch: UserBranch | None, latent_shape: tuple[int, ...]
+    ) -> UserPipeline:
+        """With every part but the prior from the model folder, on the prior's device."""
+        device = next(prior.parameters()).device
+        text, codec = model.load_text(device), model.load_codec(device)
+        return cls(prior, branch, model.load_scheduler(), text, codec, latent_shape)
+
+    @torch.no_grad()
+    def __call__(
+        self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int], *, steps: int, guidance: Guidance
+    ) -> Tensor:
+        """Draw a batch.
+
+        The noise of an image depends on its caption and seed only: the same for every user, in any batch.
+
+        Args:
+            captions: B captions.
+            users: (B, E) embeddings, or None for the base model.
+            seeds: B seeds.
+            steps: of the sampler.
+            guidance: how the predictions are put together.
+
+        Returns:
+            images (B, 3, H, W) float in [0, 1].
+
+        Raises:
+            ValueError: users without a branch, or lengths that differ.
+        """
+        if users is not None and self.branch is None:
+            raise ValueError("this pipeline has no user branch: pass users=None, or load an adapter")
+        if len(captions) != len(seeds) or (users is not None and len(users) != len(captions)):
+            raise ValueError("captions, users and seeds must have one entry for each image")
+        device = next(self.prior.parameters()).device
+        generators = [_generator(caption, seed) for caption, seed in zip(captions, seeds, strict=True)]
+        unique = sorted(set(captions))
+        states = self.text(unique)
+        rows = [unique.index(caption) for caption in captions]
+        text, pooled = (part[rows].to(device) for part in states)
+        null, null_pooled = (part.to(device).expand(len(captions), -1, -1) for part in self._null_text)
+        both = torch.cat([text, null]), torch.cat([pooled, null_pooled])
+        latents = torch.stack([torch.randn(self.latent_shape, generator=one) for one in generators]).to(device)
+        self.scheduler.set_timesteps(steps, device=device)
+        low, high = guidance.user_interval
+        for t in self.scheduler.timesteps[:-1]:
+            times = t.expand(len(latents))
+            noise = predict_noise(self.prior, latents.repeat(2, 1, 1, 1), times.repeat(2), *both)
+            of_text, of_null = noise.chunk(2)
+            noise = torch.lerp(of_null, of_text, guidance.text)
+            if users is not None and self.branch is not None and guidance.user != 0 and low <= t <= high:
+                of_user = self._for_users(self.branch, users.to(device), of_text, (latents, times, text, pooled))
+                noise = noise + guidance.user * (of_user - of_text)
+            latents = self.scheduler.step(noise, times, latents, generator=generators, return_dict=False)[0]
+        return self.codec.decode(latents)
+
+    def _for_users(
+        self, branch: UserBranch, users: Tensor, of_text: Tensor, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """The prediction for each user; that of the base, to the bit and at no cost, for those who are the base."""
+        rows = ~branch.is_base(users)
+        of_user = of_text.clone()
+        if rows.any():
+            noised, times, text, pooled = (part[rows] for part in inputs)
+            with branch.user(users[rows]):
+                of_user[rows] = predict_noise(self.prior, noised, times, text, pooled)
+        return of_user
+
+
+def _generator(caption: str, seed: int) -> torch.Generator:
+    digest = hashlib.blake2b(f"{seed}/{caption}".encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))

@@ -1,0 +1,88 @@
+"""The trained result as a file: the user branch in safetensors, with its configuration and its base in the metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableCascadeUNet
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ppd_lightning.models.user_branch import UserBranch, attach_user_branch
+from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.run.errors import UserError
+
+FORMAT = "ppd_lightning user branch 1"
+
+
+def base_fingerprint(unet: StableCascadeUNet) -> str:
+    """12 hex digits for a network's weights: names, shapes and the first values of every tensor, in bfloat16.
+
+    So that the same weights are known again on any device and in any dtype, in well under a second at full size.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(unet.state_dict().items()):
+        head = tensor.flatten()[:64].to("cpu", torch.bfloat16).view(torch.int16).numpy()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + head.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) -> None:
+    """Write the branch to `path`, whole or not at all.
+
+    Args:
+        branch: what was trained.
+        path: ends in .safetensors; missing parent folders are made.
+        base: `base_fingerprint` of the network it was trained on.
+        metadata: what else to keep with it (JSON values).
+    """
+    header = {"format": FORMAT, "branch": json.dumps(branch.config), "base": base, "metadata": json.dumps(metadata)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.state_dict().items()}
+    with atomic_path(path) as unfinished:
+        save_file(tensors, unfinished, metadata=header)
+
+
+def load_adapter(unet: StableCascadeUNet, path: Path) -> UserBranch:
+    """Attach the branch of `path` to the network that it was trained on.
+
+    Raises:
+        UserError: no such file, not an adapter, damaged, or made for another base.
+    """
+    tensors, header = _read(path)
+    found = base_fingerprint(unet)
+    if header["base"] != found:
+        raise UserError(
+            f"{path}: trained on the base {header['base']}, this one is {found}; load the base it belongs to"
+        )
+    branch = attach_user_branch(unet, **json.loads(header["branch"]))
+    try:
+        branch.load_state_dict(tensors)
+    except RuntimeError as error:
+        branch.detach()
+        raise UserError(f"{path}: the weights do not fit their own configuration ({error})") from None
+    return branch
+
+
+def adapter_metadata(path: Path) -> dict[str, Any]:
+    """What `save_adapter` was told to keep."""
+    metadata: dict[str, Any] = json.loads(_read(path)[1]["metadata"])
+    return metadata
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such adapter; train one with `ppd train` or give another path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file, or cut short ({error})") from None
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path}: a safetensors file, but not an adapter of this framework")
+    return tensors, header

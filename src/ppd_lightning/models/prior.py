@@ -1,0 +1,29 @@
+"""Calling Stage C: what its network needs beside the noised latents.
+
+B = batch, L = text tokens, C = text width.
+"""
+
+from __future__ import annotations
+
+from diffusers import StableCascadeUNet
+from torch import Tensor
+
+
+def predict_noise(prior: StableCascadeUNet, noised: Tensor, t: Tensor, text: Tensor, text_pooled: Tensor) -> Tensor:
+    """The noise that Stage C sees in `noised`, without an image prompt.
+
+    Args:
+        prior: Stage C.
+        noised: latents (B, 16, H, W).
+        t: times (B,) in [0, 1], given to the network as they are.
+        text: (B, L, C) text states.
+        text_pooled: (B, 1, C') pooled text states.
+
+    Returns:
+        predicted noise (B, 16, H, W).
+    """
+    image = noised.new_zeros(len(noised), 1, prior.config.clip_image_in_channels)
+    predicted: Tensor = prior(
+        noised, t, clip_text_pooled=text_pooled, clip_text=text, clip_img=image, return_dict=False
+    )[0]
+    return predicted

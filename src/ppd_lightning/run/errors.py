@@ -1,0 +1,17 @@
+"""Mistakes that a person can mend, as opposed to bugs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """One or more faults of the input: a message each, shown without a traceback, exit code 2.
+
+    Args:
+        faults: one sentence a fault, saying where it is, what was expected and what to do.
+    """
+
+    def __init__(self, faults: str | Iterable[str]) -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(self.faults))

@@ -1,0 +1,45 @@
+"""Where things lie: folders whose names follow from the configuration, so that the same command finds them again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.run.fingerprints import fingerprint
+
+RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision")
+"""The others change how fast a training goes or what it tells, not what comes out."""
+
+
+def data_folder(config: Config) -> Path:
+    """`{output}/data/{name}-{fingerprint}`: a source, its pairs under each kind of label, and what is computed of it."""
+    source = _fields(config.data)
+    del source["labels"]
+    return Path(config.output) / "data" / f"{config.data.name}-{fingerprint(source)}"
+
+
+def run_folder(config: Config) -> Path:
+    """`{output}/runs/{objective}-{user}-{fingerprint}`: one training and everything that is made with its result."""
+    trainer = _fields(config.trainer)
+    settings = {
+        "data": config.data,
+        "model": config.model,
+        "user": config.user,
+        "objective": config.objective,
+        "optimizer": config.optimizer,
+        "trainer": {key: trainer[key] for key in RESULT_KEYS_OF_TRAINER},
+        "seed": config.seed,
+    }
+    name = f"{config.objective.name}-{config.user.kind}-{fingerprint(settings)}"
+    return Path(config.output) / "runs" / name
+
+
+def sweep_folder(output: str, verbs: list[str], overrides: list[str]) -> Path:
+    """`{output}/sweeps/{fingerprint}`: the table of one multirun's runs."""
+    return Path(output) / "sweeps" / fingerprint({"verbs": verbs, "overrides": overrides})
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

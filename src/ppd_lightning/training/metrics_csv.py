@@ -1,0 +1,73 @@
+"""metrics.csv: one row for each logged step, kept through kills and resumes."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from ppd_lightning.run.atomic import atomic_path
+
+
+class MetricsCsv(Callback):
+    """Writes what was logged, every so many steps; Lightning's own CSV logger starts a new file on resume.
+
+    A callback and not a logger, because loggers are told of a step only after its checkpoint was saved: a kill between
+    the two would lose the row for good.
+
+    Args:
+        path: the file; rows after `start_step` are cut off, because a resumed run computes them again.
+        start_step: optimizer steps that were done before.
+        every: steps between rows.
+    """
+
+    def __init__(self, path: Path, start_step: int, every: int) -> None:
+        self.path, self.every = path, every
+        kept = [row for row in read_metrics(path) if int(row["step"]) <= start_step] if path.exists() else []
+        self._rows: dict[int, dict[str, str]] = {int(row.pop("step")): row for row in kept}
+        self._header: list[str] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """At each logged step: the figures of its batch."""
+        if trainer.global_step % self.every == 0:
+            self._add(trainer, "train/")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The figures of the validation, in the row of the last training step."""
+        if not trainer.sanity_checking:
+            self._add(trainer, "validation/")
+
+    def _add(self, trainer: Trainer, prefix: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        figures = trainer.callback_metrics.items()
+        row = {name: f"{value.item():.8g}" for name, value in figures if name.startswith(prefix)}
+        step, new = trainer.global_step, trainer.global_step not in self._rows
+        self._rows.setdefault(step, {}).update(row)
+        if new and row.keys() <= set(self._header):
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self._header, restval="").writerow({"step": step, **row})
+        else:
+            self._write_all()
+
+    def _write_all(self) -> None:
+        self._header = ["step", *dict.fromkeys(name for row in self._rows.values() for name in row)]
+        with atomic_path(self.path) as unfinished, unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._header, restval="")
+            writer.writeheader()
+            writer.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv; a row that a kill cut short is left out."""
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    header = rows[0] if rows else ["step"]
+    return [
+        {name: value for name, value in zip(header, row, strict=True) if value != ""}
+        for row in rows[1:]
+        if len(row) == len(header)
+    ]
