@@ -1,4 +1,4 @@
-"""Settings of every test: one thread, for the tiny models of tests are much slower and erratic with more."""
+"""Settings of every test: one thread, for the tests' tiny models are much slower and erratic with more."""
 
 from __future__ import annotations
 

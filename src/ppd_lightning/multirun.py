@@ -115,10 +115,13 @@ def _print_table(runs: Sequence[SweepRun], title: str) -> None:
         table.add_column(column, overflow="fold")
     for run in runs:
         numbers = [f"{run.numbers[name]:.4g}" if name in run.numbers else "" for name in measured]
-        state = f"{run.state}: {run.why}" if run.why else run.state
         values = [run.overrides.get(key, "") for key in swept]
-        table.add_row(str(run.number), *values, *numbers, state, Path(run.folder).name)
-    Console().print(table)
+        table.add_row(str(run.number), *values, *numbers, run.state, Path(run.folder).name)
+    console = Console()
+    console.print(table)
+    for run in runs:
+        if run.why:
+            console.print(f"run {run.number} failed: {run.why}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def column(images: torch.Tensor, name: str) -> list[float]:
 def test_statistics_equal_an_independent_computation_in_float64() -> None:
     images = np.random.default_rng(0).random((5, 3, 9, 12)) ** 0.3
     ours = image_statistics(torch.from_numpy(images))
-    assert ours.shape == (5, len(STATISTICS)) and ours.dtype == torch.float32
+    assert ours.shape == (5, len(STATISTICS))
+    assert ours.dtype == torch.float32
     np.testing.assert_allclose(ours.numpy(), [reference(image) for image in images], rtol=2e-5)
 
 

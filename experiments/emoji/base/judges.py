@@ -2,10 +2,11 @@
 
     python experiments/emoji/base/judges.py
 
-`pixels` and `statistics` learn the styles from two halves of the concepts that no world contains; `concepts` learns the
-world's concepts in all their styles. They see the pictures as a generator would spoil them: moved, turned, blurred, through
-the codec with noise on the latents, as JPEG; `concepts` also recoloured, covered in part and half-way between two styles.
-`judges.json` gets the share that each has right on the world's pictures, clean and spoilt, and what it mistakes for what.
+`pixels` and `statistics` learn the styles from two halves of the concepts that no world contains; `concepts` learns
+the world's concepts in all their styles. They see the pictures as a generator would spoil them: moved, turned, blurred,
+through the codec with noise on the latents, as JPEG; `concepts` also recoloured, covered in part and half-way between
+two styles. `judges.json` gets the share that each has right on the world's pictures, clean and through the codec, and
+what the judges of style take for what.
 
 B = batch, K = concepts, S = styles.
 """
@@ -47,7 +48,7 @@ def some(count: int, share: float, generator: Generator) -> Tensor:
 
 
 def moved(images: Tensor, amount: float, generator: Generator) -> Tensor:
-    """Shifted by up to 0.12, scaled by up to 15 % and turned by up to 12 degrees (times amount), half of them mirrored."""
+    """Shifted by up to 6 %, scaled by up to 15 %, turned by up to 12 degrees (times amount), half of them mirrored."""
     count = len(images)
     angle = amount * uniform(count, -math.pi / 15, math.pi / 15, generator)
     size = 1 + amount * uniform(count, -0.15, 0.15, generator)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.pairs import load_pairs
+from ppd_lightning.data.layout import captions_of, people_of
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.generation.grid import as_picture, draw_grid
 from ppd_lightning.generation.trained import TrainedRun, open_run
 from ppd_lightning.run.atomic import atomic_path, write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import data_folder, run_folder
+from ppd_lightning.run.folders import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -68,24 +68,22 @@ def chosen_captions(config: Config) -> list[str]:
     """`generation.captions`, or some held-out ones by hash."""
     if config.generation.captions is not None:
         return list(config.generation.captions)
-    table = load_pairs(data_folder(config) / f"pairs-{config.data.labels}.parquet")
-    held_out = {row["caption"] for row in table.to_pylist() if row["split"].startswith("test_")}
-    return sorted(choose_count("grid", held_out, config.generation.columns))
+    return sorted(choose_count("grid", captions_of(config, held_out=True), config.generation.columns))
 
 
 def chosen_users(config: Config) -> list[str]:
-    """`generation.users`, or some by hash: people who were not trained on, where there are any."""
-    table = load_pairs(data_folder(config) / f"pairs-{config.data.labels}.parquet")
-    splits: dict[str, set[str]] = {}
-    for user, split in zip(table["user_id"].to_pylist(), table["split"].to_pylist(), strict=True):
-        splits.setdefault(split, set()).add(user)
-    known = set().union(*splits.values())
-    if config.generation.users is not None:
-        absent = [user for user in config.generation.users if user not in known]
-        if absent:
-            raise UserError(f"generation.users: nobody called {', '.join(absent)}; there are {len(known)} people")
-        return list(config.generation.users)
-    return sorted(choose_count("grid", splits.get("shots") or splits["train"], config.generation.columns))
+    """`generation.users`, or some by hash: people who were not trained on, where there are any.
+
+    Raises:
+        UserError: somebody is asked for who is not in the pairs.
+    """
+    groups = people_of(config)
+    if config.generation.users is None:
+        return sorted(choose_count("grid", groups["unseen"] or groups["seen"], config.generation.columns))
+    absent = sorted(set(config.generation.users) - {*groups["seen"], *groups["unseen"]})
+    if absent:
+        raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
+    return list(config.generation.users)
 
 
 def _save(picture: Any, path: Path) -> None:

@@ -61,7 +61,7 @@ def as_config(composed: DictConfig) -> Config:
         UserError: as `compose`.
     """
     values, faults = _resolved(composed)
-    config, more = check(values, Origins.composed({}, []))
+    config, more = check(values)
     if config is None or faults:
         raise UserError([*faults, *more])
     return config
@@ -79,9 +79,9 @@ def read_config(path: Path) -> Config:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no configuration")
-    config, faults = check({str(key): value for key, value in values.items()}, Origins.single(path))
+    config, faults = check({str(key): value for key, value in values.items()})
     if config is None:
-        raise UserError(faults)
+        raise UserError(f"{path}: {fault}" for fault in faults)
     return config
 
 
@@ -94,7 +94,8 @@ def search_path(config_dir: Path | None) -> list[str]:
     """The override that lets Hydra find the options of a further folder."""
     if config_dir is None:
         return []
-    return [f"hydra.searchpath=[{quoted(config_dir.resolve().as_uri())}]"]
+    source = f"file://{config_dir.resolve()}"  # Hydra takes what follows as a path, without unquoting
+    return [f"hydra.searchpath=[{quoted(source)}]"]
 
 
 def quoted(text: str) -> str:
@@ -110,7 +111,7 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> Config:
         raise UserError(faults)
     values, more = _resolved(composed)
     faults += more
-    origins = Origins.composed(composed.hydra.runtime.choices, [override.key for override in parsed], config_dir)
+    origins = Origins(composed.hydra.runtime.choices, [override.key for override in parsed], config_dir)
     config, more = check(values, origins)
     faults += more
     if config is None or faults:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -30,6 +31,7 @@ class Key:
     meaning: str
 
 
+@cache
 def known_keys(data: str | None = None) -> dict[str, Key]:
     """The keys by name, in the order of the schemas; `data` names the source, else the keys of all are there."""
     whole = TypeAdapter(Config).json_schema()
@@ -47,10 +49,13 @@ def known_keys(data: str | None = None) -> dict[str, Key]:
 
 def suggestion(name: str, known: Mapping[str, Key]) -> str:
     """`; did you mean ...?` for an unknown key: one spelt alike, or the same name in another group."""
-    last = name.rpartition(".")[2]
-    names = [*known] if "." in name else [*known, *{key.partition(".")[0] for key in known}]
-    close = [key for key in known if key.rpartition(".")[2] == last] or get_close_matches(name, names, 1, 0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    group, _, last = name.rpartition(".")
+    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == group}
+    groups = {key.partition(".")[0] for key in known if "." in key and not group}
+    close = get_close_matches(last, [*siblings, *groups], 1)
+    named_alike = [key for key in known if key.rpartition(".")[2] == last]
+    hints = [*(siblings.get(match, match) for match in close), *named_alike]
+    return f"; did you mean {hints[0]}?" if hints else ""
 
 
 def _walk(node: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, data: str | None) -> Iterator[Key]:

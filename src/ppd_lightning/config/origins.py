@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +22,42 @@ class ConfigFile:
     values: DictConfig
 
 
-@dataclass(frozen=True)
 class Origins:
-    """The files that a configuration was made of, the one that has the last word first.
+    """The files that a configuration was composed of, read when somebody asks.
 
-    chosen: the file of each group's option; command_line: the keys that overrides set.
+    Args:
+        choices: the option of each group, the one that has the last word first, as Hydra tells them.
+        command_line: the keys that overrides set.
+        config_dir: the further folder of options, if any.
     """
 
-    files: Sequence[ConfigFile]
-    chosen: Mapping[str, Path]
-    command_line: Sequence[str]
-
-    @classmethod
-    def composed(
-        cls, choices: Mapping[str, Any], command_line: Sequence[str], config_dir: Path | None = None
-    ) -> Origins:
-        """The origins of a composition.
-
-        Args:
-            choices: the option of each group, the one that has the last word first, as Hydra tells them.
-            command_line: the keys that overrides set.
-            config_dir: the further folder of options, if any.
-        """
-        known = options(config_dir)
-        chosen = {group: known[group][name] for group, name in choices.items() if name in known.get(group, {})}
-        files = [file for group in chosen for file in _lineage(group, choices[group], known[group])]
-        return cls([*files, _read(conf_folder() / "config.yaml", "")], chosen, command_line)
-
-    @classmethod
-    def single(cls, path: Path) -> Origins:
-        """The origin of a configuration that one file holds."""
-        return cls([_read(path, "")], {}, [])
+    def __init__(self, choices: Mapping[str, Any], command_line: Sequence[str], config_dir: Path | None = None) -> None:
+        self._choices = choices
+        self._command_line = command_line
+        self._config_dir = config_dir
 
     def of(self, key: str) -> str:
         """` (FILE)` where a file set the dotted `key`; nothing where the command line did."""
-        if any(f"{key}.".startswith(f"{given}.") or given.startswith(f"{key}.") for given in self.command_line):
+        if any(f"{key}.".startswith(f"{given}.") or given.startswith(f"{key}.") for given in self._command_line):
             return ""
-        return next((f" ({file.path})" for file in self.files if _sets(file, key)), "")
+        return next((f" ({file.path})" for file in self._files if _sets(file, key)), "")
 
     def of_group(self, group: str) -> str:
         """` (FILE)` of a group's chosen option."""
-        return f" ({self.chosen[group]})" if group in self.chosen else ""
+        known = options(self._config_dir).get(group, {})
+        choice = self._choices.get(group)
+        return f" ({known[choice]})" if choice in known else ""
+
+    @cached_property
+    def _files(self) -> list[ConfigFile]:
+        known = options(self._config_dir)
+        files = [
+            file
+            for group, option in self._choices.items()
+            if option in known.get(group, {})
+            for file in _lineage(group, option, known[group])
+        ]
+        return [*files, _read(conf_folder() / "config.yaml", "")]
 
 
 def _lineage(group: str, option: str, known: Mapping[str, Path]) -> Iterator[ConfigFile]:

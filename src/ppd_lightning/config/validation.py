@@ -19,7 +19,7 @@ OWN_WORDS = ("precision",)
 """The errors whose message says more than what is expected."""
 
 
-def check(values: Mapping[str, Any], origins: Origins) -> tuple[Config | None, list[str]]:
+def check(values: Mapping[str, Any], origins: Origins | None = None) -> tuple[Config | None, list[str]]:
     """The typed configuration of plain nested values, or None and what is wrong with them.
 
     Types, ranges, unknown and missing keys are looked at everywhere; contradictions among the values that are sound.
@@ -46,24 +46,25 @@ def _key(error: ErrorDetails) -> str:
     return ".".join([*parts, "name"] if error["type"].startswith("union_tag") else parts)
 
 
-def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins) -> str:
+def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins | None) -> str:
     group = key.rpartition(".")[0]
+    where = (origins.of(key) or origins.of_group(key)) if origins is not None else ""
     data = values.get("data")
     known = known_keys(data.get("name") if isinstance(data, dict) else None)
     if error["type"] == "unexpected_keyword_argument":
         siblings = [name for name in known if name.rpartition(".")[0] == group]
         hint = suggestion(key, known) or f"; the keys here are {', '.join(siblings)}"
-        return f"{key}: no such key{hint}{origins.of(key)}"
+        return f"{key}: no such key{hint}{where}"
     if error["type"] in ("missing", "union_tag_not_found"):
         if key not in known:
-            return f"{key}: the whole group is missing{origins.of(key)}"
-        meaning = known[key].meaning.rstrip(".")
-        return f"{key}: needs a value ({known[key].expected}): {meaning}{origins.of_group(key.partition('.')[0])}"
+            return f"{key}: the whole group is missing"
+        file = origins.of_group(group) if origins is not None else ""
+        return f"{key}: needs a value ({known[key].expected}): {known[key].meaning.rstrip('.')}{file}"
     found = dict(_leaves(values)).get(key)
     if error["type"] in OWN_WORDS:
-        return f"{key}: {found} is refused, {error['msg']}{origins.of(key)}"
+        return f"{key}: {found} is refused, {error['msg']}{where}"
     expected = known[key].expected if key in known else "a group of keys"
-    return f"{key}: must be {expected}, not {found!r}{origins.of(key)}"
+    return f"{key}: must be {expected}, not {found!r}{where}"
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

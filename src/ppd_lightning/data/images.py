@@ -30,12 +30,15 @@ IMAGES_SCHEMA = pa.schema(
         "side": pa.int64(),
     }
 )
-"""One row an image: what it was drawn for and by, and the file, row group, row and side (0: jpg_0, 1: jpg_1) to read."""
+"""One row an image: what it was drawn for and by, and where its bytes are; side 0 is jpg_0, 1 is jpg_1."""
 
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """ids: B image ids. digests: SHA-256 of each image's bytes. pixels: (B, 3, H, W) uint8 RGB. damaged: further ids."""
+    """A batch of images.
+
+    ids: B image ids. digests: SHA-256 of each image's bytes. pixels: (B, 3, H, W) uint8 RGB. damaged: further ids.
+    """
 
     ids: list[str]
     digests: list[str]
@@ -80,7 +83,7 @@ def read_images(folder: Path, images: pa.Table, size: int, batch_size: int = 64)
     damaged: list[str] = []
     for image_id, data in _stored(folder, images):
         decoded = decode(data, size)
-        if decoded is None:
+        if data is None or decoded is None:
             damaged.append(image_id)
             continue
         ids.append(image_id)
@@ -90,7 +93,9 @@ def read_images(folder: Path, images: pa.Table, size: int, batch_size: int = 64)
             yield DecodedImages(ids, digests, np.stack(pixels), damaged)
             ids, digests, pixels, damaged = [], [], [], []
     if ids or damaged:
-        yield DecodedImages(ids, digests, np.stack(pixels or [np.empty((3, size, size), np.uint8)])[: len(ids)], damaged)
+        yield DecodedImages(
+            ids, digests, np.stack(pixels or [np.empty((3, size, size), np.uint8)])[: len(ids)], damaged
+        )
 
 
 def decode(data: bytes | None, size: int) -> np.ndarray | None:
@@ -105,9 +110,8 @@ def decode(data: bytes | None, size: int) -> np.ndarray | None:
     width, height = picture.size
     if (width, height) != (size, size):
         side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
+        left, top = (width - side) // 2, (height - side) // 2
+        picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(picture).transpose(2, 0, 1)
 
 

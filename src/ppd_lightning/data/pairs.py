@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ppd_lightning.data.splits import SPLITS, assign_splits, check_no_leak, hash_fraction, shares_test_image
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.data.tables import read_table, write_table
 from ppd_lightning.run.errors import UserError
 
 PAIRS_SCHEMA = pa.schema(
@@ -21,9 +20,6 @@ PAIRS_SCHEMA = pa.schema(
         for name in ("pair_id", "user_id", "caption_id", "caption", "preferred", "dispreferred", "split")
     }
 )
-
-MADE_FROM = b"made_from"
-"""Where a table's file keeps the fingerprint of what it was made from."""
 
 
 def caption_id(caption: str) -> str:
@@ -83,43 +79,24 @@ def pairs_of_scores(
     return table, {"ties": len(rows) - len(kept), **counts}
 
 
-def write_pairs(path: Path, table: pa.Table, made_from: str) -> None:
-    """Write a pairs table after checking it, with the fingerprint of what it was made from."""
+def write_pairs(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
+    """Write a pairs table after checking it, with what it was made from."""
     check_no_leak(table, str(path))
-    with atomic_path(path) as temporary:
-        pq.write_table(table.cast(PAIRS_SCHEMA).replace_schema_metadata({MADE_FROM: made_from}), temporary)
+    write_table(path, table.cast(PAIRS_SCHEMA), key)
 
 
-def pairs_made_from(path: Path) -> str | None:
-    """The fingerprint that `write_pairs` was given, or None where there is no sound table."""
-    try:
-        return (pq.read_schema(path).metadata or {}).get(MADE_FROM, b"").decode() or None
-    except (OSError, pa.ArrowException):
-        return None
-
-
-def load_pairs(path: Path, split: str | None = None) -> pa.Table:
+def load_pairs(path: Path, split: str | None = None, key: Mapping[str, str] | None = None) -> pa.Table:
     """A pairs table, or one split of it, in the order of the pair ids.
 
+    Args:
+        key: what the table must have been made from; None takes it as it is.
+
     Raises:
-        UserError: the file is missing, damaged or leaks, or the split is empty.
+        UserError: the table is missing, damaged, stale or leaks, or the split is empty.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"no split {split!r}; the splits are {', '.join(SPLITS)}")
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
-        raise UserError(f"{path}: the pairs are missing; run `ppd prepare` with the same settings") from None
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"{path}: damaged or no parquet file ({str(error).splitlines()[0]}); "
-            "delete it and run `ppd prepare` with the same settings"
-        ) from error
-    if table.schema.remove_metadata() != PAIRS_SCHEMA:
-        raise UserError(
-            f"{path}: expected the columns {', '.join(PAIRS_SCHEMA.names)}, all of them strings; "
-            "delete it and run `ppd prepare` with the same settings"
-        )
+    table = read_table(path, PAIRS_SCHEMA, key)
     check_no_leak(table, str(path))
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))

@@ -63,9 +63,9 @@ DAMAGE = (pa.ArrowException, OSError)
 class Rows:
     """The usable rows of a source.
 
-    table: one row a pair, ties included, with the columns pair_id, user_id (strings), caption, image_0, image_1, model_0,
-        model_1, label_0 (1: the first image was preferred, 0: the second, 0.5: a tie) and where it was read: file (the
-        name), row_group, row (in the group).
+    table: one row a pair, ties included, with the columns pair_id, user_id (strings), caption, image_0, image_1,
+        model_0, model_1, label_0 (1: the first image was preferred, 0: the second, 0.5: a tie) and where it was read:
+        file (the name), row_group, row (in the group).
     counts: rows read and rows left out, by reason.
     """
 
@@ -99,10 +99,12 @@ def open_parquet(path: Path, needed: tuple[str, ...]) -> pq.ParquetFile:
         UserError: it is no parquet file, or lacks columns of the schema.
     """
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=["jpg_0", "jpg_1"])
+        names = pq.read_schema(path).names
+        images = [name for name in ("jpg_0", "jpg_1") if name in names]  # one image is often in many rows
+        file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=images)
     except DAMAGE as error:
         raise UserError(f"{path}: damaged or no parquet file ({_first_line(error)}); fetch or make it again") from error
-    absent = [name for name in needed if name not in file.schema_arrow.names]
+    absent = [name for name in needed if name not in names]
     if absent:
         raise UserError(f"{path}: lacks the columns {', '.join(absent)} of Pick-a-Pic v2's schema")
     return file
@@ -135,8 +137,9 @@ def read_group(file: pq.ParquetFile, path: Path, group: int, columns: tuple[str,
 def read_rows(folder: Path) -> Rows:
     """Every usable row of the source's files.
 
-    Left out, and counted: rows without a label, with an empty or missing field, whose two images are one, whose labels are
-    neither a choice nor a tie, and repetitions of a pair by the same user under the same ranking (contradicting ones all).
+    Left out, and counted: rows without a label, with an empty or missing field, whose two images are one, whose labels
+    are neither a choice nor a tie, and repetitions of a pair by the same user under the same ranking (all of them where
+    they contradict each other).
 
     Raises:
         UserError: a file or a row group is damaged, or no row is usable.

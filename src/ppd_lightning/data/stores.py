@@ -1,13 +1,14 @@
 """Stores: arrays with one row for each distinct thing, keyed by id, memory-mapped, and bound to what made them.
 
-A folder holds one `.npy` file an array, the ids as parquet, and `meta.json`, which names those files and carries the key.
-Files are never overwritten: a new version is written beside the old one and takes its place with `meta.json`, at once.
+A folder holds one `.npy` file an array, the ids as parquet, and `meta.json`, which names those files and carries the
+key. Files are never overwritten: a new version is written beside the old one and takes its place with `meta.json`, at
+once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,10 +23,9 @@ import pyarrow.parquet as pq
 
 from ppd_lightning.run.atomic import atomic_path, write_json_atomic
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import file_sha256
 
 META = "meta.json"
-BLOCK = 1 << 24
-"""Bytes that are hashed at a time."""
 
 
 class Store:
@@ -115,7 +115,7 @@ class Store:
         faults = []
         for file in self._meta["files"].values():
             path = self.folder / file["name"]
-            if _sha256(path, file["data_at"]) != file["sha256"]:
+            if file_sha256(path) != file["sha256"]:
                 faults.append(f"{path}: damaged (its checksum differs); delete {self.folder} and make it again")
         if faults:
             raise UserError(faults)
@@ -127,12 +127,13 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         with StoreWriter(folder, key) as writer:
             writer.add(ids, {"latents": latents})
 
-    Every batch brings the same arrays with the same row shapes and types. Until the block ends, an older store in
-    `folder` stays readable.
+    The key can also be set while the block goes on, as `writer.key`, where it is known only then. Every batch brings
+    the same arrays with the same row shapes and types. Until the block ends, an older store in `folder` stays readable.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
-        self.folder, self.key = folder, dict(key)
+    def __init__(self, folder: Path, key: Mapping[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.key: dict[str, Any] = dict(key or {})
         self.ids: list[str] = []
         self._arrays: dict[str, _ArrayFile] = {}
         self._version = uuid.uuid4().hex[:8]
@@ -155,14 +156,15 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        done = False
         try:
             if kind is None:
                 self._finish()
+                done = True
         finally:
             for array in self._arrays.values():
                 array.file.close()
-            if kind is not None:
-                for array in self._arrays.values():
+                if not done:
                     array.path.unlink(missing_ok=True)
 
     def _finish(self) -> None:
@@ -174,7 +176,7 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         listed = self.folder / f"ids-{self._version}.parquet"
         with atomic_path(listed) as temporary:
             pq.write_table(pa.table({"id": pa.array(self.ids, pa.string())}), temporary)
-        files["ids"] = {"name": listed.name, "bytes": listed.stat().st_size, "data_at": 0, "sha256": _sha256(listed, 0)}
+        files["ids"] = {"name": listed.name, "bytes": listed.stat().st_size, "sha256": file_sha256(listed)}
         old = _named_files(self.folder)
         write_json_atomic(self.folder / META, {"key": self.key, "count": len(self.ids), "files": files})
         for path in old:
@@ -200,12 +202,11 @@ class _ArrayFile:
     """An `.npy` file that grows; numpy leaves room in its header for the first dimension."""
 
     def __init__(self, path: Path, like: np.ndarray) -> None:
-        self.path, self.shape, self.dtype = path, like.shape[1:], like.dtype
         if like.dtype.hasobject:
             raise ValueError(f"{path.name}: objects cannot be memory-mapped")
+        self.path, self.shape, self.dtype = path, like.shape[1:], like.dtype
         self.count = 0
         self.file: BinaryIO = path.open("w+b")
-        self.digest = hashlib.sha256()
         self._header()
         self.data_at = self.file.tell()
 
@@ -214,9 +215,7 @@ class _ArrayFile:
             raise ValueError(
                 f"{self.path.name}: expected rows of {self.shape} {self.dtype}, got {array.shape[1:]} {array.dtype}"
             )
-        data = np.ascontiguousarray(array).tobytes()
-        self.digest.update(data)
-        self.file.write(data)
+        self.file.write(np.ascontiguousarray(array).tobytes())
         self.count += len(array)
 
     def finish(self) -> dict[str, Any]:
@@ -224,22 +223,13 @@ class _ArrayFile:
         self._header()
         if self.file.tell() != self.data_at:
             raise ValueError(f"{self.path.name}: the header outgrew its place")
-        self.file.close()
-        size = self.path.stat().st_size
-        return {"name": self.path.name, "bytes": size, "data_at": self.data_at, "sha256": self.digest.hexdigest()}
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        return {"name": self.path.name, "bytes": self.path.stat().st_size, "sha256": file_sha256(self.path)}
 
     def _header(self) -> None:
         header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
         np.lib.format.write_array_header_1_0(self.file, {**header, "shape": (self.count, *self.shape)})
-
-
-def _sha256(path: Path, begin: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(begin)
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _named_files(folder: Path) -> list[Path]:

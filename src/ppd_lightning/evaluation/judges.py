@@ -88,9 +88,11 @@ class ConvolutionalJudge(Judge):
 
     @property
     def config(self) -> dict[str, Any]:
+        """See Judge."""
         return {"widths": self.widths, "blocks": self.blocks, "dropout": self.dropout}
 
     def forward(self, images: Tensor) -> Tensor:
+        """See Judge."""
         features = self.stages(2 * images - 1).mean((2, 3))
         logits: Tensor = self.head(F.dropout(features, self.dropout, self.training))
         return logits
@@ -123,9 +125,11 @@ class StatisticsJudge(Judge):
 
     @property
     def config(self) -> dict[str, Any]:
+        """See Judge."""
         return {"hidden": self.hidden, "dropout": self.dropout}
 
     def forward(self, images: Tensor) -> Tensor:
+        """See Judge."""
         return self.from_features(style_features(images))
 
     def from_features(self, features: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ FEATURES = (
     "width",
     "height",
 )
-"""The columns of `style_features`, in order. Histograms are over the inked pixels, so that white paper does not count."""
+"""The columns of `style_features`, in order. Histograms are over the drawing: the paper around does not count."""
 
 
 def style_features(images: Tensor) -> Tensor:
@@ -79,9 +79,9 @@ def style_features(images: Tensor) -> Tensor:
 def _drawn(paper: Tensor) -> Tensor:
     """The pixels (B, H, W) that belong to the drawing: in its row and in its column there is ink on both sides."""
     ink = (~paper).int()
-    before = [ink.cumsum(dim) for dim in (1, 2)]
-    within = [(seen > 0) & (seen - ink < seen.amax(dim, keepdim=True)) for dim, seen in zip((1, 2), before, strict=True)]
-    return within[0] & within[1]
+    before = {dim: ink.cumsum(dim) for dim in (1, 2)}
+    columns, rows = ((seen > 0) & (seen - ink < seen.amax(dim, keepdim=True)) for dim, seen in before.items())
+    return columns & rows
 
 
 def _slope(images: Tensor) -> Tensor:
@@ -105,6 +105,6 @@ def _colour(images: Tensor) -> Tensor:
 
 
 def _count(place: Tensor, inside: Tensor, bins: int) -> Tensor:
-    """Pixels of the drawing in each bin: place (B, H, W) int64 in [0, bins), inside (B, H, W) bool to (B, bins) float32."""
+    """Pixels of the drawing in each bin: place (B, H, W) int64 in [0, bins), inside (B, H, W) bool to (B, bins)."""
     counts = torch.zeros(len(place), bins, device=place.device)
     return counts.scatter_add_(1, place.flatten(1), inside.flatten(1).float())

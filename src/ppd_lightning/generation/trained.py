@@ -14,7 +14,7 @@ from torch import Tensor
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
 from ppd_lightning.models.adapter import load_adapter
-from ppd_lightning.models.released import open_model
+from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
 from ppd_lightning.users.embeddings import user_embeddings
@@ -25,11 +25,12 @@ class TrainedRun:
     """The pipeline of a run and the settings it draws with."""
 
     config: Config
+    model: ReleasedModel
     pipeline: UserPipeline
 
     def users(self, ids: Sequence[str]) -> Tensor:
         """Embeddings (len(ids), E) of people, as the run's `user` setting describes them."""
-        return user_embeddings(self.config, ids)
+        return user_embeddings(self.config, self.model, ids)
 
     def draw(self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int]) -> Tensor:
         """Images (B, 3, H, W) float in [0, 1] by the configuration's `generation`; users (B, E), None for the base."""
@@ -59,7 +60,7 @@ def open_run(config: Config) -> TrainedRun:
     prior = model.load_prior()
     branch = load_adapter(prior, folder / "adapter.safetensors").eval().requires_grad_(False)
     device = "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    return TrainedRun(config, UserPipeline.of(model, prior.to(device), branch.to(device), _latent_shape(config)))
+    return TrainedRun(config, model, UserPipeline.of(model, prior.to(device), branch.to(device), _latent_shape(config)))
 
 
 def _latent_shape(config: Config) -> tuple[int, int, int]:

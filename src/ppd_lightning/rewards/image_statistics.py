@@ -61,7 +61,7 @@ def brightness(images: Tensor) -> Tensor:
 def clutter(images: Tensor) -> Tensor:
     """Density of edges, (B, 3, H, W) to (B,): the mean slope of the luma over the inner pixels, by Sobel's filters.
 
-    The filters are scaled to slope per pixel, so a full black-to-white edge of one row crossing the image counts 1 / (H - 2).
+    The filters are scaled to slope per pixel, so one black-to-white edge all across the image counts 1 / (H - 2).
     """
     ramp, smooth = images.new_tensor([-0.5, 0.0, 0.5]), images.new_tensor([0.25, 0.5, 0.25])
     filters = torch.stack([torch.outer(smooth, ramp), torch.outer(ramp, smooth)])[:, None]

@@ -87,15 +87,16 @@ def _plain(code: str) -> str:
     return code.lower().replace("-fe0f", "")
 
 
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
+def _content(archive: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(item)
     assert file is not None
     return file.read()
 
 
 def _json(path: Path, name: str) -> Any:
     with tarfile.open(path) as archive:
-        return json.loads(_member(archive, name))
+        # Stops at the file: looking it up by name would unpack the whole archive first.
+        return next(json.loads(_content(archive, item)) for item in archive if item.name == name)
 
 
 def _names(path: Path) -> list[dict[str, Any]]:
@@ -123,7 +124,8 @@ def _on_white(picture: Image.Image, size: int) -> np.ndarray:
 
 def _rasterise(svg: str, size: int) -> np.ndarray:
     # Drawn at four times the size and reduced, as the 3D pictures are: one way of smoothing for every style.
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=4 * size, height=4 * size)
+    # Without the machine's fonts, which would be read anew for each picture and differ between machines.
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=4 * size, height=4 * size, skip_system_fonts=True)
     return _on_white(Image.open(io.BytesIO(bytes(png))), size)
 
 
@@ -159,7 +161,7 @@ def _members(path: Path, folder: str, wanted: list[str]) -> list[tuple[str, byte
     codes = set(wanted)
     with tarfile.open(path) as archive:
         return [
-            (_plain(Path(item.name).stem), _member(archive, item.name))
+            (_plain(Path(item.name).stem), _content(archive, item))
             for item in archive
             if item.name.startswith(folder) and _plain(Path(item.name).stem) in codes
         ]

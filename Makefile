@@ -1,0 +1,47 @@
+# make demo   sets up .venv from nothing and trains, evaluates and draws the embedded world (minutes on a laptop)
+# make test   sets up .venv from nothing and runs the tests
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
+.PHONY: setup demo test test-long lint bench base clean
+
+setup: $(READY)
+
+# torch first: its pinned version decides what everything else resolves to.
+$(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "make: $(PYTHON) is not on PATH; install Python 3.11 or newer, or name yours: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12"; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,launchers,dev]"
+	@touch $@
+
+demo: setup
+	$(BIN)/ppd prepare embed train evaluate generate experiment=emoji/demo
+
+# One thread: with more, the tests' tiny models are much slower and erratic.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not long"
+
+test-long: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src
+
+bench: setup
+	$(BIN)/python experiments/speed/bench.py
+
+# The mini Stable Cascade that ships with the package, made anew: hours on a CPU.
+base: setup
+	$(BIN)/python experiments/emoji/base/make.py codec
+	$(BIN)/python experiments/emoji/base/judges.py
+	$(BIN)/python experiments/emoji/base/make.py prior
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,90 @@
+"""`ppd embed`: who the users are, as vectors."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import layout
+from ppd_lightning.data.images import read_images
+from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.stores import Store, write_store
+from ppd_lightning.models.released import ReleasedModel, open_model
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.users.embeddings import embeddings_folder, embeddings_key, open_user_rows
+from ppd_lightning.users.encoders import open_encoder
+from ppd_lightning.users.features import describe_choices, principal_components, standardise
+from ppd_lightning.users.shots import choose_shots
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Describe every user of the pairs; a store that is there already and still right is kept.
+
+    Returns:
+        the summary: users, rows, width and seconds.
+
+    Raises:
+        UserError: the data are not prepared, or people have too few choices.
+    """
+    begun = time.monotonic()
+    model = open_model(config.model.name, config.model.path)
+    if config.user.kind == "features" and not _finished(config, model):
+        _embed_features(config, model)
+    rows = open_user_rows(config, model)
+    users, (count, width) = len(set(rows.users)), rows.embeddings.shape
+    summary = {"kind": config.user.kind, "users": users, "rows": count, "width": width}
+    summary["seconds"] = round(time.monotonic() - begun, 1)
+    log.info("%d users in %d embeddings of width %d", users, count, width)
+    return summary
+
+
+def _finished(config: Config, model: ReleasedModel) -> bool:
+    try:
+        Store.open(embeddings_folder(config), embeddings_key(config, model))
+    except UserError:
+        return False
+    return True
+
+
+def _embed_features(config: Config, model: ReleasedModel) -> None:
+    pairs = layout.read_pairs(config)
+    groupings = choose_shots(pairs, config.user.shots, config.user.groupings)
+    shown = {pair: place for place, pair in enumerate(pairs["pair_id"].to_pylist())}
+    rows = [(user, g, shots) for user, listed in sorted(groupings.items()) for g, shots in enumerate(listed)]
+    places = np.array([[shown[pair] for pair in shots] for _, _, shots in rows])
+
+    image_ids, components = _image_components(config, model, layout.captions_of(config, held_out=True))
+    known = {image: place for place, image in enumerate(image_ids)}
+    sides = [np.array([known.get(image, -1) for image in pairs[side].to_pylist()]) for side in ("preferred", "dispreferred")]
+    vectors = describe_choices(components, sides[0][places], sides[1][places])
+    seen = set(pc.unique(pairs.filter(pc.equal(pairs["split"], "train"))["user_id"]).to_pylist())
+    embedding = standardise(vectors, np.array([user in seen for user, _, _ in rows]))
+    write_store(
+        embeddings_folder(config),
+        [f"{user}/{g}" for user, g, _ in rows],
+        {"embedding": embedding, "shots": np.stack([stable_ids(shots) for _, _, shots in rows])},
+        embeddings_key(config, model),
+    )
+
+
+def _image_components(config: Config, model: ReleasedModel, held_out: list[str]) -> tuple[list[str], np.ndarray]:
+    """Image ids and principal components of the images that people may be described by: not those of the tests."""
+    encode = open_encoder(config.user.encoder, model)
+    images = layout.read_images_table(config)
+    images = images.filter(pc.invert(pc.is_in(images["caption"], value_set=pa.array(held_out, pa.string()))))
+    ids: list[str] = []
+    features: list[np.ndarray] = []
+    for batch in read_images(layout.source_folder(config), images, config.data.image_size):
+        if batch.ids:
+            features.append(encode(torch.from_numpy(batch.pixels).float() / 255).numpy())
+        ids += batch.ids
+    return ids, principal_components(np.concatenate(features), config.user.components)

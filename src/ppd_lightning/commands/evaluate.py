@@ -1,0 +1,153 @@
+"""`ppd evaluate`: does each person prefer what is drawn for them? Win rates against the base, with their counts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppd_lightning.config.schemas import Config, EmojiData
+from ppd_lightning.data.layout import captions_of, people_of
+from ppd_lightning.data.stores import Store, write_store
+from ppd_lightning.evaluation.comparisons import Comparison, choose_comparisons
+from ppd_lightning.evaluation.emoji_world import EmojiWorld
+from ppd_lightning.evaluation.judges import load_judge
+from ppd_lightning.evaluation.win_rate import win_rate
+from ppd_lightning.generation.grid import as_bytes
+from ppd_lightning.generation.trained import TrainedRun, open_run
+from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
+from ppd_lightning.run.atomic import write_json_atomic
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import file_sha256, fingerprint
+from ppd_lightning.run.folders import run_folder
+from ppd_lightning.users.embeddings import open_user_rows
+
+log = logging.getLogger(__name__)
+
+SEEDS = range(1000, 1004)
+"""The noises of the comparisons; the sheets of `ppd generate` use others."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Draw and judge the comparisons of `evaluation`; images and result are kept in the run's folder.
+
+    Returns:
+        the summary: a win rate for each group of people, by the first judge and by the others, the oracle's beside it,
+        and how often the concept is still recognised, in the base's pictures and in the people's.
+
+    Raises:
+        UserError: the training is not finished, or this source has no judge.
+    """
+    if not isinstance(config.data, EmojiData):
+        raise UserError(f"data.name={config.data.name}: its people's tastes are not known; only data=emoji has judges")
+    begun = time.monotonic()
+    trained = open_run(config)
+    key = {
+        "adapter": file_sha256(run_folder(config) / "adapter.safetensors"),
+        "generation": config.generation,
+        "evaluation": config.evaluation,
+    }
+    folder = run_folder(config) / f"evaluation-{fingerprint(key)}"
+    if (folder / "summary.json").exists():
+        log.info("%s is finished; delete it to evaluate again", folder)
+        finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        return finished
+    comparisons = _comparisons(config)
+    people = [comparison.user for comparison in comparisons]
+    base, own = _images(trained, comparisons, folder / "images")
+    drawn = time.monotonic()
+    summary: dict[str, Any] = {"folder": str(folder)}
+    if config.data.labels == "scores":
+        summary["win_rate"] = _rates(config, comparisons, _score_differences(own, base, people))
+    else:
+        world = EmojiWorld(config, config.data)
+        for judge in config.evaluation.judges:
+            style = load_judge(judge)
+            before = world.utilities(comparisons, base, style)
+            rates = _rates(config, comparisons, world.utilities(comparisons, own, style) - before)
+            if "win_rate" not in summary:
+                summary["win_rate"] = rates
+                if config.user.kind == "features":
+                    best = world.oracle_utilities(comparisons, open_user_rows(config, trained.model))
+                    summary["oracle_win_rate"] = _rates(config, comparisons, best - before)
+            else:
+                summary[f"win_rate_by_{judge}"] = rates
+    summary["concept_accuracy"] = {
+        name: round(float(_recognised(config, comparisons, images).mean()), 4)
+        for name, images in (("base", base), (config.objective.name, own))
+    }
+    summary["seconds"] = {"drawing": round(drawn - begun, 1), "judging": round(time.monotonic() - drawn, 1)}
+    write_json_atomic(folder / "summary.json", summary)
+    return summary
+
+
+def _comparisons(config: Config) -> list[Comparison]:
+    """`evaluation.comparisons` of each group that has people, over the captions that `evaluation.captions` names."""
+    captions = captions_of(config, held_out=config.evaluation.captions == "held_out")
+    return [
+        comparison
+        for group, users in people_of(config).items()
+        if users
+        for comparison in choose_comparisons(group, users, captions, SEEDS, config.evaluation.comparisons)
+    ]
+
+
+def _images(trained: TrainedRun, comparisons: Sequence[Comparison], folder: Path) -> tuple[Tensor, Tensor]:
+    """The base's image and the person's of each comparison, (N, 3, H, W) each; drawn once, then read back."""
+    wanted = [("base", one.caption, one.seed) for one in comparisons]
+    unique = sorted(set(wanted))
+    key = {"comparisons": fingerprint(list(comparisons))}
+    try:
+        store = Store.open(folder, key)
+    except UserError:
+        log.info("drawing %d images by the base and %d for people", len(unique), len(comparisons))
+        base = trained.draw([caption for _, caption, _ in unique], None, [seed for *_, seed in unique])
+        users = trained.users([one.user for one in comparisons])
+        own = trained.draw([one.caption for one in comparisons], users, [one.seed for one in comparisons])
+        names = ["/".join(map(str, one)) for one in [*unique, *(tuple(vars(one).values()) for one in comparisons)]]
+        write_store(folder, names, {"images": as_bytes(torch.cat([base, own]))}, key)
+        store = Store.open(folder, key)
+    images = torch.from_numpy(np.array(store.arrays["images"])).permute(0, 3, 1, 2).float() / 255
+    place = {one: row for row, one in enumerate(unique)}
+    return images[[place[one] for one in wanted]], images[len(unique) :]
+
+
+def _rates(config: Config, comparisons: Sequence[Comparison], differences: np.ndarray) -> dict[str, Any]:
+    """A win rate for each group of people."""
+    rates = {}
+    for group in dict.fromkeys(one.group for one in comparisons):
+        rows = [row for row, one in enumerate(comparisons) if one.group == group]
+        rate = win_rate(
+            differences[rows],
+            [comparisons[row].user for row in rows],
+            tie=config.evaluation.tie,
+            resamples=config.evaluation.bootstrap,
+        )
+        rates[group] = {name: round(value, 4) for name, value in asdict(rate).items()} | {"decided": round(rate.decided, 4)}
+    return rates
+
+
+def _score_differences(images: Tensor, others: Tensor, users: Sequence[str]) -> np.ndarray:
+    """How much more each image has of the score that is its user, in deviations over all of them, (N,)."""
+    measured = image_statistics(torch.cat([images, others])).numpy()
+    own, other = np.split(measured / measured.std(0), 2)
+    columns = [STATISTICS.index(user) for user in users]
+    differences: np.ndarray = (own - other)[np.arange(len(users)), columns]
+    return differences
+
+
+def _recognised(config: Config, comparisons: Sequence[Comparison], images: Tensor) -> np.ndarray:
+    """Whether each image is taken for its own concept rather than another of the world, (N,)."""
+    judge = load_judge("concepts")
+    world = captions_of(config, held_out=True) + captions_of(config, held_out=False)
+    columns = [judge.labels.index(concept) for concept in world]
+    guessed = judge.probabilities(images)[:, columns].argmax(1).numpy()
+    return guessed == np.array([world.index(one.caption) for one in comparisons])

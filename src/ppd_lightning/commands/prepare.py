@@ -1,0 +1,174 @@
+"""`ppd prepare`: a source, its pairs and splits, latents and text states."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from ppd_lightning.config.schemas import Config, EmojiData
+from ppd_lightning.data import layout
+from ppd_lightning.data.emoji.source import make_source
+from ppd_lightning.data.encoding import ImageEncoder, encode_captions, encode_images, open_encoded
+from ppd_lightning.data.pairs import caption_id, pairs_of_people, pairs_of_scores, write_pairs
+from ppd_lightning.data.pickapic import read_rows, source_fingerprint
+from ppd_lightning.data.splits import SPLITS, choose_count, choose_share
+from ppd_lightning.data.tables import write_table
+from ppd_lightning.models.released import ReleasedModel, open_model
+from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
+from ppd_lightning.run.atomic import write_json_atomic
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.run.folders import data_folder
+
+log = logging.getLogger(__name__)
+
+SCORES = STATISTICS[:3]
+"""The synthetic users of data.labels=scores: each prefers the image with more of its statistic."""
+
+LATENTS_DTYPE = {"emoji": np.float32, "pickapic": np.float16}
+"""How latents are stored; half the space where there are many."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Prepare the data of a configuration; what is there already and still right is kept.
+
+    Returns:
+        the summary: the folder, the counts of rows, images and pairs, and seconds.
+
+    Raises:
+        UserError: the source is missing or damaged, or nothing of it can be used.
+    """
+    begun, folder = time.monotonic(), data_folder(config)
+    model = open_model(config.model.name, config.model.path)
+    if isinstance(config.data, EmojiData):
+        make_source(config, config.data, STATISTICS, _statistics)
+    key = {part: model.fingerprint(part) for part in ("codec", "text_encoder", "tokenizer")}
+    key["source"] = source_fingerprint(layout.source_folder(config))
+    told = folder / f"prepared-{config.data.labels}.json"
+    finished = _finished(config, told, key)
+    if finished is not None:
+        log.info("%s is prepared: %s", folder, _in_words(finished["counts"]))
+        return finished
+    statistics, latents = _encoders(config, model)
+    rows = read_rows(layout.source_folder(config))
+    images = encode_images(config, rows.table, key["source"], [latents, statistics])
+    table = _with_images(rows.table, images)
+    held_out, unseen = _tests(config, table)
+    counts = rows.counts | {"damaged_image": len(rows.table) - len(table), "images": len(images)}
+    counts |= _write_pairs(config, table, statistics, held_out, unseen)
+    _write_captions(config, table, held_out)
+    encode_captions(config, layout.text_key(config, key["text_encoder"], key["tokenizer"]), lambda: _text_of(model))
+    seconds = round(time.monotonic() - begun, 1)
+    summary = {"folder": str(folder), "labels": config.data.labels, "counts": counts, "seconds": seconds}
+    write_json_atomic(told, {"key": key, "summary": summary})
+    log.info("%s is prepared in %.1f s: %s", folder, seconds, _in_words(counts))
+    return summary
+
+
+def _finished(config: Config, told: Path, key: dict[str, str]) -> dict[str, Any] | None:
+    """The summary of an earlier run whose results are all still there and right."""
+    try:
+        stored = json.loads(told.read_text(encoding="utf-8"))
+        if stored["key"] != key:
+            return None
+        layout.read_pairs(config)
+        layout.read_captions(config)
+        layout.open_latents(config, key["codec"])
+        layout.open_text(config, key["text_encoder"], key["tokenizer"])
+        summary: dict[str, Any] = stored["summary"]
+        return summary
+    except (OSError, ValueError, KeyError, UserError):
+        return None
+
+
+def _encoders(config: Config, model: ReleasedModel) -> tuple[ImageEncoder, ImageEncoder]:
+    """What computes the statistics and the latents of images."""
+    dtype = LATENTS_DTYPE[config.data.name]
+
+    def load_codec() -> Callable[[np.ndarray], np.ndarray]:
+        codec = model.load_codec()
+
+        @torch.no_grad()
+        def latents(pixels: np.ndarray) -> np.ndarray:
+            return codec.encode(_floats(pixels)).numpy().astype(dtype)
+
+        return latents
+
+    return (
+        ImageEncoder("statistics", {"names": STATISTICS}, lambda: _statistics),
+        ImageEncoder("latents", {"codec": model.fingerprint("codec")}, load_codec),
+    )
+
+
+def _with_images(rows: pa.Table, images: pa.Table) -> pa.Table:
+    """The rows whose two images are usable."""
+    known = images["image_id"]
+    both = pc.and_(pc.is_in(rows["image_0"], value_set=known), pc.is_in(rows["image_1"], value_set=known))
+    return rows.filter(both)
+
+
+def _tests(config: Config, rows: pa.Table) -> tuple[frozenset[str], frozenset[str]]:
+    """The captions and the users that only the tests see."""
+    captions, users = (pc.unique(rows[name]).to_pylist() for name in ("caption", "user_id"))
+    data = config.data
+    if isinstance(data, EmojiData):
+        return choose_count("caption", captions, data.held_out_concepts), choose_count(
+            "user", users, data.unseen_people
+        )
+    return choose_share("caption", captions, data.held_out_captions), choose_share("user", users, data.unseen_users)
+
+
+def _write_pairs(
+    config: Config, rows: pa.Table, statistics: ImageEncoder, held_out: frozenset[str], unseen: frozenset[str]
+) -> dict[str, int]:
+    """Write the pairs and return what was left out and how many are in each split."""
+    validation = config.data.validation
+    if config.data.labels == "people":
+        pairs, counts = pairs_of_people(rows, held_out=held_out, unseen=unseen, validation=validation)
+    else:
+        store = open_encoded(config, statistics)
+        scores = {name: store.arrays["statistics"][:, STATISTICS.index(name)] for name in SCORES}
+        image_rows = (store.index(rows["image_0"]), store.index(rows["image_1"]))
+        pairs, counts = pairs_of_scores(rows, scores, image_rows, held_out=held_out, validation=validation)
+    write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config))
+    splits = pairs["split"].to_pylist()
+    return counts | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
+
+
+def _write_captions(config: Config, rows: pa.Table, held_out: frozenset[str]) -> None:
+    captions = sorted(pc.unique(rows["caption"]).to_pylist())
+    columns = [[caption_id(caption) for caption in captions], captions, [caption in held_out for caption in captions]]
+    table = pa.table(columns, schema=layout.CAPTIONS_SCHEMA)
+    write_table(layout.captions_path(config), table, {"captions": fingerprint(captions)})
+
+
+def _text_of(model: ReleasedModel) -> Callable[[list[str]], dict[str, np.ndarray]]:
+    states = model.load_text()
+
+    def encode(captions: list[str]) -> dict[str, np.ndarray]:
+        text, pooled = states(captions)
+        return {"text": text.numpy(), "text_pooled": pooled.numpy()}
+
+    return encode
+
+
+def _statistics(pixels: np.ndarray) -> np.ndarray:
+    """Statistics (B, J) of pixels (B, 3, H, W) uint8."""
+    return image_statistics(_floats(pixels)).numpy()
+
+
+def _floats(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).float() / 255
+
+
+def _in_words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -1,0 +1,94 @@
+"""The emoji world as its judges see it: people's hidden utilities of pictures, and the oracle beside them.
+
+N = comparisons, K = concepts, S = styles, J = image statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppd_lightning.config.schemas import Config, EmojiData
+from ppd_lightning.data import layout
+from ppd_lightning.data.emoji.people import read_people, utilities
+from ppd_lightning.data.emoji.vendors import PACKAGES
+from ppd_lightning.data.images import read_images
+from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.evaluation.comparisons import Comparison
+from ppd_lightning.evaluation.judges import Judge
+from ppd_lightning.evaluation.oracle import Oracle
+from ppd_lightning.rewards.image_statistics import image_statistics
+from ppd_lightning.run.folders import data_folder
+from ppd_lightning.users.embeddings import UserRows
+
+
+class EmojiWorld:
+    """Opens a prepared emoji world with the truth about its people.
+
+    Raises:
+        UserError: the data are not prepared.
+    """
+
+    def __init__(self, config: Config, data: EmojiData) -> None:
+        self.config, self.data = config, data
+        self.people = read_people(data_folder(config) / "people.json")
+        listed = layout.read_images_table(config).to_pylist()
+        self.concepts = sorted({image["caption"] for image in listed})
+        styles = {PACKAGES[style].name: place for place, style in enumerate(self.people.styles)}
+        self._places = {
+            image["image_id"]: (self.concepts.index(image["caption"]), styles[image["model"]]) for image in listed
+        }
+        self.statistics = self._real_statistics()
+
+    def utilities(self, comparisons: Sequence[Comparison], images: Tensor, judge: Judge) -> np.ndarray:
+        """What the person of each comparison thinks of its image, (N,); the judge says in which style it is drawn.
+
+        Args:
+            images: (N, 3, H, W) float in [0, 1].
+        """
+        return self._own(comparisons, judge.probabilities(images).numpy(), image_statistics(images).numpy())
+
+    def oracle_utilities(self, comparisons: Sequence[Comparison], rows: UserRows) -> np.ndarray:
+        """The same of the real picture that the best guess at the person's taste would choose, (N,).
+
+        Args:
+            rows: the embeddings in use; the oracle sees the shots of each person's first row, as the model does.
+        """
+        oracle = Oracle(
+            self.statistics, self.people.styles, self.people.statistics, self.data.choice_temperature, seed=self.data.seed
+        )
+        concept = np.array([self.concepts.index(comparison.caption) for comparison in comparisons])
+        users = np.array([comparison.user for comparison in comparisons])
+        style = np.empty(len(users), np.int64)
+        for user, shots in self._shots(sorted(set(users.tolist())), rows).items():
+            style[users == user] = oracle.styles_for(shots[:, 0], shots[:, 1], concept[users == user])
+        return self._own(comparisons, np.eye(len(self.people.styles))[style], self.statistics[concept, style])
+
+    def _own(self, comparisons: Sequence[Comparison], styles: np.ndarray, statistics: np.ndarray) -> np.ndarray:
+        """Utilities (N,) of images with style probabilities (N, S) and statistics (N, J), each to its own person."""
+        users = [comparison.user for comparison in comparisons]
+        known = sorted(set(users))
+        rows = np.searchsorted(known, users)
+        liked = utilities(self.people.select(known), styles, statistics)
+        own: np.ndarray = liked[rows, np.arange(len(users))]
+        return own
+
+    def _shots(self, users: Sequence[str], rows: UserRows) -> dict[str, np.ndarray]:
+        """Concept and style of the preferred picture of each person's shots, (shots, 2)."""
+        pairs = layout.read_pairs(self.config)
+        preferred = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["preferred"].to_pylist(), strict=True))
+        first = {user: row for row, user in reversed(list(enumerate(rows.users)))}
+        return {user: np.array([self._places[preferred[pair]] for pair in rows.shots[first[user]].tolist()]) for user in users}
+
+    def _real_statistics(self) -> np.ndarray:
+        """Statistics (K, S, J) of the world's own pictures."""
+        measured = np.empty((len(self.concepts), len(self.people.styles), len(self.people.statistics)))
+        table = layout.read_images_table(self.config)
+        for batch in read_images(layout.source_folder(self.config), table, self.config.data.image_size):
+            of_batch = image_statistics(torch.from_numpy(batch.pixels).float() / 255).numpy()
+            for image, values in zip(batch.ids, of_batch, strict=True):
+                measured[self._places[image]] = values
+        return measured

@@ -1,0 +1,220 @@
+"""Batches of tensors from the stores: no images, no encoders and no random state in the training process.
+
+B = pairs in a batch, N = pairs, G = groupings of shots, E = width of a user embedding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import layout
+from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.stores import Store
+from ppd_lightning.diffusion.draws import choose
+from ppd_lightning.models.released import open_model
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.training.groupings import rows_without_pair
+from ppd_lightning.training.order import ExampleOrder
+from ppd_lightning.users.embeddings import UserRows, open_user_rows
+
+log = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
+
+
+class PreferenceDataModule(LightningDataModule):
+    """Training and validation batches of a prepared and embedded data folder.
+
+    A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, 16, h, w), text (B, L, C),
+    text_pooled (B, 1, C') and user (B, E), all float32. Batch k of a run is the examples [k B, (k + 1) B) of an endless
+    stream (`ExampleOrder`), B = trainer.batch_size, of which every rank takes its equal part. Which grouping of shots
+    describes the user of a pair is drawn from (seed, epoch, pair) among those that do not contain the pair.
+
+    Attributes:
+        start_step: the batch at which the training loader starts; a resumed run sets it.
+        workers: processes that assemble batches; 0 is the training process itself.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.start_step = 0
+        self.workers = 0
+        self._training: Examples | None = None
+        self._validation: Examples | None = None
+
+    def setup(self, stage: str) -> None:
+        """Open pairs and stores.
+
+        Raises:
+            UserError: a table or a store is missing, damaged or stale, there is nothing to train on, or the batch
+                cannot be shared between the devices.
+        """
+        if self._training is not None:
+            return
+        config, world_size = self.config, self._rank_and_world_size()[1]
+        if config.trainer.batch_size % world_size:
+            raise UserError(
+                f"trainer.batch_size: {config.trainer.batch_size} pairs cannot be shared equally by {world_size} "
+                f"devices; choose a multiple of {world_size}"
+            )
+        model = open_model(config.model.name, config.model.path)
+        latents = layout.open_latents(config, model.fingerprint("codec"))
+        text = layout.open_text(config, model.fingerprint("text_encoder"), model.fingerprint("tokenizer"))
+        users = open_user_rows(config, model)
+        table = layout.read_pairs(config)
+        splits = {name: table.filter(pc.equal(table["split"], name)) for name in ("train", "validation")}
+        training, validation = (Examples(part, latents, text, users, config.seed) for part in splits.values())
+        for name, examples in (("training", training), ("validation", validation)):
+            if examples.left_out:
+                log.warning("%d %s pairs are left out: they are among all shots of their user", examples.left_out, name)
+        if not len(training):
+            raise UserError(
+                f"{layout.pairs_path(config)}: there is no pair to train on; use more pairs, or other shares in data.*"
+            )
+        self._training, self._validation = training, validation
+
+    @property
+    def embedding_dim(self) -> int:
+        """E."""
+        return int(self._examples().users.shape[1])
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(16, h, w)."""
+        return tuple(self._examples().latents.shape[1:])
+
+    @property
+    def pairs(self) -> int:
+        """N of the training split."""
+        return len(self._examples())
+
+    def first_batch(self) -> Batch:
+        """The first rank's part of batch 0, wherever the run starts."""
+        return self.batch(0, world_size=self._rank_and_world_size()[1])
+
+    def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch:
+        """One rank's part of batch `step` of the run."""
+        return TrainingStream(self._examples(), self.config.trainer.batch_size, rank, world_size, 0).batch(step)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The endless stream from `start_step` on."""
+        size, (rank, world_size) = self.config.trainer.batch_size, self._rank_and_world_size()
+        stream = TrainingStream(self._examples(), size, rank, world_size, self.start_step)
+        return DataLoader(stream, batch_size=None, num_workers=self.workers)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """The validation split in the order of its pair ids, as of epoch 0; nothing where the split is empty."""
+        self._examples()
+        assert self._validation is not None
+        batches = ValidationBatches(self._validation, self.config.trainer.batch_size, *self._rank_and_world_size())
+        return DataLoader(batches, batch_size=None, num_workers=self.workers) if len(batches) else []
+
+    def _examples(self) -> Examples:
+        if self._training is None:
+            raise RuntimeError("call setup() first")
+        return self._training
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+
+class Examples:
+    """The pairs of one split with the rows of the stores that they need.
+
+    Args:
+        table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids. Pairs that are in every grouping of their
+            user are left out; `left_out` counts them.
+    """
+
+    def __init__(self, table: pa.Table, latents: Store, text: Store, users: UserRows, seed: int) -> None:
+        self.users, self.seed = users.embeddings, seed
+        self.latents = latents.arrays["latents"]
+        self.text, self.text_pooled = text.arrays["text"], text.arrays["text_pooled"]
+        pairs = stable_ids(table["pair_id"])
+        rows, usable = rows_without_pair(users.users, users.shots, table["user_id"].to_pylist(), pairs)
+        kept = usable > 0
+        self.left_out = int((~kept).sum())
+        self.pairs = pairs[kept]
+        self.user_rows, self.usable_groupings = rows[kept], usable[kept]
+        self.preferred = latents.index(table["preferred"])[kept]
+        self.dispreferred = latents.index(table["dispreferred"])[kept]
+        self.caption = text.index(table["caption_id"])[kept]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def batch(self, rows: np.ndarray, epochs: np.ndarray) -> Batch:
+        """Gather the examples `rows` (B,) as they are in `epochs` (B,)."""
+        pairs = self.pairs[rows]
+        drawn = [
+            choose("grouping", self.seed, epoch, pair, count)
+            for epoch, pair, count in zip(
+                epochs.tolist(), pairs.tolist(), self.usable_groupings[rows].tolist(), strict=True
+            )
+        ]
+        user_rows = self.user_rows[rows, np.array(drawn, np.int64)]
+        return {
+            "pair": torch.from_numpy(pairs),
+            "epoch": torch.from_numpy(epochs),
+            "latents_preferred": _gather(self.latents, self.preferred[rows]),
+            "latents_dispreferred": _gather(self.latents, self.dispreferred[rows]),
+            "text": _gather(self.text, self.caption[rows]),
+            "text_pooled": _gather(self.text_pooled, self.caption[rows]),
+            "user": _gather(self.users, user_rows),
+        }
+
+
+class TrainingStream(IterableDataset[Batch]):
+    """One rank's part of every batch from `start_step` on, without an end."""
+
+    def __init__(self, examples: Examples, batch_size: int, rank: int, world_size: int, start_step: int) -> None:
+        self.examples, self.start_step = examples, start_step
+        self.order = ExampleOrder(examples.pairs, examples.seed)
+        self.batch_size, self.own = batch_size, batch_size // world_size
+        self.offset = rank * self.own
+
+    def batch(self, step: int) -> Batch:
+        """The part of batch `step` that this rank takes."""
+        begin = step * self.batch_size + self.offset
+        return self.examples.batch(*self.order(begin, begin + self.own))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Every worker makes each `num_workers`th batch; the loader takes them in turn, so the order stays."""
+        worker = get_worker_info()
+        first, every = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        return map(self.batch, itertools.count(self.start_step + first, every))
+
+
+class ValidationBatches(Dataset[Batch]):
+    """Every `world_size`th example, in batches; each rank gets equally many, so up to world_size - 1 are left out."""
+
+    def __init__(self, examples: Examples, batch_size: int, rank: int, world_size: int) -> None:
+        whole = len(examples) // world_size * world_size
+        self.examples, self.rows = examples, np.arange(whole)[rank::world_size]
+        self.own = batch_size // world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.own)
+
+    def __getitem__(self, index: int) -> Batch:
+        rows = self.rows[index * self.own : (index + 1) * self.own]
+        return self.examples.batch(rows, np.zeros(len(rows), np.int64))
+
+
+def _gather(array: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Copies of some rows of a memory-mapped array, as a float32 tensor."""
+    return torch.from_numpy(np.asarray(array[rows], np.float32))

@@ -1,0 +1,53 @@
+"""The order in which examples are met: an endless stream in which each epoch is every pair once.
+
+A pure function of (seed, epoch) and the pairs' ids: not of the rank, the workers, or where a run was cut off. Removing
+a pair leaves the order of the others as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+
+
+class ExampleOrder:
+    """Which pair is met where in the endless stream.
+
+    Args:
+        pair_ids: (N,) int64, distinct.
+    """
+
+    def __init__(self, pair_ids: np.ndarray, seed: int) -> None:
+        if not len(pair_ids):
+            raise ValueError("there are no pairs to put in order")
+        self.pair_ids, self.seed = pair_ids, seed
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def __call__(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of `pair_ids` and epochs, both (end - begin,) int64, of the places [begin, end) in the stream."""
+        places = np.arange(begin, end)
+        epochs = places // len(self.pair_ids)
+        rows = np.empty(len(places), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            rows[here] = self._epoch(epoch)[places[here] % len(self.pair_ids)]
+        return rows, epochs
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if epoch not in self._epochs:
+            if len(self._epochs) > 1:  # a batch seldom touches more than two
+                self._epochs.pop(min(self._epochs))
+            key = hashlib.blake2b(b"order" + struct.pack("<qq", self.seed, epoch), digest_size=8).digest()
+            mixed = _mix(self.pair_ids.view(np.uint64) ^ np.uint64(int.from_bytes(key, "little")))
+            self._epochs[epoch] = np.argsort(mixed, kind="stable")
+        return self._epochs[epoch]
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = values ^ (values >> np.uint64(31))
+    return mixed

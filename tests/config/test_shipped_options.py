@@ -1,0 +1,56 @@
+"""Every option that ships composes, says how it is used, and is complete."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from ppd_lightning.cli import main
+from ppd_lightning.commands.verbs import VERBS
+from ppd_lightning.config.compose import as_yaml, compose, read_config
+from ppd_lightning.config.groups import conf_folder, options
+from ppd_lightning.config.keys import known_keys
+from ppd_lightning.config.schemas import Config
+
+FILES = sorted(conf_folder().rglob("*.yaml"))
+CHOICES = [f"{group}={option}" for group, known in options().items() for option in known]
+NEEDED = {"data=pickapic": ["data.root=folder"], "user=one_hot": ["data.labels=scores"]}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_it_composes(choice: str) -> None:
+    assert isinstance(compose([choice, *NEEDED.get(choice, [])]), Config)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(conf_folder())))
+def test_it_begins_with_a_command_of_ppd(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# ")
+    words = next(line for line in lines if "ppd " in line).split("ppd ", 1)[1].split()
+    assert words[0] in VERBS or words[0] == "<verb>..."
+
+
+def test_the_commands_in_the_experiments_are_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [
+        line.removeprefix("# ppd ").split("   ")[0].split()
+        for path in FILES
+        if "experiment" in path.parts
+        for line in path.read_text().splitlines()
+        if line.startswith("# ppd ")
+    ]
+    assert len(commands) >= 4
+    assert [main([*command, "--dry-run"]) for command in commands] == [0] * len(commands), capsys.readouterr().err
+
+
+def test_every_group_has_a_schema_and_every_key_its_meaning() -> None:
+    groups = {field.name for field in dataclasses.fields(Config)}
+    assert set(options()) - {"experiment"} == groups - {"seed", "output"}
+    assert [key.name for key in known_keys().values() if not key.meaning] == []
+
+
+def test_a_written_configuration_is_read_back_as_it_was(tmp_path: Path) -> None:
+    config = compose(["experiment=emoji/sft", "generation.captions=[red apple,'1']", "optimizer.lr=1e-5"])
+    (tmp_path / "config.yaml").write_text(as_yaml(config))
+    assert read_config(tmp_path / "config.yaml") == config

@@ -1,0 +1,169 @@
+"""The pairs table says who preferred what, by people's choices or by scores, and is refused when it is not sound."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.data.handmade import flip_byte, row, rows, write
+
+from ppd_lightning.data.pairs import (
+    PAIRS_SCHEMA,
+    caption_id,
+    load_pairs,
+    pairs_of_people,
+    pairs_of_scores,
+    stable_ids,
+    write_pairs,
+)
+from ppd_lightning.data.pickapic import read_rows
+from ppd_lightning.data.splits import SPLITS
+from ppd_lightning.run.errors import UserError
+
+HELD_OUT, UNSEEN = {"thing 1", "thing 4", "thing 9"}, {"2", "7"}
+KEY = {"images": "abc", "labels": "people"}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> pa.Table:
+    tie = {"label_0": 0.5, "label_1": 0.5}
+    second = {"label_0": 0.0, "label_1": 1.0}
+    extra = [row(900, user=3, caption="thing 2", **tie), row(901, user=3, caption="thing 2", **second)]
+    write(tmp_path / "source", rows() + extra)
+    return read_rows(tmp_path / "source").table
+
+
+@pytest.fixture
+def pairs(source: pa.Table) -> pa.Table:
+    return pairs_of_people(source, held_out=HELD_OUT, unseen=UNSEEN, validation=0.1)[0]
+
+
+def test_the_schema_is_all_strings() -> None:
+    names = ["pair_id", "user_id", "caption_id", "caption", "preferred", "dispreferred", "split"]
+    assert PAIRS_SCHEMA.names == names
+    assert {str(field.type) for field in PAIRS_SCHEMA} == {"string"}
+
+
+def test_people_prefer_what_their_labels_say(source: pa.Table) -> None:
+    pairs, counts = pairs_of_people(source, held_out=HELD_OUT, unseen=UNSEEN, validation=0.1)
+    assert counts == {"ties": 1, "image_of_tests": 0}
+    by_id = {r["pair_id"]: r for r in pairs.to_pylist()}
+    assert len(by_id) == len(pairs) == len(source) - 1
+    for r in source.to_pylist():
+        if r["label_0"] == 0.5:
+            assert r["pair_id"] not in by_id
+            continue
+        pair = by_id[r["pair_id"]]
+        chosen = (r["image_0"], r["image_1"]) if r["label_0"] == 1 else (r["image_1"], r["image_0"])
+        assert (pair["preferred"], pair["dispreferred"]) == chosen
+        assert (pair["user_id"], pair["caption"]) == (r["user_id"], r["caption"])
+        assert pair["caption_id"] == caption_id(r["caption"])
+
+
+def test_the_order_of_the_source_does_not_matter(source: pa.Table, pairs: pa.Table) -> None:
+    shuffled = source.take(pa.array(np.random.default_rng(1).permutation(len(source))))
+    again = pairs_of_people(shuffled, held_out=HELD_OUT, unseen=UNSEEN, validation=0.1)[0]
+    assert again.equals(pairs)
+
+
+def test_a_training_pair_with_an_image_of_the_tests_is_left_out(tmp_path: Path) -> None:
+    shared = row(1, user=1, caption="cat", image_1_uid="thing 1/flat")
+    write(tmp_path, [shared, row(2, user=1, caption="thing 1"), row(3, user=1, caption="dog")])
+    table, counts = pairs_of_people(read_rows(tmp_path).table, held_out=HELD_OUT, unseen=set(), validation=0.0)
+    assert counts["image_of_tests"] == 1
+    assert sorted(table["caption"].to_pylist()) == ["dog", "thing 1"]
+
+
+def test_scores_choose_the_image_with_more_and_drop_their_own_ties(source: pa.Table) -> None:
+    images = sorted({*source["image_0"].to_pylist(), *source["image_1"].to_pylist()})
+    place = {name: number for number, name in enumerate(images)}
+    image_rows = tuple(np.array([place[i] for i in source[f"image_{side}"].to_pylist()]) for side in (0, 1))
+    generator = np.random.default_rng(0)
+    scores = {"bright": generator.random(len(images)), "still": np.zeros(len(images)), "warm": -np.arange(len(images))}
+    pairs, counts = pairs_of_scores(source, scores, image_rows, held_out=HELD_OUT, validation=0.1)
+    users = pairs["user_id"].to_pylist()
+    assert set(users) == {"bright", "warm"}
+    assert counts["ties"] == len(source) - len(pairs)
+    assert 0.2 < counts["ties"] / len(source) < 0.5  # "still" never decides and has a third
+    for r in pairs.to_pylist():
+        score = scores[r["user_id"]]
+        assert score[place[r["preferred"]]] > score[place[r["dispreferred"]]]
+    assert {r["split"] for r in pairs.to_pylist()} == {"train", "validation", "test_seen"}
+    drawn = dict(zip(pairs["pair_id"].to_pylist(), users, strict=True))
+    rest = np.arange(len(source) // 2)
+    half, _ = pairs_of_scores(
+        source.take(pa.array(rest)), scores, tuple(r[rest] for r in image_rows), held_out=HELD_OUT, validation=0.1
+    )
+    assert dict(zip(half["pair_id"].to_pylist(), half["user_id"].to_pylist(), strict=True)).items() <= drawn.items()
+
+
+def test_each_score_is_drawn_equally_often() -> None:
+    count = 6000
+    ids = [f"{number:016x}" for number in range(count)]
+    names = {"pair_id": ids, "user_id": ["1"] * count, "caption": ["c"] * count}
+    source = pa.table(names | {"image_0": ["a"] * count, "image_1": ["b"] * count})
+    zeros, ones = np.zeros(count, int), np.ones(count, int)
+    scores = {name: np.array([0.0, 1.0]) for name in ("x", "y", "z")}
+    pairs, _ = pairs_of_scores(source, scores, (zeros, ones), held_out=set(), validation=0.0)
+    users = pairs["user_id"].to_pylist()
+    assert all(0.31 < users.count(name) / count < 0.36 for name in scores)
+
+
+def test_a_table_comes_back_sorted_and_split(tmp_path: Path, pairs: pa.Table) -> None:
+    path = tmp_path / "pairs.parquet"
+    write_pairs(path, pairs.take(pa.array(np.random.default_rng(0).permutation(len(pairs)))), KEY)
+    assert load_pairs(path).equals(pairs)
+    parts = {split: load_pairs(path, split, KEY) for split in SPLITS}
+    assert sum(map(len, parts.values())) == len(pairs)
+    for split, part in parts.items():
+        assert set(part["split"].to_pylist()) == {split}
+
+
+def test_a_leaking_table_is_neither_written_nor_read(tmp_path: Path, pairs: pa.Table) -> None:
+    splits = pairs["split"].to_pylist()
+    splits[splits.index("test_seen")] = "train"
+    leaking = pairs.set_column(6, "split", pa.array(splits))
+    path = tmp_path / "pairs.parquet"
+    with pytest.raises(UserError, match="caption"):
+        write_pairs(path, leaking, KEY)
+    assert not path.exists()
+    pq.write_table(leaking, path)
+    with pytest.raises(UserError, match="would be learnt from"):
+        load_pairs(path)
+
+
+def test_a_missing_stale_damaged_or_foreign_table_is_one_clear_message(tmp_path: Path, pairs: pa.Table) -> None:
+    path = tmp_path / "pairs.parquet"
+    with pytest.raises(UserError, match="this table is missing; run `ppd prepare`"):
+        load_pairs(path)
+    write_pairs(path, pairs, KEY)
+    with pytest.raises(UserError, match=r"stale \(images was 'abc', now 'xyz'\)"):
+        load_pairs(path, key=KEY | {"images": "xyz"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=re.escape(f"{path}: damaged or no parquet file")):
+        load_pairs(path)
+    path.write_bytes(whole)
+    flip_byte(path, pq.ParquetFile(path).metadata.row_group(0).column(0).data_page_offset + 200)
+    with pytest.raises(UserError, match=re.escape(f"{path}: damaged")):
+        load_pairs(path)
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(UserError, match=r"expected the columns pair_id \(string\)"):
+        load_pairs(path)
+
+
+def test_an_empty_split_says_what_to_change(tmp_path: Path, pairs: pa.Table) -> None:
+    path = tmp_path / "pairs.parquet"
+    write_pairs(path, pairs.filter(pa.compute.not_equal(pairs["split"], "validation")), KEY)
+    with pytest.raises(UserError, match="the split validation is empty; use more pairs"):
+        load_pairs(path, "validation")
+
+
+def test_stable_ids_keep_ids_apart_and_fit_a_tensor() -> None:
+    ids = ["0000000000000000", "7fffffffffffffff", "8000000000000000", "ffffffffffffffff"]
+    assert stable_ids(ids).tolist() == [0, 2**63 - 1, -(2**63), -1]
+    assert stable_ids(pa.array(ids)).dtype == np.int64
