@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
 	@touch $@
 
 demo: setup
-	$(BIN)/ppd prepare embed train evaluate generate experiment=emoji/demo
+	$(BIN)/ppd demo experiment=emoji/demo
 
 # One thread: with more, the tests' tiny models are much slower and erratic.
 test: setup
@@ -35,13 +35,15 @@ lint: setup
 	$(BIN)/mypy --strict src
 
 bench: setup
-	$(BIN)/python experiments/speed/bench.py
+	$(BIN)/python experiments/bench/training.py
 
 # The mini Stable Cascade that ships with the package, made anew: hours on a CPU.
 base: setup
 	$(BIN)/python experiments/emoji/base/make.py codec
-	$(BIN)/python experiments/emoji/base/judges.py
 	$(BIN)/python experiments/emoji/base/make.py prior
+	$(BIN)/python experiments/emoji/base/make.py decoder
+	$(BIN)/python experiments/emoji/base/judges.py
+	$(BIN)/python experiments/emoji/base/gate.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

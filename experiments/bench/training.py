@@ -2,8 +2,8 @@
 
     python experiments/bench/training.py          (make bench)
 
-Both train the embedded world's branch from the same start, in turn, in one process; the bare loop's batches lie ready in
-memory. Prints and writes outputs/bench/training.json.
+Both train the embedded world's branch from the same start, in turn, in one process; the bare loop's batches lie ready
+in memory. Prints and writes outputs/bench/training.json.
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs"))
     args = parser.parse_args()
     config = compose(
-        ["experiment=emoji/demo", f"trainer.max_steps={args.steps}", f"trainer.threads={args.threads}", f"output={args.output}"]
+        [
+            "experiment=emoji/demo",
+            f"trainer.max_steps={args.steps}",
+            f"trainer.threads={args.threads}",
+            f"output={args.output}",
+        ]
     )
     torch.set_num_threads(args.threads)
     prepare.run(config)

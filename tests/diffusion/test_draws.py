@@ -19,7 +19,19 @@ def test_draws_of_this_version_are_pinned() -> None:
     """Reference errors and running trainings rely on these numbers: whoever changes them raises VERSION."""
     drawn = draw(3, 2, 12345, (2, 2))
     found = [round(value, 6) for value in flat(drawn).tolist()]
-    assert (VERSION, found) == (1, GOLDEN)
+    expected = [
+        0.684066,
+        1.372105,
+        -0.096844,
+        -1.516649,
+        -0.249692,
+        -0.626564,
+        -0.341842,
+        -0.599134,
+        -0.996892,
+        0.536306,
+    ]
+    assert (VERSION, found) == (1, expected)
 
 
 def test_draws_do_not_depend_on_the_batch_or_its_order() -> None:
@@ -49,10 +61,10 @@ def test_draws_neither_read_nor_move_the_global_random_state() -> None:
 
 def test_draws_differ_by_seed_epoch_and_pair() -> None:
     keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (2**33, 0, 0), (0, 0, -1)]
-    for position in range(2 * math.prod(SHAPE) + 2):
-        assert len({flat(draw(*key, SHAPE))[position].item() for key in keys}) == len(keys)
-        break  # the first number, t, tells them apart already
-    assert len({tuple(flat(draw(*key, SHAPE)).tolist()) for key in keys}) == len(keys)
+    numbers = torch.stack([flat(draw(*key, SHAPE)) for key in keys])
+    for first in range(len(keys)):
+        for second in range(first):
+            assert (numbers[first] != numbers[second]).float().mean() > 0.99
 
 
 def test_draws_have_the_distributions_they_claim() -> None:

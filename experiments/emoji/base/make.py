@@ -1,11 +1,11 @@
-"""Make the mini Stable Cascade of the embedded world: codec, then text encoder and prior together, then the decoder again.
+"""Make the embedded world's mini Stable Cascade: codec, then text encoder and prior together, then the decoder again.
 
     python experiments/emoji/base/make.py codec
     python experiments/emoji/base/make.py prior
     python experiments/emoji/base/make.py decoder
 
-Each stage writes a checkpoint every few minutes and goes on from it when the same command is given again; the draws of a
-step depend on the seed and the step alone. A finished stage writes its part of the shipped folder and a line of
+Each stage writes a checkpoint every few minutes and goes on from it when the same command is given again; the draws of
+a step depend on the seed and the step alone. A finished stage writes its part of the shipped folder and a line of
 `recipe.json` (settings, seed, steps, seconds, loss).
 
 B = batch, K = concepts, S = styles.

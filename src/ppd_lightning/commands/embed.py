@@ -20,10 +20,13 @@ from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.embeddings import embeddings_folder, embeddings_key, open_user_rows
 from ppd_lightning.users.encoders import open_encoder
-from ppd_lightning.users.features import describe_choices, principal_components, standardise
+from ppd_lightning.users.features import describe_choices, discriminant_axes, principal_components, standardise
 from ppd_lightning.users.shots import choose_shots
 
 log = logging.getLogger(__name__)
+
+IMAGE_COMPONENTS = 64
+"""Principal components of the encoder's features that describe an image."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -58,20 +61,27 @@ def _finished(config: Config, model: ReleasedModel) -> bool:
 def _embed_features(config: Config, model: ReleasedModel) -> None:
     pairs = layout.read_pairs(config)
     groupings = choose_shots(pairs, config.user.shots, config.user.groupings)
-    shown = {pair: place for place, pair in enumerate(pairs["pair_id"].to_pylist())}
-    rows = [(user, g, shots) for user, listed in sorted(groupings.items()) for g, shots in enumerate(listed)]
-    places = np.array([[shown[pair] for pair in shots] for _, _, shots in rows])
+    users = sorted(groupings)
+    pair_row = {pair: row for row, pair in enumerate(pairs["pair_id"].to_pylist())}
+    rows = np.array([[[pair_row[pair] for pair in shots] for shots in groupings[user]] for user in users])  # (U, G, S)
 
     image_ids, components = _image_components(config, model, layout.captions_of(config, held_out=True))
-    known = {image: place for place, image in enumerate(image_ids)}
-    sides = [np.array([known.get(image, -1) for image in pairs[side].to_pylist()]) for side in ("preferred", "dispreferred")]
-    vectors = describe_choices(components, sides[0][places], sides[1][places])
-    seen = set(pc.unique(pairs.filter(pc.equal(pairs["split"], "train"))["user_id"]).to_pylist())
-    embedding = standardise(vectors, np.array([user in seen for user, _, _ in rows]))
+    image_row = {image: row for row, image in enumerate(image_ids)}
+    preferred, dispreferred = (
+        np.array([image_row.get(image, -1) for image in pairs[side].to_pylist()])[rows]
+        for side in ("preferred", "dispreferred")
+    )
+    vectors = describe_choices(components, preferred, dispreferred)  # (U, G, F)
+    seen = np.isin(users, layout.people_of(config)["seen"])
+    axes = discriminant_axes(vectors[seen], config.user.components)
+    embedding = standardise(vectors @ axes, (vectors[seen] @ axes).reshape(-1, axes.shape[1]))
     write_store(
         embeddings_folder(config),
-        [f"{user}/{g}" for user, g, _ in rows],
-        {"embedding": embedding, "shots": np.stack([stable_ids(shots) for _, _, shots in rows])},
+        [f"{user}/{grouping}" for user in users for grouping in range(config.user.groupings)],
+        {
+            "embedding": embedding.reshape(-1, axes.shape[1]),
+            "shots": stable_ids(pairs["pair_id"])[rows].reshape(-1, config.user.shots),
+        },
         embeddings_key(config, model),
     )
 
@@ -87,4 +97,4 @@ def _image_components(config: Config, model: ReleasedModel, held_out: list[str])
         if batch.ids:
             features.append(encode(torch.from_numpy(batch.pixels).float() / 255).numpy())
         ids += batch.ids
-    return ids, principal_components(np.concatenate(features), config.user.components)
+    return ids, principal_components(np.concatenate(features), IMAGE_COMPONENTS)

@@ -131,7 +131,9 @@ def _rates(config: Config, comparisons: Sequence[Comparison], differences: np.nd
             tie=config.evaluation.tie,
             resamples=config.evaluation.bootstrap,
         )
-        rates[group] = {name: round(value, 4) for name, value in asdict(rate).items()} | {"decided": round(rate.decided, 4)}
+        rates[group] = {name: round(value, 4) for name, value in asdict(rate).items()} | {
+            "decided": round(rate.decided, 4)
+        }
     return rates
 
 
@@ -150,4 +152,5 @@ def _recognised(config: Config, comparisons: Sequence[Comparison], images: Tenso
     world = captions_of(config, held_out=True) + captions_of(config, held_out=False)
     columns = [judge.labels.index(concept) for concept in world]
     guessed = judge.probabilities(images)[:, columns].argmax(1).numpy()
-    return guessed == np.array([world.index(one.caption) for one in comparisons])
+    right: np.ndarray = guessed == np.array([world.index(one.caption) for one in comparisons])
+    return right

@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,9 @@ def _self_test(module: PPDModule, data: PreferenceDataModule) -> float:
 
 def build_trainer(config: Config, folder: Path, start: int) -> Trainer:
     """Lightning's trainer with the run's loggers, checkpoints and progress; `start` is the step it goes on from."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notices and tips say nothing about the run
+    warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode.*")  # the prior is, on purpose
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     terminal = config.trainer.progress and sys.stderr.isatty()
     callbacks: list[Callback] = [
         checkpoint_callback(folder, config.trainer.checkpoint_every),

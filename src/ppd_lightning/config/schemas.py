@@ -107,7 +107,7 @@ class User:
     encoder: Literal["efficientnet_lite0", "codec"]
     """What sees the shots: a frozen ImageNet network, or the model's own codec (features only)."""
     components: Count
-    """Principal components that are kept of its features (features only)."""
+    """Width of an embedding: directions in which users differ most, beside how each one's choices vary (features)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)

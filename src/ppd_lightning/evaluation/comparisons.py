@@ -28,7 +28,9 @@ def choose_comparisons(
         ValueError: nobody, no caption or no seed to choose from.
     """
     if not (users and captions and seeds):
-        raise ValueError(f"{group}: people, captions and seeds are needed, got {len(users)}, {len(captions)}, {len(seeds)}")
+        raise ValueError(
+            f"{group}: people, captions and seeds are needed, got {len(users)}, {len(captions)}, {len(seeds)}"
+        )
     people = sorted(set(users), key=lambda user: _order(group, user))
     chosen = []
     for index in range(count):

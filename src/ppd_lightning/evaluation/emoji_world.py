@@ -58,7 +58,11 @@ class EmojiWorld:
             rows: the embeddings in use; the oracle sees the shots of each person's first row, as the model does.
         """
         oracle = Oracle(
-            self.statistics, self.people.styles, self.people.statistics, self.data.choice_temperature, seed=self.data.seed
+            self.statistics,
+            self.people.styles,
+            self.people.statistics,
+            self.data.choice_temperature,
+            seed=self.data.seed,
         )
         concept = np.array([self.concepts.index(comparison.caption) for comparison in comparisons])
         users = np.array([comparison.user for comparison in comparisons])
@@ -81,7 +85,10 @@ class EmojiWorld:
         pairs = layout.read_pairs(self.config)
         preferred = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["preferred"].to_pylist(), strict=True))
         first = {user: row for row, user in reversed(list(enumerate(rows.users)))}
-        return {user: np.array([self._places[preferred[pair]] for pair in rows.shots[first[user]].tolist()]) for user in users}
+        return {
+            user: np.array([self._places[preferred[pair]] for pair in rows.shots[first[user]].tolist()])
+            for user in users
+        }
 
     def _real_statistics(self) -> np.ndarray:
         """Statistics (K, S, J) of the world's own pictures."""

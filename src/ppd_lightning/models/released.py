@@ -15,6 +15,7 @@ from diffusers import DDPMWuerstchenScheduler, StableCascadeUNet
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from ppd_lightning.models.emoji_codec import EmojiCodec
 from ppd_lightning.run.errors import UserError
@@ -104,6 +105,7 @@ class ReleasedModel:
 
     def load_text(self, device: torch.device | str = "cpu") -> TextStates:
         """The frozen text encoder with its tokenizer."""
+        disable_progress_bar()
         encoder = CLIPTextModelWithProjection.from_pretrained(
             self.folder / "text_encoder", dtype=torch.float32, local_files_only=True
         )

@@ -14,7 +14,7 @@ RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision")
 
 
 def data_folder(config: Config) -> Path:
-    """`{output}/data/{name}-{fingerprint}`: a source, its pairs under each kind of label, and what is computed of it."""
+    """`{output}/data/{name}-{fingerprint}`: a source, its pairs by each kind of label, and what is computed of it."""
     source = _fields(config.data)
     del source["labels"]
     return Path(config.output) / "data" / f"{config.data.name}-{fingerprint(source)}"

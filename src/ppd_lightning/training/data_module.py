@@ -24,9 +24,9 @@ from ppd_lightning.data.stores import Store
 from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.models.released import open_model
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.training.groupings import rows_without_pair
+from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.training.order import ExampleOrder
-from ppd_lightning.users.embeddings import UserRows, open_user_rows
+from ppd_lightning.users.embeddings import open_user_rows
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class PreferenceDataModule(LightningDataModule):
     A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, 16, h, w), text (B, L, C),
     text_pooled (B, 1, C') and user (B, E), all float32. Batch k of a run is the examples [k B, (k + 1) B) of an endless
     stream (`ExampleOrder`), B = trainer.batch_size, of which every rank takes its equal part. Which grouping of shots
-    describes the user of a pair is drawn from (seed, epoch, pair) among those that do not contain the pair.
+    describes the user of a pair is drawn from (seed, epoch, pair) among those without the pair and its caption.
 
     Attributes:
         start_step: the batch at which the training loader starts; a resumed run sets it.
@@ -74,11 +74,16 @@ class PreferenceDataModule(LightningDataModule):
         text = layout.open_text(config, model.fingerprint("text_encoder"), model.fingerprint("tokenizer"))
         users = open_user_rows(config, model)
         table = layout.read_pairs(config)
-        splits = {name: table.filter(pc.equal(table["split"], name)) for name in ("train", "validation")}
-        training, validation = (Examples(part, latents, text, users, config.seed) for part in splits.values())
+        groupings = Groupings(users, table)
+        parts = [table.filter(pc.equal(table["split"], name)) for name in ("train", "validation")]
+        training, validation = (
+            Examples(part, latents, text, users.embeddings, groupings, config.seed) for part in parts
+        )
         for name, examples in (("training", training), ("validation", validation)):
             if examples.left_out:
-                log.warning("%d %s pairs are left out: they are among all shots of their user", examples.left_out, name)
+                log.warning(
+                    "%d %s pairs are left out: their caption is among all shots of their user", examples.left_out, name
+                )
         if not len(training):
             raise UserError(
                 f"{layout.pairs_path(config)}: there is no pair to train on; use more pairs, or other shares in data.*"
@@ -136,16 +141,19 @@ class Examples:
     """The pairs of one split with the rows of the stores that they need.
 
     Args:
-        table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids. Pairs that are in every grouping of their
-            user are left out; `left_out` counts them.
+        table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids. Pairs that no grouping of their user may
+            describe are left out; `left_out` counts them.
+        users: the embeddings (R, E) whose rows `groupings` knows.
     """
 
-    def __init__(self, table: pa.Table, latents: Store, text: Store, users: UserRows, seed: int) -> None:
-        self.users, self.seed = users.embeddings, seed
+    def __init__(
+        self, table: pa.Table, latents: Store, text: Store, users: np.ndarray, groupings: Groupings, seed: int
+    ) -> None:
+        self.users, self.seed = users, seed
         self.latents = latents.arrays["latents"]
         self.text, self.text_pooled = text.arrays["text"], text.arrays["text_pooled"]
         pairs = stable_ids(table["pair_id"])
-        rows, usable = rows_without_pair(users.users, users.shots, table["user_id"].to_pylist(), pairs)
+        rows, usable = groupings.rows_for(table)
         kept = usable > 0
         self.left_out = int((~kept).sum())
         self.pairs = pairs[kept]

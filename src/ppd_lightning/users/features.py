@@ -1,6 +1,7 @@
 """A few choices to a vector: what the chosen pictures have, and what they have more of than the others.
 
-N = images, F = features, P = principal components, R = groupings of all people, S = shots of a grouping.
+N = images, F = features, P = principal components, U = users, G = groupings of a user, S = shots, R = rows,
+E = width of an embedding.
 """
 
 from __future__ import annotations
@@ -9,34 +10,57 @@ import numpy as np
 
 
 def principal_components(features: np.ndarray, count: int) -> np.ndarray:
-    """Features (N, F) to their first `count` principal components (N, P), each with deviation 1; P = min(count, rank).
-
-    Features are standardised first. A component's sign is fixed, so equal features give equal components everywhere.
-    """
+    """Standardised features (N, F) on their first principal axes, (N, P) float64; P = min(count, rank)."""
     features = features.astype(np.float64)
     deviation = features.std(0)
     standard = (features - features.mean(0)) / np.where(deviation > 1e-8, deviation, 1)
     left, strength, axes = np.linalg.svd(standard, full_matrices=False)
     kept = min(count, int((strength > 1e-6 * strength[0]).sum()))
-    signs = np.sign(axes[np.arange(kept), np.abs(axes[:kept]).argmax(1)])
-    components: np.ndarray = left[:, :kept] * signs * np.sqrt(len(features))
+    components: np.ndarray = left[:, :kept] * strength[:kept] * _signs(axes[:kept])
     return components
 
 
 def describe_choices(components: np.ndarray, preferred: np.ndarray, dispreferred: np.ndarray) -> np.ndarray:
-    """The mean of the preferred images and the mean difference to the others, (R, 2 P) float64.
+    """The mean of the preferred images and the mean difference to the others, (..., 2 P).
 
     Args:
         components: (N, P), one row an image.
-        preferred, dispreferred: (R, S) rows of the images of each shot.
+        preferred, dispreferred: (..., S) rows of the images of the shots.
     """
     liked = components[preferred]
-    return np.concatenate([liked.mean(1), (liked - components[dispreferred]).mean(1)], axis=1)
+    return np.concatenate([liked.mean(-2), (liked - components[dispreferred]).mean(-2)], axis=-1)
 
 
-def standardise(vectors: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Vectors (R, E) with mean 0 and deviation 1 in each dimension over the rows `known` (R,) bool; float32."""
-    reference = vectors[known]
+def discriminant_axes(vectors: np.ndarray, count: int) -> np.ndarray:
+    """The directions in which users differ most, compared with how one user's groupings differ: (F, min(count, F)).
+
+    Fisher's linear discriminants, the classes being the users themselves: nothing is known of what they like. They keep
+    what four choices tell about a person and leave out what those four happened to show.
+
+    Args:
+        vectors: (U, G, F), of the users that are trained on.
+    """
+    own = vectors.mean(1, keepdims=True)
+    inside, between = (vectors - own).reshape(-1, vectors.shape[2]), own[:, 0] - own.mean((0, 1))
+    scatter = inside.T @ inside / len(inside)
+    # A little of the identity, for directions in which nobody's groupings differ (one grouping, few users).
+    scatter += 1e-4 * np.trace(between.T @ between / len(between) + scatter) / len(scatter) * np.eye(len(scatter))
+    strength, axes = np.linalg.eigh(scatter)
+    whiten = axes / np.sqrt(strength)
+    ratio, turned = np.linalg.eigh(whiten.T @ (between.T @ between / len(between)) @ whiten)
+    found = (whiten @ turned[:, np.argsort(ratio)[::-1][:count]]).T
+    axes_of_users: np.ndarray = (found * _signs(found)[:, None]).T
+    return axes_of_users
+
+
+def standardise(vectors: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Vectors (..., E) with mean 0 and deviation 1 in each dimension over `reference` (R, E); float32."""
     deviation = reference.std(0)
     scaled: np.ndarray = ((vectors - reference.mean(0)) / np.where(deviation > 1e-8, deviation, 1)).astype(np.float32)
     return scaled
+
+
+def _signs(axes: np.ndarray) -> np.ndarray:
+    """A sign for each of the axes (P, F): an axis and its opposite are one, so the largest entry is made positive."""
+    signs: np.ndarray = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])
+    return signs

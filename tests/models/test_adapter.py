@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests import tiny
+
+from ppd_lightning.models import adapter, load_adapter, save_adapter
+from ppd_lightning.models.adapter import adapter_metadata, base_fingerprint
+from ppd_lightning.models.prior import predict_noise
+from ppd_lightning.run.errors import UserError
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    prior = tiny.unet()
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(tiny.branch(prior), path, base=base_fingerprint(prior), run="a run", steps=7)
+    return path
+
+
+@pytest.mark.parametrize("settings", [{}, {"null": "learned"}, {"num_tokens": 3}])
+def test_a_loaded_adapter_draws_what_the_saved_one_did(tmp_path: Path, settings: dict[str, object]) -> None:
+    prior, inputs, users = tiny.unet(), tiny.inputs(3), tiny.users(3)
+    branch = tiny.branch(prior, **settings)
+    with branch.user(users), torch.no_grad():
+        expected = predict_noise(prior, *inputs)
+    save_adapter(branch, tmp_path / "adapter.safetensors", base=base_fingerprint(prior))
+
+    fresh = tiny.unet()
+    loaded = load_adapter(fresh, tmp_path / "adapter.safetensors")
+    with loaded.user(users), torch.no_grad():
+        assert torch.equal(predict_noise(fresh, *inputs), expected)
+    assert loaded.config == branch.config
+
+
+def test_the_file_holds_the_branch_and_nothing_of_the_trunk(saved: Path) -> None:
+    names = {f"blocks.{i}.to_{part}.weight" for i in range(6) for part in "kv"} | {"projection.weight"}
+    assert set(load_file(saved)) == names
+
+
+def test_metadata_come_back(saved: Path) -> None:
+    assert adapter_metadata(saved) == {"run": "a run", "steps": 7}
+
+
+def test_another_base_is_refused_and_stays_stock(saved: Path) -> None:
+    other = tiny.unet(seed=1)
+    with pytest.raises(UserError, match="trained on the base") as error:
+        load_adapter(other, saved)
+    assert base_fingerprint(other) in str(error.value)
+    tiny.branch(other)  # nothing is attached to it
+
+
+def test_a_base_is_known_again_in_bf16_and_with_a_branch_and_by_any_tensor() -> None:
+    prior = tiny.unet()
+    fingerprint = base_fingerprint(prior)
+    assert base_fingerprint(tiny.unet()) == fingerprint
+    assert base_fingerprint(tiny.unet().bfloat16()) == fingerprint
+    tiny.branch(prior)
+    assert base_fingerprint(prior) == fingerprint
+    for name in ("clf.1.bias", "down_blocks.1.2.attention.to_q.weight"):
+        changed = tiny.unet()
+        changed.get_parameter(name).data.flatten()[0] += 0.1
+        assert base_fingerprint(changed) != fingerprint
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def header_only(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5])
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"projection.weight": [1.0]}))
+
+
+def foreign(path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, path, metadata={"format": "pt"})
+
+
+def without_metadata(path: Path) -> None:
+    save_file(load_file(path), path)
+
+
+def lacking(path: Path) -> None:
+    tensors = load_file(path)
+    prior = tiny.unet()
+    header = {"format": adapter.FORMAT, "base": base_fingerprint(prior), "metadata": "{}"}
+    header["branch"] = json.dumps(tiny.branch(prior).config)
+    save_file({name: tensors[name] for name in tensors if "blocks.0" not in name}, path, metadata=header)
+
+
+@pytest.mark.parametrize("harm", [truncated, header_only, pickled, foreign, without_metadata, lacking])
+def test_what_is_no_whole_adapter_is_one_clear_message(saved: Path, harm) -> None:
+    harm(saved)
+    prior = tiny.unet()
+    with pytest.raises(UserError) as error:
+        load_adapter(prior, saved)
+    assert len(error.value.faults) == 1
+    assert error.value.faults[0].startswith(str(saved))
+    tiny.branch(prior)  # nothing is attached to it
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ppd train"):
+        load_adapter(tiny.unet(), tmp_path / "none.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_adapter(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hashlib.sha256(saved.read_bytes()).hexdigest()
+
+    def breaks_off(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(adapter, "save_file", breaks_off)
+    with pytest.raises(OSError, match="no space"):
+        save_adapter(tiny.branch(tiny.unet(), seed=5), saved, base="0")
+    assert hashlib.sha256(saved.read_bytes()).hexdigest() == before
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]

@@ -1,0 +1,178 @@
+"""`ppd embed` stores rows that say which pairs made them; whoever opens them gets the right ones or one message."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from tests import tiny
+from tests.data.handmade import SIZE, rows, write
+
+from ppd_lightning.commands import embed, prepare
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import layout
+from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.models.released import ReleasedModel, open_model
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.users.embeddings import embeddings_folder, open_user_rows, user_embeddings
+
+SHOTS, GROUPINGS, WIDTH = 3, 5, 4
+
+
+@functools.cache
+def configure(folder: Path, *overrides: str) -> Config:
+    settings = [
+        *("data=pickapic", f"data.root={folder / 'source'}", f"data.image_size={SIZE}", f"output={folder / 'out'}"),
+        *("data.held_out_captions=0.2", "data.unseen_users=0.2", f"model.path={folder / 'model'}", "mode=real"),
+        *("user.encoder=codec", f"user.shots={SHOTS}", f"user.groupings={GROUPINGS}", f"user.components={WIDTH}"),
+    ]
+    return compose([*settings, *overrides])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared and embedded data folder."""
+    made = tmp_path_factory.mktemp("users")
+    tiny.model_folder(made / "model")
+    write(made / "source", rows())
+    prepare.run(configure(made))
+    embed.run(configure(made))
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> ReleasedModel:
+    return open_model("emoji", str(folder / "model"))
+
+
+def test_everybody_has_every_grouping(folder: Path, model: ReleasedModel) -> None:
+    config = configure(folder)
+    found = open_user_rows(config, model)
+    people = layout.people_of(config)
+    assert found.users == tuple(user for user in sorted(people["seen"] + people["unseen"]) for _ in range(GROUPINGS))
+    assert found.embeddings.shape == (len(found.users), WIDTH)
+    assert found.embeddings.dtype == np.float32
+    assert found.shots.shape == (len(found.users), SHOTS)
+
+
+def test_the_shots_of_a_row_are_its_persons_and_never_of_the_tests(folder: Path, model: ReleasedModel) -> None:
+    pairs = layout.read_pairs(configure(folder))
+    owner = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["user_id"].to_pylist(), strict=True))
+    split = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["split"].to_pylist(), strict=True))
+    found = open_user_rows(configure(folder), model)
+    for user, shots in zip(found.users, found.shots.tolist(), strict=True):
+        assert {owner[pair] for pair in shots} == {user}
+        assert {split[pair] for pair in shots} in ({"train"}, {"shots"})
+
+
+def test_embeddings_are_standardised_over_the_people_that_are_trained_on(folder: Path, model: ReleasedModel) -> None:
+    found = open_user_rows(configure(folder), model)
+    seen = np.isin(found.users, layout.people_of(configure(folder))["seen"])
+    np.testing.assert_allclose(found.embeddings[seen].mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(found.embeddings[seen].std(0), 1, atol=1e-4)
+    assert not np.allclose(found.embeddings[~seen].mean(0), 0, atol=1e-2)
+
+
+def test_the_same_shots_give_the_same_row(folder: Path, model: ReleasedModel) -> None:
+    """So a row depends on its shots alone: in whichever order they are, whoever made them."""
+    found = open_user_rows(configure(folder), model)
+    by_shots: dict[tuple[int, ...], np.ndarray] = {}
+    for shots, embedding in zip(found.shots.tolist(), found.embeddings, strict=True):
+        np.testing.assert_allclose(by_shots.setdefault(tuple(sorted(shots)), embedding), embedding, atol=1e-5)
+
+
+def test_pictures_of_the_tests_change_nothing(folder: Path, tmp_path: Path) -> None:
+    """Neither the components nor the shots look at what is held out."""
+    made = rows()
+    held_out = set(layout.captions_of(configure(folder), held_out=True))
+    assert held_out
+    donor = next(row for row in made if row["caption"] not in held_out)
+    changed = [row | {"jpg_0": donor["jpg_0"]} if row["caption"] in held_out else row for row in made]
+    write(tmp_path / "source", changed)
+    (tmp_path / "model").symlink_to(folder / "model")
+    config = configure(tmp_path)
+    prepare.run(config)
+    embed.run(config)
+    model = open_model("emoji", str(tmp_path / "model"))
+    np.testing.assert_array_equal(
+        open_user_rows(config, model).embeddings, open_user_rows(configure(folder), model).embeddings
+    )
+
+
+def test_the_same_command_again_does_no_work(folder: Path) -> None:
+    config = configure(folder)
+    files = {path: path.stat().st_mtime_ns for path in embeddings_folder(config).iterdir()}
+    summary = embed.run(config)
+    assert {path: path.stat().st_mtime_ns for path in embeddings_folder(config).iterdir()} == files
+    assert summary["width"] == WIDTH
+    assert summary["rows"] == summary["users"] * GROUPINGS
+
+
+def test_a_person_is_shown_by_the_first_grouping(folder: Path, model: ReleasedModel) -> None:
+    config = configure(folder)
+    found = open_user_rows(config, model)
+    people = sorted(set(found.users))
+    asked = [people[3], people[0], people[3]]
+    expected = [found.embeddings[found.users.index(user)] for user in asked]
+    np.testing.assert_array_equal(user_embeddings(config, model, asked).numpy(), expected)
+
+
+def test_one_hot_users_have_a_dimension_each(folder: Path, model: ReleasedModel) -> None:
+    config = configure(folder, "user=one_hot", "data.labels=scores")
+    prepare.run(config)
+    found = open_user_rows(config, model)
+    assert found.users == tuple(sorted(pc.unique(layout.read_pairs(config)["user_id"]).to_pylist()))
+    np.testing.assert_array_equal(found.embeddings, np.eye(len(found.users)))
+    assert found.shots.shape == (len(found.users), 0)
+
+
+def test_a_constant_user_is_the_same_for_everybody(folder: Path, model: ReleasedModel) -> None:
+    config = configure(folder, "user=constant")
+    people = pc.unique(layout.read_pairs(config)["user_id"]).to_pylist()
+    assert user_embeddings(config, model, people).tolist() == [[1.0]] * len(people)
+
+
+def test_somebody_unknown_is_named(folder: Path, model: ReleasedModel) -> None:
+    with pytest.raises(UserError, match="nobody: nobody of that name is in the pairs"):
+        user_embeddings(configure(folder), model, ["nobody"])
+
+
+def test_embeddings_that_were_not_made_name_the_command(folder: Path, model: ReleasedModel) -> None:
+    with pytest.raises(UserError, match="this store is missing; run `ppd embed`"):
+        open_user_rows(configure(folder, "user.groupings=6"), model)
+
+
+def test_embeddings_by_another_codec_are_stale(folder: Path, tmp_path: Path) -> None:
+    tiny.codec(seed=1).save_pretrained(tiny.model_folder(tmp_path / "other") / "codec")
+    with pytest.raises(UserError, match=r"this store is stale \(encoder was .* now .*run `ppd embed`"):
+        open_user_rows(configure(folder), open_model("emoji", str(tmp_path / "other")))
+
+
+def test_people_with_too_few_choices_stop_the_command(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"user\.shots: 50 choices are needed"):
+        embed.run(configure(folder, "user.shots=50"))
+
+
+def test_a_pair_is_never_described_by_the_images_of_another_person(folder: Path, model: ReleasedModel) -> None:
+    """By hand: a row is a linear function of the features of its own shots; equal features, equal row."""
+    config = configure(folder)
+    pairs, found = layout.read_pairs(config), open_user_rows(config, model)
+    place = {pair: row for row, pair in enumerate(stable_ids(pairs["pair_id"]).tolist())}
+    shown = [[place[pair] for pair in shots] for shots in found.shots.tolist()]
+    sides = {side: pairs[side].to_pylist() for side in ("preferred", "dispreferred")}
+    images = sorted(set(sides["preferred"] + sides["dispreferred"]))
+    counts = np.zeros((len(shown), 2, len(images)))
+    for row, own in enumerate(shown):
+        for pair in own:
+            counts[row, 0, images.index(sides["preferred"][pair])] += 1
+            counts[row, 1, images.index(sides["dispreferred"][pair])] += 1
+    liked, other = counts[:, 0], counts[:, 1]
+    design = np.concatenate([liked, other, np.ones((len(shown), 1))], axis=1)
+    fitted, *_ = np.linalg.lstsq(design, found.embeddings.astype(np.float64), rcond=None)
+    np.testing.assert_allclose(design @ fitted, found.embeddings, atol=1e-3)
+    assert isinstance(pairs, pa.Table)

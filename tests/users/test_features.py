@@ -1,0 +1,82 @@
+"""The vector of a person is plain linear algebra: closed forms and planted people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ppd_lightning.users.features import describe_choices, discriminant_axes, principal_components, standardise
+
+FEATURES = np.random.default_rng(0).normal(size=(50, 6)) @ np.random.default_rng(1).normal(size=(6, 6)) * 3 + 7
+
+
+def test_principal_components_are_the_eigenvectors_of_the_correlations() -> None:
+    """Independent of the SVD: the variance of component k is the k-th eigenvalue, and components do not correlate."""
+    components = principal_components(FEATURES, 4)
+    eigenvalues = np.linalg.eigvalsh(np.corrcoef(FEATURES.T))[::-1]
+    np.testing.assert_allclose(np.cov(components.T, bias=True), np.diag(eigenvalues[:4]), atol=1e-9)
+
+
+def test_all_components_keep_every_distance() -> None:
+    components = principal_components(FEATURES, 100)
+    standard = (FEATURES - FEATURES.mean(0)) / FEATURES.std(0)
+    assert components.shape == (50, 6)
+    np.testing.assert_allclose(components @ components.T, standard @ standard.T, atol=1e-8)
+
+
+def test_components_do_not_depend_on_the_order_of_the_images() -> None:
+    order = np.random.default_rng(2).permutation(len(FEATURES))
+    np.testing.assert_allclose(principal_components(FEATURES[order], 3), principal_components(FEATURES, 3)[order])
+
+
+def test_a_feature_that_is_always_the_same_tells_nothing() -> None:
+    constant = np.concatenate([FEATURES, np.full((50, 1), 5.0)], axis=1)
+    np.testing.assert_allclose(principal_components(constant, 10), principal_components(FEATURES, 10), atol=1e-9)
+
+
+def test_choices_are_described_by_mean_liked_and_mean_difference() -> None:
+    components = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 4.0], [5.0, 5.0]])
+    found = describe_choices(components, np.array([[[0, 2]]]), np.array([[[1, 3]]]))
+    assert found.shape == (1, 1, 4)
+    assert found[0, 0].tolist() == [1.5, 2.0, (1 - 0 + 2 - 5) / 2, (0 - 1 + 4 - 5) / 2]
+
+
+def test_discriminants_find_what_tells_people_apart_among_louder_noise() -> None:
+    """People differ along one direction by less than their groupings do along the others."""
+    generator = np.random.default_rng(3)
+    direction = np.array([1.0, 1.0, 0.0, 0.0, 0.0]) / np.sqrt(2)
+    people = generator.normal(size=(200, 1, 1)) * direction
+    noise = generator.normal(size=(200, 8, 5)) * np.array([0.3, 0.3, 5.0, 5.0, 5.0])
+    axes = discriminant_axes(people + noise, 1)
+    assert axes.shape == (5, 1)
+    found = ((people + noise).mean(1) @ axes)[:, 0]
+    assert abs(np.corrcoef(found, people[:, 0] @ direction)[0, 1]) > 0.98
+
+
+def test_discriminants_are_ordered_and_have_equal_spread_within_a_person() -> None:
+    generator = np.random.default_rng(4)
+    people = generator.normal(size=(300, 1, 4)) * np.array([0.5, 3.0, 1.0, 2.0])
+    vectors = people + generator.normal(size=(300, 10, 4))
+    projected = vectors @ discriminant_axes(vectors, 4)
+    within = projected - projected.mean(1, keepdims=True)
+    np.testing.assert_allclose(np.cov(within.reshape(-1, 4).T, bias=True), np.eye(4), atol=0.01)
+    spread = projected.mean(1).std(0)
+    assert (np.diff(spread) < 0).all()
+    assert spread[0] == pytest.approx(3 / np.sqrt(0.9), rel=0.1)  # within is measured about the mean of ten
+
+
+def test_more_discriminants_than_features_are_not_to_be_had() -> None:
+    assert discriminant_axes(np.random.default_rng(5).normal(size=(20, 3, 4)), 9).shape == (4, 4)
+
+
+def test_one_grouping_each_is_enough_to_have_axes() -> None:
+    assert np.isfinite(discriminant_axes(np.random.default_rng(6).normal(size=(20, 1, 4)), 2)).all()
+
+
+def test_vectors_are_standardised_over_the_reference_alone() -> None:
+    reference = FEATURES[:30]
+    found = standardise(FEATURES, reference)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:30].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(found[:30].std(0), 1, atol=1e-5)
+    np.testing.assert_allclose(found[30:], (FEATURES[30:] - reference.mean(0)) / reference.std(0), rtol=1e-5)
