@@ -53,8 +53,15 @@ def test_without_users_it_is_the_released_pipeline_to_the_last_bit(branch: bool)
         tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), DDPMWuerstchenScheduler(), resolution_multiple=8
     )
     released.set_progress_bar_config(disable=True)
+    drawer = made(branch=branch)
+    text, pooled = drawer.text(sorted(CAPTIONS))
+    rows = [sorted(CAPTIONS).index(caption) for caption in CAPTIONS]
+    null, null_pooled = (part.expand(3, -1, -1) for part in drawer.text([""]))
     expected = released(
-        CAPTIONS,
+        prompt_embeds=text[rows],
+        prompt_embeds_pooled=pooled[rows],
+        negative_prompt_embeds=null,
+        negative_prompt_embeds_pooled=null_pooled,
         height=32,
         width=32,
         num_inference_steps=STEPS,
@@ -62,12 +69,8 @@ def test_without_users_it_is_the_released_pipeline_to_the_last_bit(branch: bool)
         generator=generators(),
         output_type="pt",
     ).image_embeddings
-    ours = draw(made(branch=branch), None, text=4.0)
-    assert ours.shape == (3, *tiny.LATENT)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)  # text states of other batches differ in the last bit
-
-    states = [released.encode_prompt("cpu", 1, 1, False, prompt=[caption])[:2] for caption in ("", *sorted(CAPTIONS))]
-    assert states
+    assert torch.equal(draw(drawer, None, text=4.0), expected)
+    assert expected.shape == (3, *tiny.LATENT)
 
 
 def test_users_are_the_written_out_sampler_with_two_guidance_scales() -> None:
@@ -131,7 +134,8 @@ def test_one_batch_that_mixes_users_equals_each_alone() -> None:
     together = draw(drawer, users, user=2.0)
     for i in range(3):
         alone = draw(drawer, users[[i]], CAPTIONS[i : i + 1], SEEDS[i : i + 1], user=2.0)
-        torch.testing.assert_close(together[[i]], alone, rtol=0, atol=1e-4)
+        assert (together[i] - alone[0]).norm() < 1e-3 * alone.norm()
+        assert (together[i] - together[i - 1]).norm() > 0.1 * alone.norm()
 
 
 def test_the_noise_depends_on_caption_and_seed_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,15 +198,9 @@ def test_every_part_comes_from_the_model_folder(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("users", "seeds", "branch", "message"),
-    [
-        (tiny.users(3), SEEDS, False, "branch"),
-        (tiny.users(2), SEEDS, True, "one entry"),
-        (None, [1], True, "one entry"),
-    ],
+    ("branch", "users", "seeds", "message"),
+    [(False, 3, SEEDS, "no user branch"), (True, 2, SEEDS, "one entry"), (True, 3, [1], "one entry")],
 )
-def test_what_does_not_go_together_is_refused(
-    users: Tensor | None, seeds: list[int], branch: bool, message: str
-) -> None:
+def test_what_does_not_go_together_is_refused(branch: bool, users: int, seeds: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        draw(made(branch=branch), users, seeds=seeds)
+        draw(made(branch=branch), tiny.users(users), seeds=seeds)

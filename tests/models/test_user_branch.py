@@ -20,9 +20,7 @@ def attention_blocks(prior: StableCascadeUNet) -> list[SDCascadeAttnBlock]:
     return [block for block in prior.modules() if isinstance(block, SDCascadeAttnBlock)]
 
 
-def written_out(
-    block: SDCascadeAttnBlock, keys_values: nn.Module, x: Tensor, condition: Tensor, tokens: Tensor
-) -> Tensor:
+def written_out(block: nn.Module, keys_values: nn.Module, x: Tensor, condition: Tensor, tokens: Tensor) -> Tensor:
     """One attention block with Eq. 7, a head and an example at a time, from its weights in float64.
 
     x: (B, C, H, W), condition: (B, L, cond), tokens: (B, N, cond).

@@ -6,7 +6,6 @@ import functools
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from tests import tiny
@@ -156,23 +155,3 @@ def test_embeddings_by_another_codec_are_stale(folder: Path, tmp_path: Path) -> 
 def test_people_with_too_few_choices_stop_the_command(folder: Path) -> None:
     with pytest.raises(UserError, match=r"user\.shots: 50 choices are needed"):
         embed.run(configure(folder, "user.shots=50"))
-
-
-def test_a_pair_is_never_described_by_the_images_of_another_person(folder: Path, model: ReleasedModel) -> None:
-    """By hand: a row is a linear function of the features of its own shots; equal features, equal row."""
-    config = configure(folder)
-    pairs, found = layout.read_pairs(config), open_user_rows(config, model)
-    place = {pair: row for row, pair in enumerate(stable_ids(pairs["pair_id"]).tolist())}
-    shown = [[place[pair] for pair in shots] for shots in found.shots.tolist()]
-    sides = {side: pairs[side].to_pylist() for side in ("preferred", "dispreferred")}
-    images = sorted(set(sides["preferred"] + sides["dispreferred"]))
-    counts = np.zeros((len(shown), 2, len(images)))
-    for row, own in enumerate(shown):
-        for pair in own:
-            counts[row, 0, images.index(sides["preferred"][pair])] += 1
-            counts[row, 1, images.index(sides["dispreferred"][pair])] += 1
-    liked, other = counts[:, 0], counts[:, 1]
-    design = np.concatenate([liked, other, np.ones((len(shown), 1))], axis=1)
-    fitted, *_ = np.linalg.lstsq(design, found.embeddings.astype(np.float64), rcond=None)
-    np.testing.assert_allclose(design @ fitted, found.embeddings, atol=1e-3)
-    assert isinstance(pairs, pa.Table)

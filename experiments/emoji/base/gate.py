@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--concepts", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--rows", type=int, default=24)
     args = parser.parse_args()
     begun = time.monotonic()
