@@ -93,5 +93,5 @@ def test_a_foreign_file_is_named(tmp_path: Path) -> None:
 
 def test_a_judge_of_the_other_kind_is_refused(images: Tensor, tmp_path: Path) -> None:
     save_judge(trained("statistics", images), tmp_path / "pixels.safetensors")
-    with pytest.raises(UserError, match=r"pixels\.safetensors"):
+    with pytest.raises(UserError, match=r"pixels\.safetensors: not a judge of the kind 'pixels'"):
         load_judge("pixels", tmp_path)

@@ -331,15 +331,19 @@ def make_prior(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = parser.add_subparsers(dest="stage", required=True)
-    shipped = (("codec", 1100, 600, 32, 1e-3), ("prior", 8000, 2000, 64, 1e-3), ("decoder", 700, 500, 32, 8e-4))
-    for name, steps, decay, batch, lr in shipped:
+    shipped = (  # what made the shipped base
+        ("codec", 1100, 600, 32, 1e-3, 200),
+        ("prior", 5000, 1400, 64, 1e-3, 100),
+        ("decoder", 500, 400, 32, 8e-4, 100),
+    )
+    for name, steps, decay, batch, lr, concepts in shipped:
         stage = stages.add_parser(name)
         stage.add_argument("--steps", type=int, default=steps)
         stage.add_argument("--decay", type=int, default=decay)
         stage.add_argument("--batch", type=int, default=batch)
         stage.add_argument("--lr", type=float, default=lr)
         stage.add_argument("--seed", type=int, default=0)
-        stage.add_argument("--concepts", type=int, default=100)
+        stage.add_argument("--concepts", type=int, default=concepts)
         stage.add_argument("--work", type=Path, default=Path("outputs/base"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

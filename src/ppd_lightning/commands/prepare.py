@@ -171,4 +171,4 @@ def _floats(pixels: np.ndarray) -> torch.Tensor:
 
 
 def _in_words(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items() if count)

@@ -26,10 +26,10 @@ from ppd_lightning.models.released import open_model
 from ppd_lightning.models.user_branch import attach_user_branch
 from ppd_lightning.run.atomic import write_json_atomic, write_text_atomic
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.training.checkpoints import AtomicCheckpointIO, checkpoint_callback, last_checkpoint
+from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import MetricsCsv, read_metrics
-from ppd_lightning.training.module import PPDModule
+from ppd_lightning.training.module import Batch, PPDModule
 from ppd_lightning.training.progress import Speed
 from ppd_lightning.training.reference_error import reference_error_by_time
 
@@ -61,10 +61,10 @@ def run(config: Config) -> dict[str, Any]:
     data = PreferenceDataModule(config)
     data.start_step = start
     data.setup("fit")
-    prior = open_model(config.model.name, config.model.path).load_prior()
-    module = build_module(config, prior, data)
+    trainer = build_trainer(config, folder, start, validates=len(data.val_dataloader()) > 0)
+    prior = open_model(config.model.name, config.model.path).load_prior().to(trainer.strategy.root_device)
+    module = build_module(config, prior, data).to(trainer.strategy.root_device)
     write_text_atomic(folder / "config.yaml", as_yaml(config))
-    trainer = build_trainer(config, folder, start)
     step0_loss = _self_test(module, data)
     if start:
         log.info("going on at step %d of %d", start, config.trainer.max_steps)
@@ -97,7 +97,7 @@ def build_module(config: Config, prior: StableCascadeUNet, data: PreferenceDataM
     times = (config.objective.t_min, config.objective.t_max)
     errors = None
     if config.objective.weighting == "adaptive":
-        errors = reference_error_by_time(prior, data.first_batch(), *times, seed=config.seed)
+        errors = reference_error_by_time(prior, _on(prior.device, data.first_batch()), *times, seed=config.seed)
     return PPDModule(
         prior,
         branch,
@@ -112,7 +112,7 @@ def build_module(config: Config, prior: StableCascadeUNet, data: PreferenceDataM
 
 def _self_test(module: PPDModule, data: PreferenceDataModule) -> float:
     """A new branch must change nothing: its loss is ln 2, or the run stops before it wastes anybody's time."""
-    loss = module.step0_loss(data.first_batch())
+    loss = module.step0_loss(_on(module.device, {name: part[:16] for name, part in data.first_batch().items()}))
     log.info(
         "step-0 self-test: loss %.6f (ln 2 = %.6f); C = %.1f, as Diffusion-DPO counts it beta = %.1f",
         loss,
@@ -125,14 +125,17 @@ def _self_test(module: PPDModule, data: PreferenceDataModule) -> float:
     return loss
 
 
-def build_trainer(config: Config, folder: Path, start: int) -> Trainer:
-    """Lightning's trainer with the run's loggers, checkpoints and progress; `start` is the step it goes on from."""
+def build_trainer(config: Config, folder: Path, start: int, *, validates: bool = False) -> Trainer:
+    """Lightning's trainer with the run's loggers, checkpoints and progress; `start` is the step it goes on from.
+
+    With `validates`, each checkpoint comes with a validation.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notices and tips say nothing about the run
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode.*")  # the prior is, on purpose
     warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     terminal = config.trainer.progress and sys.stderr.isatty()
     callbacks: list[Callback] = [
-        checkpoint_callback(folder, config.trainer.checkpoint_every),
+        LastCheckpoint(last_checkpoint(folder), config.trainer.checkpoint_every, validates=validates),
         Speed(config.trainer.batch_size, config.trainer.log_every, lines=not terminal),
     ]
     if config.logger.csv:
@@ -147,6 +150,10 @@ def build_trainer(config: Config, folder: Path, start: int) -> Trainer:
         max_steps=config.trainer.max_steps,
         max_epochs=-1,
         gradient_clip_val=config.optimizer.grad_clip,
+        check_val_every_n_epoch=None,
+        val_check_interval=config.trainer.checkpoint_every if validates else None,
+        limit_val_batches=None if validates else 0,
+        num_sanity_val_steps=0,
         log_every_n_steps=config.trainer.log_every,
         callbacks=[*callbacks, TQDMProgressBar()] if terminal else callbacks,
         enable_progress_bar=terminal,
@@ -156,6 +163,10 @@ def build_trainer(config: Config, folder: Path, start: int) -> Trainer:
         use_distributed_sampler=False,  # the data module's stream knows rank and world size itself
         default_root_dir=folder,
     )
+
+
+def _on(device: torch.device, batch: Batch) -> Batch:
+    return {name: part.to(device) for name, part in batch.items()}
 
 
 def _steps_done(checkpoint: Path) -> int:

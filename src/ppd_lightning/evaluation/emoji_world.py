@@ -14,7 +14,6 @@ from torch import Tensor
 from ppd_lightning.config.schemas import Config, EmojiData
 from ppd_lightning.data import layout
 from ppd_lightning.data.emoji.people import read_people, utilities
-from ppd_lightning.data.emoji.vendors import PACKAGES
 from ppd_lightning.data.images import read_images
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.evaluation.comparisons import Comparison
@@ -37,7 +36,7 @@ class EmojiWorld:
         self.people = read_people(data_folder(config) / "people.json")
         listed = layout.read_images_table(config).to_pylist()
         self.concepts = sorted({image["caption"] for image in listed})
-        styles = {PACKAGES[style].name: place for place, style in enumerate(self.people.styles)}
+        styles = {style: place for place, style in enumerate(self.people.styles)}
         self._places = {
             image["image_id"]: (self.concepts.index(image["caption"]), styles[image["model"]]) for image in listed
         }

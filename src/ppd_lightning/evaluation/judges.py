@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ppd_lightning.evaluation.style_features import FEATURES, style_features
+from ppd_lightning.run.atomic import atomic_path
 from ppd_lightning.run.errors import UserError
 
 FORMAT = "ppd_lightning judge 1"
@@ -161,9 +161,8 @@ def save_judge(judge: Judge, path: Path, **metadata: Any) -> None:
         "metadata": json.dumps(metadata),
     }
     floats = {name: tensor for name, tensor in judge.state_dict().items() if tensor.is_floating_point()}
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file({name: tensor.half().contiguous() for name, tensor in floats.items()}, unfinished, metadata=header)
-    os.replace(unfinished, path)
+    with atomic_path(path) as unfinished:
+        save_file({name: tensor.half().contiguous() for name, tensor in floats.items()}, unfinished, metadata=header)
 
 
 def load_judge(name: str, folder: Path | None = None) -> Judge:
@@ -190,10 +189,10 @@ def load_judge(name: str, folder: Path | None = None) -> Judge:
         raise UserError(f"{path}: not a safetensors file, or damaged ({error}); install the package again") from None
     if header.get("format") != FORMAT:
         raise UserError(f"{path}: expected a file of the format {FORMAT!r}, found {header.get('format')!r}")
-    judge = KINDS[name](tuple(json.loads(header["labels"])), **json.loads(header["config"]))
-    counters = {key: value for key, value in judge.state_dict().items() if not value.is_floating_point()}
     try:
+        judge = KINDS[name](tuple(json.loads(header["labels"])), **json.loads(header["config"]))
+        counters = {key: value for key, value in judge.state_dict().items() if not value.is_floating_point()}
         judge.load_state_dict(tensors | counters)
-    except RuntimeError as error:
-        raise UserError(f"{path}: the weights do not fit their own configuration ({error})") from None
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"{path}: not a judge of the kind {name!r} ({error}); install the package again") from None
     return judge.eval().requires_grad_(False)

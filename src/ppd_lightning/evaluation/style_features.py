@@ -33,6 +33,7 @@ FEATURES = (
     "smooth_shading",
     "width",
     "height",
+    *[f"colour_{place}" for place in range(PALETTE**3)],
 )
 """The columns of `style_features`, in order. Histograms are over the drawing: the paper around does not count."""
 
@@ -73,7 +74,8 @@ def style_features(images: Tensor) -> Tensor:
         inside.any(1).float().mean(1),
         inside.any(2).float().mean(1),
     ]
-    return torch.stack(columns, dim=1)
+    # Shares of single colours are small and uneven: their roots are less so.
+    return torch.cat([torch.stack(columns, dim=1), palette.sqrt()], dim=1)
 
 
 def _drawn(paper: Tensor) -> Tensor:

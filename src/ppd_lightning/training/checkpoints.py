@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 from ppd_lightning.run.atomic import atomic_path
 
@@ -29,18 +30,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return loaded
 
 
+class LastCheckpoint(Checkpoint):
+    """Overwrites one checkpoint every so many optimizer steps.
+
+    After the validation of that step and the writing of its metrics, so that a run that goes on from it has both.
+
+    Args:
+        path: where it lies, `last_checkpoint`.
+        every: steps between checkpoints.
+        validates: whether a validation follows on each of these steps.
+    """
+
+    def __init__(self, path: Path, every: int, *, validates: bool) -> None:
+        self.path, self.every, self.validates = path, every, validates
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Save where no validation follows."""
+        if not self.validates and trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where one did."""
+        if self.validates and not trainer.sanity_checking and trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
+
+
 def last_checkpoint(folder: Path) -> Path:
     """Where the newest checkpoint of a run lies."""
     return folder / "checkpoints" / "last.ckpt"
-
-
-def checkpoint_callback(folder: Path, every_steps: int) -> ModelCheckpoint:
-    """Overwrites `last_checkpoint(folder)` every so many optimizer steps."""
-    return ModelCheckpoint(
-        dirpath=last_checkpoint(folder).parent,
-        filename=last_checkpoint(folder).stem,
-        every_n_train_steps=every_steps,
-        save_top_k=1,
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )

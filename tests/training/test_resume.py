@@ -1,0 +1,85 @@
+"""A killed and resumed run equals the uninterrupted one, bit for bit: real processes, killed for real."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.training.killed_run import train_until
+from tests.training.tiny_world import overrides
+
+from ppd_lightning.config.compose import compose
+from ppd_lightning.run.folders import run_folder
+from ppd_lightning.training.checkpoints import last_checkpoint
+from ppd_lightning.training.metrics_csv import read_metrics
+
+PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
+PROCESSES.set_forkserver_preload(["tests.training.killed_run"])
+
+
+def exit_code(*arguments: object) -> int | None:
+    process = PROCESSES.Process(target=train_until, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def outcome(settings: list[str]) -> tuple[dict, list, dict]:
+    """Weights, metrics and summary of a finished run, without what is said about time and place."""
+    folder = run_folder(compose(settings))
+    assert (folder / ".done").exists()
+    metrics = read_metrics(folder / "metrics.csv")
+    for row in metrics:
+        del row["train/pairs_per_second"]
+    summary = json.loads((folder / "summary.json").read_text())
+    for told in ("run", "seconds", "train/pairs_per_second"):
+        del summary[told]
+    return load_file(folder / "adapter.safetensors"), metrics, summary
+
+
+# Each list is one run that is killed again and again: when, at which call of that since it started, and the steps that
+# are in its checkpoint then (it makes one after 6, 12 and 18 of its 20 steps, each after a validation).
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [
+            ("in a step", 2, 0),
+            ("in a validation", 1, 0),
+            ("before a checkpoint takes its place", 1, 0),
+            ("right after a checkpoint", 1, 6),
+            ("before a checkpoint takes its place", 1, 6),
+        ],
+        [
+            ("in a step", 15, 12),
+            ("before the metrics of a step", 3, 12),
+            ("after a validation", 1, 12),
+            ("right after a checkpoint", 1, 18),
+            ("before the adapter", 1, 18),
+            ("after the adapter", 1, 18),
+        ],
+    ],
+    ids=["early", "late"],
+)
+def test_a_killed_run_goes_on_to_the_same_end(world: Path, tmp_path: Path, kills: list[tuple[str, int, int]]) -> None:
+    shutil.copytree(world / "out" / "data", tmp_path / "data")
+    settings = overrides(world, tmp_path)
+    folder = run_folder(compose(settings))
+    for moment, call, saved in kills:
+        assert exit_code(settings, moment, call) == -signal.SIGKILL
+        assert not (folder / ".done").exists()
+        checkpoint = last_checkpoint(folder)
+        steps = torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
+        assert (moment, steps) == (moment, saved)
+    assert exit_code(settings) == 0
+
+    expected, found = outcome(overrides(world, world / "out")), outcome(settings)
+    assert found[1:] == expected[1:]
+    assert found[0].keys() == expected[0].keys()
+    for name, weight in found[0].items():
+        assert torch.equal(weight, expected[0][name]), name

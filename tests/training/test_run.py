@@ -1,0 +1,149 @@
+"""What `ppd train` leaves behind, on a tiny prepared world."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tests import tiny
+from tests.training.tiny_world import CHECKPOINT_EVERY, LOG_EVERY, STEPS, overrides
+
+from ppd_lightning.commands import train
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.models import load_adapter
+from ppd_lightning.models.adapter import adapter_metadata
+from ppd_lightning.run.folders import run_folder
+from ppd_lightning.training import PreferenceDataModule
+from ppd_lightning.training.checkpoints import last_checkpoint
+from ppd_lightning.training.metrics_csv import read_metrics
+
+
+@pytest.fixture
+def config(world: Path) -> Config:
+    return compose(overrides(world, world / "out"))
+
+
+def test_the_summary_says_what_was_done(config: Config) -> None:
+    summary = json.loads((run_folder(config) / "summary.json").read_text())
+    assert summary["step0_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert (summary["steps"], summary["pairs"]) == (STEPS, 6 * STEPS)
+    assert summary["coefficient"] == math.prod(tiny.LATENT) / 2
+    assert summary["beta_dpo"] == math.prod(tiny.LATENT)
+    blocks = sum(2 * 24 * width for width in (32, 48, 48, 48, 48, 32))
+    assert summary["trainable_parameters"] == blocks + 5 * 4 * 24
+
+
+def test_metrics_are_rows_of_logged_steps_with_a_validation_at_each_checkpoint(config: Config) -> None:
+    rows = {int(row["step"]): row for row in read_metrics(run_folder(config) / "metrics.csv")}
+    assert list(rows) == list(range(LOG_EVERY, STEPS + 1, LOG_EVERY))
+    measured = ("loss", "implicit_accuracy", "margin", "error_preferred", "error_dispreferred")
+    for step, row in rows.items():
+        parts = ["train", *(["validation"] if step % CHECKPOINT_EVERY == 0 else [])]
+        assert {name for name in row if name.endswith("/loss")} == {f"{part}/loss" for part in parts}
+        assert {f"{part}/{name}" for part in parts for name in measured} <= set(row)
+        assert float(row["train/pairs_per_second"]) > 0
+
+
+def test_a_validation_is_the_mean_over_all_its_pairs(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one, again from the checkpoint that was saved after it."""
+    folder, data = run_folder(config), PreferenceDataModule(config)
+    data.setup("fit")
+    module = train.build_module(config, tiny.unet(), data)
+    module.load_state_dict(torch.load(last_checkpoint(folder), weights_only=True)["state_dict"], strict=False)
+    sums, count = {}, 0
+    for batch in data.val_dataloader():
+        monkeypatch.setattr(module, "log_dict", lambda figures, **_: seen.append(figures))
+        seen: list[dict[str, torch.Tensor]] = []
+        module.validation_step(batch, 0)
+        for name, value in seen[0].items():
+            sums[name] = sums.get(name, 0) + value.double().item() * len(batch["pair"])
+        count += len(batch["pair"])
+    assert count > 6
+    row = next(row for row in read_metrics(folder / "metrics.csv") if row["step"] == "18")
+    for name, total in sums.items():
+        assert float(row[name]) == pytest.approx(total / count, rel=1e-4, abs=1e-6), name
+
+
+def test_the_checkpoint_loads_without_unpickling_and_holds_the_branch_only(config: Config) -> None:
+    (path,) = (run_folder(config) / "checkpoints").iterdir()
+    checkpoint = torch.load(path, weights_only=True)
+    assert path == last_checkpoint(run_folder(config))
+    assert checkpoint["global_step"] == STEPS // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+    assert all(name.startswith("branch.") for name in checkpoint["state_dict"])
+    assert sum(value.numel() for value in checkpoint["state_dict"].values()) < 20_000
+
+
+def test_the_adapter_fits_its_base_and_has_learnt_something(config: Config) -> None:
+    branch = load_adapter(tiny.unet(), run_folder(config) / "adapter.safetensors")
+    assert branch.config == {"embedding_dim": 5, "num_tokens": 4, "null": "zero"}
+    assert all(block.to_v.weight.abs().max() > 0 for block in branch.blocks)
+    assert adapter_metadata(run_folder(config) / "adapter.safetensors")["run"] == run_folder(config).name
+
+
+def test_training_raises_the_margin(config: Config) -> None:
+    margins = [float(row["train/margin"]) for row in read_metrics(run_folder(config) / "metrics.csv")]
+    assert sum(margins[-2:]) > sum(margins[:2])
+
+
+def test_the_resolved_configuration_is_kept(config: Config) -> None:
+    text = (run_folder(config) / "config.yaml").read_text()
+    assert f"max_steps: {STEPS}" in text
+    assert "${" not in text
+
+
+def test_a_finished_run_is_not_trained_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(train, "PreferenceDataModule", None)
+    caplog.set_level(logging.INFO)
+    summary = train.run(config)
+    assert summary == json.loads((run_folder(config) / "summary.json").read_text())
+    assert "is finished" in caplog.text
+
+
+def test_without_validation_pairs_checkpoints_come_all_the_same(world: Path) -> None:
+    settings = ("data.validation=0", "trainer.max_steps=7", "trainer.threads=1", "logger.tensorboard=false")
+    config = compose(overrides(world, world / "other", *settings))
+    from ppd_lightning.commands import embed, prepare
+
+    prepare.run(config)
+    embed.run(config)
+    summary = train.run(config)
+    assert torch.load(last_checkpoint(run_folder(config)), weights_only=True)["global_step"] == 6
+    assert not [name for name in summary if name.startswith("validation/")]
+    assert not list(run_folder(config).rglob("*tfevents*"))
+
+
+def test_a_branch_that_changes_the_base_stops_the_run_at_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attach = train.attach_user_branch
+
+    def attach_changed(*args: object, **kwargs: object) -> object:
+        branch = attach(*args, **kwargs)
+        for block in branch.blocks:
+            torch.nn.init.normal_(block.to_v.weight)
+        return branch
+
+    monkeypatch.setattr(train, "attach_user_branch", attach_changed)
+    config = compose(overrides(world, world / "out", "seed=1"))
+    with pytest.raises(RuntimeError, match="ln 2"):
+        train.run(config)
+    assert not last_checkpoint(run_folder(config)).exists()
+
+
+def test_lines_tell_the_figures_of_their_own_step(
+    world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, logger="ppd_lightning")
+    config = compose(overrides(world, world / "out", "seed=2", "trainer.max_steps=7"))
+    train.run(config)
+    rows = read_metrics(run_folder(config) / "metrics.csv")
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
+    assert [line.split(" loss ")[0] for line in lines] == ["step 3/7", "step 6/7"]
+    for line, row in zip(lines, rows, strict=True):
+        assert f"loss {float(row['train/loss']):.4g} " in line
+        assert "pairs/s" in line
