@@ -1,0 +1,114 @@
+"""The whole line on the shipped model and a world of hand-made pictures: each verb leaves what it says, once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from tests.data.emoji import packages as handmade
+
+from ppd_lightning.commands import demo, evaluate, generate, train
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data.emoji import source
+from ppd_lightning.data.emoji.pictures import shipped_concepts
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import run_folder
+
+COMPARISONS = 6
+SETTINGS = (
+    "experiment=emoji/demo",
+    "data.concepts=12",
+    "data.held_out_concepts=4",
+    "data.people=12",
+    "data.unseen_people=6",
+    "data.pairs_per_person=12",
+    "user.encoder=codec",
+    "user.groupings=4",
+    "trainer.max_steps=3",
+    "optimizer.warmup_steps=1",
+    "trainer.batch_size=4",
+    "generation.steps=2",
+    "generation.columns=2",
+    f"evaluation.comparisons={COMPARISONS}",
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handmade, "CODES", {name: f"1f6{k:02d}" for k, name in enumerate(shipped_concepts(12))})
+        files = handmade.packages(folder / "packages")
+        patch.setattr(source, "fetch_packages", lambda _: files)
+        demo.run(configured(folder))
+    return folder
+
+
+def configured(folder: Path, *overrides: str) -> Config:
+    return compose([*SETTINGS, f"output={folder / 'out'}", *overrides])
+
+
+def test_the_demo_leaves_a_picture_and_what_it_measured(world: Path) -> None:
+    summary = json.loads((world / "out/demo/summary.json").read_text())
+    assert summary["step0_loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert {"train", "evaluate", "total"} <= summary["seconds"].keys()
+    assert summary["concept_accuracy"].keys() == {"base", "ppd"}
+    for key in ("win_rate", "win_rate_by_statistics", "oracle_win_rate"):
+        assert summary[key].keys() == {"seen", "unseen"}
+        for rate in summary[key].values():
+            assert rate["wins"] + rate["losses"] + rate["ties"] == rate["n"] == COMPARISONS
+            assert rate["rate"] == pytest.approx((rate["wins"] + rate["ties"] / 2) / rate["n"], abs=1e-4)
+            assert rate["low"] <= rate["rate"] <= rate["high"]
+    with Image.open(world / "out/demo/grid.png") as grid:
+        assert grid.width > 5 * 64
+        assert len(grid.convert("RGB").getcolors(1 << 20)) > 100
+
+
+def test_the_same_command_again_draws_and_trains_nothing(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("work was done again")
+
+    config = configured(world)
+    before = evaluate.run(config)
+    monkeypatch.setattr("ppd_lightning.generation.trained.TrainedRun.draw", refuse)
+    monkeypatch.setattr("lightning.Trainer.fit", refuse)
+    assert evaluate.run(config) == before
+    assert train.run(config)["step0_loss"] == pytest.approx(0.693147, abs=1e-5)
+
+
+def test_a_user_guidance_of_zero_is_the_base_so_every_comparison_is_a_tie(world: Path) -> None:
+    rates = evaluate.run(configured(world, "generation.user_guidance=0"))["win_rate"]
+    assert {group: rate["ties"] for group, rate in rates.items()} == {"seen": COMPARISONS, "unseen": COMPARISONS}
+
+
+def test_generate_says_what_each_image_is(world: Path) -> None:
+    captions, users = shipped_concepts(2), ["1", "2", "3"]
+    config = configured(world)
+    config = replace(config, generation=replace(config.generation, captions=captions, users=users, seeds=[5, 6]))
+    folder = Path(generate.run(config)["folder"])
+    rows = pq.read_table(folder / "manifest.parquet").to_pylist()
+    told = {(row["caption"], row["user"], row["seed"]) for row in rows}
+    assert told == {(c, u, s) for c in captions for u in ["base", *users] for s in (5, 6)}
+    assert {row["file"] for row in rows} == {str(path.relative_to(folder)) for path in folder.glob("images/*.png")}
+    for row in rows:
+        with Image.open(folder / row["file"]) as image:
+            assert image.size == (64, 64)
+
+
+def test_people_who_do_not_exist_are_named(world: Path) -> None:
+    config = configured(world)
+    config = replace(config, generation=replace(config.generation, users=["1", "nobody", "404"]))
+    with pytest.raises(UserError, match=r"generation\.users: .*404, nobody"):
+        generate.run(config)
+
+
+def test_what_was_not_trained_cannot_be_drawn_with(world: Path) -> None:
+    config = configured(world, "seed=7")
+    with pytest.raises(UserError, match="run `ppd train`") as caught:
+        evaluate.run(config)
+    assert str(run_folder(config)) in str(caught.value)
