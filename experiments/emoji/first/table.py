@@ -1,7 +1,4 @@
-"""The table of this study's README, from the sweep's own table of runs.
-
-    python experiments/emoji/first/table.py [runs.csv]
-"""
+"""The table of this study's README, from the sweep's own table: python experiments/emoji/first/table.py [runs.csv]."""
 
 from __future__ import annotations
 
