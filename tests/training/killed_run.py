@@ -20,7 +20,6 @@ MOMENTS: dict[str, tuple[Any, str, str]] = {
     "after a validation": (LastCheckpoint, "on_validation_end", "before"),
     "before a checkpoint takes its place": (checkpoints.torch, "save", "after"),
     "right after a checkpoint": (AtomicCheckpointIO, "save_checkpoint", "after"),
-    "before the adapter": (train, "save_adapter", "before"),
     "after the adapter": (train, "save_adapter", "after"),
 }
 """What is called when the process dies, and on which side of that call."""

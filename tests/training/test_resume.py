@@ -51,7 +51,6 @@ def outcome(settings: list[str]) -> tuple[dict, list, dict]:
         [
             ("in a step", 2, 0),
             ("in a validation", 1, 0),
-            ("before a checkpoint takes its place", 1, 0),
             ("right after a checkpoint", 1, 6),
             ("before a checkpoint takes its place", 1, 6),
         ],
@@ -59,8 +58,6 @@ def outcome(settings: list[str]) -> tuple[dict, list, dict]:
             ("in a step", 15, 12),
             ("before the metrics of a step", 3, 12),
             ("after a validation", 1, 12),
-            ("right after a checkpoint", 1, 18),
-            ("before the adapter", 1, 18),
             ("after the adapter", 1, 18),
         ],
     ],

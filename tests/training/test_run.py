@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests import tiny
 from tests.training.tiny_world import CHECKPOINT_EVERY, LOG_EVERY, STEPS, overrides
 
-from ppd_lightning.commands import train
+from ppd_lightning.commands import embed, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.models import load_adapter
@@ -55,12 +56,12 @@ def test_a_validation_is_the_mean_over_all_its_pairs(config: Config, monkeypatch
     data.setup("fit")
     module = train.build_module(config, tiny.unet(), data)
     module.load_state_dict(torch.load(last_checkpoint(folder), weights_only=True)["state_dict"], strict=False)
+    seen: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(module, "log_dict", lambda figures, **_: seen.append(figures))
     sums, count = {}, 0
     for batch in data.val_dataloader():
-        monkeypatch.setattr(module, "log_dict", lambda figures, **_: seen.append(figures))
-        seen: list[dict[str, torch.Tensor]] = []
         module.validation_step(batch, 0)
-        for name, value in seen[0].items():
+        for name, value in seen[-1].items():
             sums[name] = sums.get(name, 0) + value.double().item() * len(batch["pair"])
         count += len(batch["pair"])
     assert count > 6
@@ -106,11 +107,20 @@ def test_a_finished_run_is_not_trained_again(
     assert "is finished" in caplog.text
 
 
+def test_a_run_that_was_cut_off_after_its_last_checkpoint_only_writes_its_end(world: Path) -> None:
+    config = compose(overrides(world, world / "out", "seed=3", f"trainer.max_steps={CHECKPOINT_EVERY}"))
+    summary = train.run(config)
+    adapter = run_folder(config) / "adapter.safetensors"
+    before = load_file(adapter)
+    adapter.unlink()
+    (run_folder(config) / ".done").unlink()
+    assert train.run(config) | {"seconds": 0} == summary | {"seconds": 0}
+    assert all(torch.equal(weight, before[name]) for name, weight in load_file(adapter).items())
+
+
 def test_without_validation_pairs_checkpoints_come_all_the_same(world: Path) -> None:
     settings = ("data.validation=0", "trainer.max_steps=7", "trainer.threads=1", "logger.tensorboard=false")
     config = compose(overrides(world, world / "other", *settings))
-    from ppd_lightning.commands import embed, prepare
-
     prepare.run(config)
     embed.run(config)
     summary = train.run(config)
