@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True, defer_build=True)
+CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 def _refuse_half(value: object) -> object:
