@@ -52,7 +52,7 @@ def test_every_group_has_a_schema_and_every_key_its_meaning() -> None:
 
 def test_a_changed_group_keeps_the_meanings() -> None:
     """pydantic loses the docstrings of a dataclass that it builds late, by itself."""
-    dataclasses.replace(compose([]).model, name="other")
+    dataclasses.replace(compose([]).model, path="other")
     known_keys.cache_clear()
     assert [key.name for key in known_keys().values() if not key.meaning] == []
 
