@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from diffusers import DDPMWuerstchenScheduler, StableCascadeUNet
+from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
@@ -107,6 +108,7 @@ def optimizer(**changes: Any) -> Optimizer:
         "warmup_steps": 0,
         "schedule": "constant",
         "grad_clip": None,
+        "ema_decay": None,
     }
     return Optimizer(**settings | changes)
 
@@ -151,6 +153,21 @@ def model_folder(folder: Path) -> Path:
     tokenizer().save_pretrained(folder / "tokenizer")
     DDPMWuerstchenScheduler().save_pretrained(folder / "scheduler")
     codec().save_pretrained(folder / "codec")
+    return folder
+
+
+def stage_c_folder(folder: Path, prior: str = "prior_lite") -> Path:
+    """A whole Stable Cascade in the released layout, every part tiny but for the encoder and the previewer."""
+    from tests import tiny_codec
+
+    unet().save_pretrained(folder / prior)
+    text_encoder().save_pretrained(folder / "text_encoder")
+    tokenizer().save_pretrained(folder / "tokenizer")
+    DDPMWuerstchenScheduler().save_pretrained(folder / "scheduler")
+    save_file(tiny_codec.efficientnet_encoder().state_dict(), folder / "effnet_encoder.safetensors")
+    save_file(tiny_codec.previewer().state_dict(), folder / "previewer.safetensors")
+    tiny_codec.stage_b().save_pretrained(folder / "decoder")
+    tiny_codec.stage_a().save_pretrained(folder / "vqgan")
     return folder
 
 

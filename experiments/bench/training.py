@@ -30,7 +30,7 @@ def bare(config: Config) -> float:
     """Pairs a second of zero_grad, step, backward, clip, optimizer, schedule, over batches that are in memory."""
     data = PreferenceDataModule(config)
     data.setup("fit")
-    module = train.build_module(config, open_model(config.model.name, config.model.path).load_prior(), data)
+    module = train.build_module(config, open_model(config.model).load_prior(), data)
     module.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
     stream = iter(data.train_dataloader())
     batches = [next(stream) for _ in range(config.trainer.max_steps)]
@@ -52,7 +52,7 @@ def lightning(config: Config) -> float:
     folder = Path(mkdtemp())
     data = PreferenceDataModule(config)
     data.setup("fit")
-    module = train.build_module(config, open_model(config.model.name, config.model.path).load_prior(), data)
+    module = train.build_module(config, open_model(config.model).load_prior(), data)
     trainer = train.build_trainer(config, folder, 0)
     clock = {}
     module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())  # type: ignore[method-assign]

@@ -26,7 +26,7 @@ from ppd_lightning.data.emoji import source
 from ppd_lightning.data.emoji.people import read_people
 from ppd_lightning.data.pairs import caption_id
 from ppd_lightning.data.splits import SPLITS, check_no_leak
-from ppd_lightning.models.released import open_model
+from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
@@ -91,8 +91,8 @@ def test_counts_add_up_and_are_in_the_summary(pickapic: Make) -> None:
 def test_latents_are_the_codecs_of_the_decoded_jpegs(pickapic: Make, model: Path) -> None:
     config = pickapic()
     prepare.run(config)
-    released = open_model("emoji", str(model))
-    store = layout.open_latents(config, released.fingerprint("codec"))
+    released = ReleasedModel("emoji", str(model))
+    store = layout.open_latents(config, released.fingerprint("encoder"))
     codec = released.load_codec()
     images = layout.read_images_table(config)["image_id"].to_pylist()
     assert len(store) == len(images)
@@ -107,7 +107,7 @@ def test_latents_are_the_codecs_of_the_decoded_jpegs(pickapic: Make, model: Path
 def test_text_states_are_the_encoders_of_the_captions(pickapic: Make, model: Path) -> None:
     config = pickapic()
     prepare.run(config)
-    released = open_model("emoji", str(model))
+    released = ReleasedModel("emoji", str(model))
     store = layout.open_text(config, released.fingerprint("text_encoder"), released.fingerprint("tokenizer"))
     captions = layout.read_captions(config)
     assert len(store) == len(captions) == 15
@@ -158,8 +158,8 @@ def test_both_labels_share_one_folder_and_its_stores(pickapic: Make, monkeypatch
     people, scores = pickapic(), pickapic("mode=synthetic")
     assert data_folder(people) == data_folder(scores)
     prepare.run(people)
-    monkeypatch.setattr(type(open_model("emoji", people.model.path)), "load_codec", pytest.fail)
-    monkeypatch.setattr(type(open_model("emoji", people.model.path)), "load_text", pytest.fail)
+    monkeypatch.setattr(type(ReleasedModel("emoji", people.model.path)), "load_codec", pytest.fail)
+    monkeypatch.setattr(type(ReleasedModel("emoji", people.model.path)), "load_text", pytest.fail)
     prepare.run(scores)
     by_id = {pair["pair_id"]: pair for pair in layout.read_pairs(people).to_pylist()}
     for pair in layout.read_pairs(scores).to_pylist():
@@ -187,8 +187,8 @@ def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: 
     (data_folder(config) / lost).unlink()
     assert prepare.run(config)["counts"] == first
     assert layout.read_pairs(config).equals(pairs)
-    released = open_model("emoji", str(model))
-    layout.open_latents(config, released.fingerprint("codec")).verify()
+    released = ReleasedModel("emoji", str(model))
+    layout.open_latents(config, released.fingerprint("encoder")).verify()
     layout.open_text(config, released.fingerprint("text_encoder"), released.fingerprint("tokenizer")).verify()
 
 
@@ -205,11 +205,11 @@ def test_another_codec_makes_the_latents_stale(pickapic: Make, tmp_path: Path) -
     prepare.run(config)
     other = tiny.model_folder(tmp_path / "other")
     tiny.codec(seed=7).save_pretrained(other / "codec")
-    released = open_model("emoji", str(other))
+    released = ReleasedModel("emoji", str(other))
     with pytest.raises(UserError, match=r"this store is stale \(codec was"):
-        layout.open_latents(config, released.fingerprint("codec"))
+        layout.open_latents(config, released.fingerprint("encoder"))
     prepare.run(placed(config, other, Path(config.output)))
-    layout.open_latents(config, released.fingerprint("codec"))
+    layout.open_latents(config, released.fingerprint("encoder"))
 
 
 def test_a_damaged_source_is_one_clear_message(pickapic: Make) -> None:

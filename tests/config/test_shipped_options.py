@@ -16,7 +16,12 @@ from ppd_lightning.config.schemas import Config
 
 FILES = sorted(conf_folder().rglob("*.yaml"))
 CHOICES = [f"{group}={option}" for group, known in options().items() for option in known]
-NEEDED = {"data=pickapic": ["data.root=folder"], "user=one_hot": ["data.labels=scores"]}
+NEEDED = {
+    "data=pickapic": ["data.root=folder"],
+    "user=one_hot": ["data.labels=scores"],
+    "model=stage_c_lite": ["model.path=folder"],
+    "model=stage_c": ["model.path=folder"],
+}
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -10,7 +10,7 @@ def test_shapes_and_range_of_images_and_latents() -> None:
     codec, images = tiny.codec(), torch.rand(2, 3, 32, 48)
     latents = codec.encode(images)
     assert latents.shape == (2, 16, 4, 6)
-    decoded = codec.decode(5 * latents)
+    decoded = codec.preview(5 * latents)
     assert decoded.shape == images.shape
     assert decoded.min() == 0
     assert decoded.max() == 1
@@ -32,7 +32,7 @@ def test_latents_are_normalised_by_the_running_statistics() -> None:
 def test_noise_on_the_latents_is_for_training_only() -> None:
     codec, images = tiny.codec(), torch.rand(2, 3, 32, 32)
     assert torch.equal(codec(images), codec(images))
-    torch.testing.assert_close(codec(images).clamp(0, 1), codec.decode(codec.encode(images)))
+    torch.testing.assert_close(codec(images).clamp(0, 1), codec.preview(codec.encode(images)))
     codec.train()
     codec.encoder[-1].eval()
     assert not torch.equal(codec(images), codec(images))

@@ -10,7 +10,8 @@ from tests import tiny
 from transformers import CLIPTextModelWithProjection
 
 from ppd_lightning.models import released
-from ppd_lightning.models.released import PARTS, ReleasedModel, open_model
+from ppd_lightning.models.parts import EMOJI
+from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
 
 CAPTIONS = ["red fox", "", "a caption that is far too long for eight tokens"]
@@ -27,7 +28,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 def test_the_parts_come_back_with_their_weights_frozen_and_in_evaluation_mode(folder: Path) -> None:
-    model = ReleasedModel(folder)
+    model = ReleasedModel("emoji", str(folder))
     for loaded, made in ((model.load_prior(), tiny.unet()), (model.load_codec(), tiny.codec())):
         assert not loaded.training
         assert not any(weight.requires_grad for weight in loaded.parameters())
@@ -37,7 +38,7 @@ def test_the_parts_come_back_with_their_weights_frozen_and_in_evaluation_mode(fo
 
 
 def test_text_states_are_the_last_hidden_state_before_the_final_norm_and_the_projection(folder: Path) -> None:
-    text, pooled = ReleasedModel(folder).load_text()(CAPTIONS)
+    text, pooled = ReleasedModel("emoji", str(folder)).load_text()(CAPTIONS)
 
     tokens = tiny.tokenizer()(CAPTIONS, padding="max_length", max_length=8, truncation=True, return_tensors="pt")
     clip: CLIPTextModelWithProjection = tiny.text_encoder()
@@ -57,7 +58,7 @@ def test_text_states_are_the_last_hidden_state_before_the_final_norm_and_the_pro
 
 
 def test_text_states_are_those_of_the_released_pipeline(folder: Path) -> None:
-    model = ReleasedModel(folder)
+    model = ReleasedModel("emoji", str(folder))
     pipeline = StableCascadePriorPipeline(tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), model.load_scheduler())
     expected = pipeline.encode_prompt("cpu", len(CAPTIONS), 1, False, prompt=CAPTIONS)[:2]
     for ours, theirs in zip(model.load_text()(CAPTIONS), expected, strict=True):
@@ -69,7 +70,7 @@ def test_every_missing_file_is_named_at_once(copy: Path) -> None:
     for path in gone:
         path.unlink()
     with pytest.raises(UserError) as error:
-        ReleasedModel(copy)
+        ReleasedModel("emoji", str(copy)).require()
     assert len(error.value.faults) == 3
     for path, fault in zip(gone, error.value.faults, strict=True):
         assert f"{path} is missing" in fault
@@ -78,8 +79,8 @@ def test_every_missing_file_is_named_at_once(copy: Path) -> None:
 
 def test_an_empty_folder_names_all_that_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        open_model("emoji", str(tmp_path))
-    assert len(error.value.faults) == sum(map(len, PARTS.values()))
+        ReleasedModel("emoji", str(tmp_path)).require()
+    assert len(error.value.faults) == len({name for part in EMOJI.values() for name in part.ways[0]})
 
 
 def test_damaged_files_are_named_together_with_missing_ones(copy: Path) -> None:
@@ -89,7 +90,7 @@ def test_damaged_files_are_named_together_with_missing_ones(copy: Path) -> None:
     (copy / "scheduler/scheduler_config.json").write_text("{")
     (copy / "codec/config.json").unlink()
     with pytest.raises(UserError) as error:
-        ReleasedModel(copy)
+        ReleasedModel("emoji", str(copy)).require()
     told = str(error.value)
     for part in ("prior/diff", "text_encoder/model", "scheduler/scheduler", "codec/config"):
         assert part in told
@@ -97,20 +98,20 @@ def test_damaged_files_are_named_together_with_missing_ones(copy: Path) -> None:
 
 
 def test_a_fingerprint_stands_for_a_parts_content_only(folder: Path, copy: Path) -> None:
-    original, model = ReleasedModel(folder), ReleasedModel(copy)
-    before = {part: original.fingerprint(part) for part in PARTS}
-    assert before == {part: model.fingerprint(part) for part in PARTS}
-    assert len(set(before.values())) == len(PARTS)
+    original, model = ReleasedModel("emoji", str(folder)), ReleasedModel("emoji", str(copy))
+    before = {part: original.fingerprint(part) for part in EMOJI}
+    assert before == {part: model.fingerprint(part) for part in EMOJI}
+    assert len(set(before.values())) == len(EMOJI) - 2  # the codec is three parts
     weights = copy / "codec/diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    changed = {part for part in PARTS if model.fingerprint(part) != before[part]}
-    assert changed == {"codec"}
+    changed = {part for part in EMOJI if model.fingerprint(part) != before[part]}
+    assert changed == {"encoder", "previewer", "decoder"}
 
 
 def test_no_path_is_the_folder_that_ships(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/emoji").symlink_to(folder)
     monkeypatch.setattr(released.importlib.resources, "files", lambda _: tmp_path)
-    assert open_model("emoji", None).fingerprint("prior") == ReleasedModel(folder).fingerprint("prior")
+    assert ReleasedModel("emoji", None).fingerprint("prior") == ReleasedModel("emoji", str(folder)).fingerprint("prior")

@@ -58,9 +58,11 @@ def test_it_saves_every_so_many_steps_after_the_step_or_after_its_validation(
 ) -> None:
     saved: list[int] = []
     callback = LastCheckpoint(tmp_path / "last.ckpt", 4, validates=validates)
-    trainer = SimpleNamespace(sanity_checking=False, save_checkpoint=lambda _: saved.append(trainer.global_step))
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=1, sanity_checking=False, save_checkpoint=lambda _: saved.append(trainer.global_step)
+    )
     for trainer.global_step in range(1, 10):
-        callback.on_train_batch_end(trainer, None)
+        callback.on_train_batch_end(trainer, None, None, None, 0)
     assert saved == expected
     for trainer.global_step in (4, 5, 8):
         callback.on_validation_end(trainer, None)

@@ -22,7 +22,7 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
 from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.models.released import open_model
+from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.training import PreferenceDataModule, data_module
 from ppd_lightning.training.data_module import TrainingStream, ValidationBatches
@@ -120,8 +120,8 @@ def test_each_example_holds_the_rows_of_its_own_pair(make: Make, folder: Path) -
     module, config = make(), configure(folder)
     table = layout.read_pairs(config, "train")
     by_id = dict(zip(stable_ids(table["pair_id"]).tolist(), table.to_pylist(), strict=True))
-    released = open_model("emoji", str(folder / "model"))
-    latents = layout.open_latents(config, released.fingerprint("codec"))
+    released = ReleasedModel("emoji", str(folder / "model"))
+    latents = layout.open_latents(config, released.fingerprint("encoder"))
     text = layout.open_text(config, released.fingerprint("text_encoder"), released.fingerprint("tokenizer"))
     users = user_rows(config).users
     for number, pair in enumerate((batch := joined(take(module, 3)))["pair"].tolist()):
@@ -184,8 +184,24 @@ def test_the_seed_decides_the_order(make: Make) -> None:
 
 
 def test_the_batch_size_does_not_change_the_stream(make: Make) -> None:
-    small, large = joined(take(make("trainer.batch_size=4"), 12)), joined(take(make("trainer.batch_size=24"), 2))
-    assert_equal([small], [large])
+    whole = "trainer.micro_batch_size=null"
+    small = joined(take(make("trainer.batch_size=4", whole), 12))
+    assert_equal([small], [joined(take(make("trainer.batch_size=24", whole), 2))])
+
+
+@pytest.mark.parametrize(("size", "parts"), [(4, 3), (5, 3), (1, 12), (12, 1), (99, 1)])
+def test_micro_batches_are_the_batch_in_equal_parts(make: Make, size: int, parts: int) -> None:
+    """Of at most so many pairs; also where the stream goes on in the middle of the run."""
+    whole = take(make("trainer.batch_size=12"), 3)
+    split = make("trainer.batch_size=12", f"trainer.micro_batch_size={size}")
+    assert_equal(split_into(take(split, 3 * parts), parts), whole)
+    split.start_step = 2
+    assert_equal(split_into(take(split, parts), parts), whole[2:])
+
+
+def split_into(batches: list[Batch], parts: int) -> list[Batch]:
+    assert {len(batch["pair"]) for batch in batches} == {12 // parts}
+    return [joined(batches[begin : begin + parts]) for begin in range(0, len(batches), parts)]
 
 
 def test_a_pair_never_gets_a_grouping_that_contains_it(make: Make, folder: Path) -> None:
@@ -359,7 +375,7 @@ def test_nothing_of_the_tests_is_in_a_batch(make: Make, folder: Path) -> None:
 
 def test_the_stream_takes_well_under_a_millisecond_a_pair(make: Make) -> None:
     module = make()
-    stream = iter(TrainingStream(module._examples(), BATCH, 0, 1, 0))
+    stream = iter(TrainingStream(module._examples(), BATCH, 0, 1, 0, 1))
     next(stream)
     begun = time.process_time()
     for _ in range(50):

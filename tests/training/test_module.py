@@ -20,7 +20,14 @@ SEED, COUNT = 5, 6
 DIMS = math.prod(tiny.LATENT)
 
 
-def made(objective: Objective | None = None, *, null: str = "zero", trained: bool = True, **changes: Any) -> PPDModule:
+def made(
+    objective: Objective | None = None,
+    *,
+    null: str = "zero",
+    trained: bool = True,
+    micro_batches: int = 1,
+    **changes: Any,
+) -> PPDModule:
     """A module whose logged figures are in `.logged`."""
     prior, objective = tiny.unet(), objective or tiny.objective()
     errors = torch.linspace(0.2, 3, TimeWeight.BINS) if objective.weighting == "adaptive" else None
@@ -34,6 +41,7 @@ def made(objective: Objective | None = None, *, null: str = "zero", trained: boo
         latent_shape=tiny.LATENT,
         max_steps=100,
         seed=SEED,
+        micro_batches=micro_batches,
     )
     ours.logged = {}
     ours.log_dict = lambda figures, **_: ours.logged.update(figures)
@@ -172,14 +180,17 @@ def dropped(rate: float, count: int) -> torch.Tensor:
 
 
 def test_dropped_pairs_are_left_out_where_they_would_teach_nothing() -> None:
-    """Loss and gradients of the batch are those of the batch without them."""
+    """They count zero in the gradient, and not at all in the figures."""
     gone, batch = dropped(0.5, 12), tiny.batch(12)
     assert 0 < gone.sum() < 12
-    loss, gradients = step(made(tiny.objective(drop_user=0.5)), batch)
-    expected_loss, expected = step(made(), {name: value[~gone] for name, value in batch.items()})
-    assert torch.equal(loss, expected_loss)
+    ours, others = made(tiny.objective(drop_user=0.5)), made()
+    loss, gradients = step(ours, batch)
+    expected_loss, expected = step(others, {name: value[~gone] for name, value in batch.items()})
+    share = (~gone).sum() / 12
+    torch.testing.assert_close(loss, expected_loss * share)
     for name, gradient in gradients.items():
-        assert torch.equal(gradient, expected[name])
+        torch.testing.assert_close(gradient, expected[name] * share)
+    assert ours.logged == others.logged
 
 
 def test_dropped_users_are_zero_where_that_is_somebody() -> None:
@@ -193,10 +204,35 @@ def test_dropped_users_are_zero_where_that_is_somebody() -> None:
     assert batch["user"][gone].abs().min() > 0  # the batch itself is as it was
 
 
-def test_a_batch_in_which_everybody_is_dropped_still_trains() -> None:
-    loss, gradients = step(made(tiny.objective(drop_user=1.0)), tiny.batch(4))
-    assert loss.isfinite()
-    assert any(gradient.abs().max() > 0 for gradient in gradients.values())
+def test_a_batch_in_which_everybody_is_dropped_teaches_nothing() -> None:
+    ours = made(tiny.objective(drop_user=1.0))
+    loss, gradients = step(ours, tiny.batch(4))
+    assert loss == 0
+    assert all(gradient.abs().max() == 0 for gradient in gradients.values())
+    assert ours.logged == {}
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["ppd", "sft"])
+def test_micro_batches_add_up_to_the_step(name: str, drop: float) -> None:
+    """The gradient and the figures of four batches of three pairs, one of them dropped whole, are those of twelve."""
+    objective, batch = tiny.objective(name=name, drop_user=drop, sft_weight=0.1), tiny.batch(12)
+    gone = dropped(drop, 12)
+    order = torch.cat([gone.nonzero()[:, 0], (~gone).nonzero()[:, 0]])
+    batch = {key: value[order] for key, value in batch.items()}
+    whole = made(objective)
+    _, expected = step(whole, batch)
+    split = made(objective, micro_batches=4)
+    split.zero_grad()
+    for begin in range(0, 12, 3):
+        assert split.logged == {}
+        (split.training_step({key: value[begin : begin + 3] for key, value in batch.items()}, 0) / 4).backward()
+        split.on_after_backward()
+    for key, weight in split.branch.named_parameters():
+        torch.testing.assert_close(weight.grad, expected[key])
+    assert {key: value.item() for key, value in split.logged.items()} == pytest.approx(
+        {key: value.item() for key, value in whole.logged.items()}, rel=1e-4
+    )
 
 
 def off(ours: PPDModule) -> bool:

@@ -40,7 +40,8 @@ def outcome(settings: list[str]) -> tuple[dict, list, dict]:
     summary = json.loads((folder / "summary.json").read_text())
     for told in ("run", "seconds", "train/pairs_per_second"):
         del summary[told]
-    return load_file(folder / "adapter.safetensors"), metrics, summary
+    trained, average = (load_file(folder / f"adapter{kind}.safetensors") for kind in ("", "-ema"))
+    return trained | {f"average {name}": weight for name, weight in average.items()}, metrics, summary
 
 
 # Each list is one run that is killed again and again: when, at which call of that since it started, and the steps that
@@ -49,13 +50,13 @@ def outcome(settings: list[str]) -> tuple[dict, list, dict]:
     "kills",
     [
         [
-            ("in a step", 2, 0),
+            ("in a step", 4, 0),
             ("in a validation", 1, 0),
             ("right after a checkpoint", 1, 6),
             ("before a checkpoint takes its place", 1, 6),
         ],
         [
-            ("in a step", 15, 12),
+            ("in a step", 30, 12),
             ("before the metrics of a step", 3, 12),
             ("after a validation", 1, 12),
             ("after the adapter", 1, 18),

@@ -16,7 +16,7 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
 from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.models.released import ReleasedModel, open_model
+from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.embeddings import embeddings_folder, open_user_rows, user_embeddings
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> ReleasedModel:
-    return open_model("emoji", str(folder / "model"))
+    return ReleasedModel("emoji", str(folder / "model"))
 
 
 def test_everybody_has_every_grouping(folder: Path, model: ReleasedModel) -> None:
@@ -97,7 +97,7 @@ def test_pictures_of_the_tests_change_nothing(folder: Path, tmp_path: Path) -> N
     config = configure(tmp_path)
     prepare.run(config)
     embed.run(config)
-    model = open_model("emoji", str(tmp_path / "model"))
+    model = ReleasedModel("emoji", str(tmp_path / "model"))
     np.testing.assert_array_equal(
         open_user_rows(config, model).embeddings, open_user_rows(configure(folder), model).embeddings
     )
@@ -149,7 +149,7 @@ def test_embeddings_that_were_not_made_name_the_command(folder: Path, model: Rel
 def test_embeddings_by_another_codec_are_stale(folder: Path, tmp_path: Path) -> None:
     tiny.codec(seed=1).save_pretrained(tiny.model_folder(tmp_path / "other") / "codec")
     with pytest.raises(UserError, match=r"this store is stale \(encoder was .* now .*run `ppd embed`"):
-        open_user_rows(configure(folder), open_model("emoji", str(tmp_path / "other")))
+        open_user_rows(configure(folder), ReleasedModel("emoji", str(tmp_path / "other")))
 
 
 def test_people_with_too_few_choices_stop_the_command(folder: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from tests import tiny
 from torch import Tensor
 
-from ppd_lightning.models.released import ReleasedModel, open_model
+from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users import encoders
 from ppd_lightning.users.encoders import encoder_fingerprint, moments, open_encoder
@@ -20,7 +20,7 @@ from ppd_lightning.users.encoders import encoder_fingerprint, moments, open_enco
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ReleasedModel:
-    return open_model("emoji", str(tiny.model_folder(tmp_path_factory.mktemp("model"))))
+    return ReleasedModel("emoji", str(tiny.model_folder(tmp_path_factory.mktemp("model"))))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_fingerprints_tell_encoders_and_weights_apart(model: ReleasedModel, tmp_
     tiny.model_folder(other)
     tiny.codec(seed=1).save_pretrained(other / "codec")
     found = {encoder_fingerprint(name, model) for name in ("efficientnet_lite0", "codec")}
-    assert len(found | {encoder_fingerprint("codec", open_model("emoji", str(other)))}) == 3
+    assert len(found | {encoder_fingerprint("codec", ReleasedModel("emoji", str(other)))}) == 3
 
 
 def test_a_missing_package_is_named_with_a_remedy(model: ReleasedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def main() -> None:
     begun = time.monotonic()
 
     concepts = shipped_concepts(args.concepts)
-    model = ReleasedModel(args.model)
+    model = ReleasedModel("emoji", str(args.model))
     pipeline = UserPipeline.of(model, model.load_prior(), None, (16, 8, 8))
     guidance = Guidance(text=args.guidance)
     drawn = torch.stack(
@@ -61,7 +61,7 @@ def main() -> None:
     names, real = pictures(args.work)
     own = real[[names.index(name) for name in concepts]].float() / 255
     codec = model.load_codec()
-    painted = torch.stack([codec.decode(codec.encode(styles)) for styles in own])
+    painted = torch.stack([codec.preview(codec.encode(styles)) for styles in own])
     right = top1(drawn)
     styles = style_judge.probabilities(drawn.flatten(0, 1))
     shares = torch.bincount(styles.argmax(1), minlength=len(STYLES)) / len(styles)

@@ -65,7 +65,7 @@ def through_codec(images: Tensor, others: Tensor, codec: EmojiCodec, mixed: floa
     latents, target = codec.encode(images), codec.encode(others)
     latents = latents.lerp(target, uniform(len(images), 0, mixed, generator).view(-1, 1, 1, 1))
     noise = uniform(len(images), 0, 0.4, generator).view(-1, 1, 1, 1)
-    return codec.decode(latents + noise * torch.randn(latents.shape, generator=generator))
+    return codec.preview(latents + noise * torch.randn(latents.shape, generator=generator))
 
 
 def blurred(images: Tensor, generator: Generator) -> Tensor:
@@ -170,7 +170,7 @@ def figures(judge: Judge, images: Tensor, targets: Tensor, codec: EmojiCodec) ->
     seen = {"real": judge.probabilities(images)}
     for amount in (0.0, 0.1, 0.2, 0.3):
         with torch.no_grad():
-            painted = torch.cat([codec.decode(part) for part in (latents + amount * noise).split(64)])
+            painted = torch.cat([codec.preview(part) for part in (latents + amount * noise).split(64)])
         seen[f"codec, latent noise {amount}"] = judge.probabilities(painted)
     right = {name: round(float((p.argmax(1) == targets).double().mean()), 4) for name, p in seen.items()}
     return {"right": right, "real": seen["real"]}

@@ -177,7 +177,7 @@ def train_codec(stage: str, args: argparse.Namespace, codec: EmojiCodec) -> None
     for label, images in measured.items():
         images = images.float() / 255
         with torch.no_grad():
-            painted = torch.cat([average.decode(average.encode(part)) for part in images.split(64)])
+            painted = torch.cat([average.preview(average.encode(part)) for part in images.split(64)])
         done[f"psnr_{label}"] = float(-10 * (painted - images).square().mean((1, 2, 3)).log10().mean())
     average.to(torch.bfloat16).save_pretrained(SHIPPED / "codec")
     record(stage, args, done)

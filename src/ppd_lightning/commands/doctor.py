@@ -15,7 +15,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.config.schemas import Config, PickapicData
-from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
 
 DISTRIBUTION = "ppd-lightning"
@@ -102,10 +101,12 @@ def _source(config: Config) -> Iterator[Finding]:
 def _model(config: Config) -> Iterator[Finding]:
     from ppd_lightning.models.released import open_model
 
-    try:
-        yield Finding(f"model {config.model.name}", str(open_model(config.model.name, config.model.path).folder))
-    except UserError as error:
-        yield Finding(f"model {config.model.name}", f"{len(error.faults)} faults", tuple(error.faults))
+    model = open_model(config.model)
+    place = config.model.path or "the one that ships"
+    for part in model.parts:
+        faults = model.faults(part)
+        found = f"{len(faults)} files are missing" if faults else place
+        yield Finding(f"model {model.name}: {part.replace('_', ' ')}", found, tuple(faults))
 
 
 def _hardware(config: Config) -> Iterator[Finding]:

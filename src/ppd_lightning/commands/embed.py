@@ -39,7 +39,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: the data are not prepared, or people have too few choices.
     """
     begun = time.monotonic()
-    model = open_model(config.model.name, config.model.path)
+    model = open_model(config.model)
     if config.user.kind == "features" and not _finished(config, model):
         _embed_features(config, model)
     rows = open_user_rows(config, model)

@@ -48,10 +48,12 @@ def run(config: Config) -> dict[str, Any]:
         UserError: the source is missing or damaged, or nothing of it can be used.
     """
     begun, folder = time.monotonic(), data_folder(config)
-    model = open_model(config.model.name, config.model.path)
+    model = open_model(config.model)
     if isinstance(config.data, EmojiData):
         make_source(config, config.data, STATISTICS, _statistics)
-    key = {part: model.fingerprint(part) for part in ("codec", "text_encoder", "tokenizer")}
+    parts = {"codec": "encoder", "text_encoder": "text_encoder", "tokenizer": "tokenizer"}
+    model.require(*parts.values())
+    key = {name: model.fingerprint(part) for name, part in parts.items()}
     key["source"] = source_fingerprint(layout.source_folder(config))
     told = folder / f"prepared-{config.data.labels}.json"
     finished = _finished(config, told, key)
@@ -95,7 +97,7 @@ def _encoders(config: Config, model: ReleasedModel) -> tuple[ImageEncoder, Image
     dtype = LATENTS_DTYPE[config.data.name]
 
     def load_codec() -> Callable[[np.ndarray], np.ndarray]:
-        codec = model.load_codec()
+        codec = model.load_codec("cpu", "encoder")
 
         @torch.no_grad()
         def latents(pixels: np.ndarray) -> np.ndarray:
@@ -105,7 +107,7 @@ def _encoders(config: Config, model: ReleasedModel) -> tuple[ImageEncoder, Image
 
     return (
         ImageEncoder("statistics", {"names": STATISTICS}, lambda: _statistics),
-        ImageEncoder("latents", {"codec": model.fingerprint("codec")}, load_codec),
+        ImageEncoder("latents", {"codec": model.fingerprint("encoder")}, load_codec),
     )
 
 

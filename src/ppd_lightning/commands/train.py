@@ -26,6 +26,8 @@ from ppd_lightning.models.released import open_model
 from ppd_lightning.models.user_branch import attach_user_branch
 from ppd_lightning.run.atomic import write_json_atomic, write_text_atomic
 from ppd_lightning.run.folders import run_folder
+from ppd_lightning.training.accumulation import micro_batches
+from ppd_lightning.training.average import BranchAverage
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import MetricsCsv, read_metrics
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 
 
 LN2 = math.log(2)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""What the frozen prior's weights are kept in."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -62,14 +66,22 @@ def run(config: Config) -> dict[str, Any]:
     data.start_step = start
     data.setup("fit")
     trainer = build_trainer(config, folder, start, validates=len(data.val_dataloader()) > 0)
-    prior = open_model(config.model.name, config.model.path).load_prior().to(trainer.strategy.root_device)
-    module = build_module(config, prior, data).to(trainer.strategy.root_device)
+    prior = open_model(config.model).load_prior(DTYPES[config.trainer.precision]).to(trainer.strategy.root_device)
+    module = build_module(config, prior, data, trainer.world_size).to(trainer.strategy.root_device)
+    average = None
+    if config.optimizer.ema_decay is not None:
+        average = BranchAverage(module.branch, config.optimizer.ema_decay)
+        trainer.callbacks.append(average)  # type: ignore[attr-defined]
     write_text_atomic(folder / "config.yaml", as_yaml(config))
     step0_loss = _self_test(module, data)
     if start:
         log.info("going on at step %d of %d", start, config.trainer.max_steps)
     trainer.fit(module, data, ckpt_path=checkpoint if start else None, weights_only=True)
-    save_adapter(module.branch, folder / "adapter.safetensors", base=base_fingerprint(prior), run=folder.name)
+    base = base_fingerprint(prior)
+    save_adapter(module.branch, folder / "adapter.safetensors", base=base, run=folder.name)
+    if average is not None:
+        module.branch.load_state_dict(average.weights())
+        save_adapter(module.branch, folder / "adapter-ema.safetensors", base=base, run=folder.name)
     summary = {
         "run": str(folder),
         "step0_loss": step0_loss,
@@ -86,7 +98,9 @@ def run(config: Config) -> dict[str, Any]:
     return summary
 
 
-def build_module(config: Config, prior: StableCascadeUNet, data: PreferenceDataModule) -> PPDModule:
+def build_module(
+    config: Config, prior: StableCascadeUNet, data: PreferenceDataModule, world_size: int = 1
+) -> PPDModule:
     """The module of a configuration, with a new branch drawn from its seed."""
     seed_everything(config.seed, verbose=False)
     branch = attach_user_branch(
@@ -94,6 +108,8 @@ def build_module(config: Config, prior: StableCascadeUNet, data: PreferenceDataM
     )
     if config.trainer.gradient_checkpointing:
         prior.enable_gradient_checkpointing()
+    if config.trainer.compile:
+        prior.compile()
     times = (config.objective.t_min, config.objective.t_max)
     errors = None
     if config.objective.weighting == "adaptive":
@@ -107,6 +123,7 @@ def build_module(config: Config, prior: StableCascadeUNet, data: PreferenceDataM
         latent_shape=data.latent_shape,
         max_steps=config.trainer.max_steps,
         seed=config.seed,
+        micro_batches=micro_batches(config.trainer, world_size),
     )
 
 
@@ -143,15 +160,17 @@ def build_trainer(config: Config, folder: Path, start: int, *, validates: bool =
     loggers: list[Logger] = []
     if config.logger.tensorboard:
         loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start))
+    parts = micro_batches(config.trainer, config.trainer.devices)
     return Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
-        precision="bf16-mixed" if config.trainer.precision == "bf16" else "32-true",
+        precision="32-true",  # of the branch; a prior in bf16 casts for itself
+        accumulate_grad_batches=parts,
         max_steps=config.trainer.max_steps,
         max_epochs=-1,
         gradient_clip_val=config.optimizer.grad_clip,
         check_val_every_n_epoch=None,
-        val_check_interval=config.trainer.checkpoint_every if validates else None,
+        val_check_interval=config.trainer.checkpoint_every * parts if validates else None,
         limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=config.trainer.log_every,

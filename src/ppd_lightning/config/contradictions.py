@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+STRIDES = {"emoji": 8, "stage_c_lite": 32, "stage_c": 32}
+"""Pixels of an encoded image to one position of a model's latents."""
+
 Values = Mapping[str, Any]
 """Sound values by dotted key; a key that is missing has a fault of its own."""
 
@@ -52,6 +55,18 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         lambda held_out, concepts: held_out >= concepts,
         "data.held_out_concepts: must leave concepts to train on, and {data_held_out_concepts} of {data_concepts} "
         "do not",
+    ),
+    (
+        ("data.image_size", "model.name"),
+        lambda size, name: size % STRIDES[name] != 0,
+        "data.image_size: {data_image_size} pixels are off the grid of {model_name}'s latents; use a multiple of its "
+        "stride (32 for stage_c_lite and stage_c, 8 for emoji), such as 768 for Stage C",
+    ),
+    (
+        ("generation.weights", "optimizer.ema_decay"),
+        lambda weights, decay: weights == "ema" and decay is None,
+        "generation.weights: ema draws with a moving average, and optimizer.ema_decay keeps none; set a decay such as "
+        "0.999 for the training, or use generation.weights=trained",
     ),
     (
         ("optimizer.warmup_steps", "trainer.max_steps"),

@@ -81,5 +81,7 @@ def _expected(field: Mapping[str, Any]) -> str:
     if field["type"] == "array":
         count = field["minItems"] if field.get("minItems") == field.get("maxItems") else "one or more"
         return f"a list of {count}, each {_expected(field['items'])}"
+    if field["type"] == "object":
+        return f"a mapping of names to {_expected(field['additionalProperties'])}"
     limits = [f"{sign} {field[limit]:g}" for limit, sign in LIMITS.items() if limit in field]
     return " ".join([TYPES[field["type"]], " and ".join(limits)]).strip()

@@ -6,9 +6,10 @@ dataclasses whose types pydantic checks; `compose.compose` makes a `Config` from
 
 from __future__ import annotations
 
+from math import isclose
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -21,6 +22,12 @@ def _refuse_half(value: object) -> object:
     return value
 
 
+def _refuse_other_sums(blend: dict[str, float]) -> dict[str, float]:
+    if not isclose(sum(blend.values()), 1, abs_tol=1e-6):
+        raise PydanticCustomError("blend", "the weights of a blend of users must add up to 1")
+    return blend
+
+
 Count = Annotated[int, Strict(), Field(ge=1)]
 Natural = Annotated[int, Strict(), Field(ge=0)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
@@ -29,6 +36,7 @@ Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
 ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Switch = Annotated[bool, Strict()]
+Blend = Annotated[dict[str, Fraction], Field(min_length=1), AfterValidator(_refuse_other_sums)]
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 
 
@@ -84,10 +92,12 @@ class PickapicData(Data):
 class Model:
     """The frozen text-to-image model and the user branch on it."""
 
-    name: Literal["emoji"]
-    """Which model: the mini Stable Cascade that ships with the project."""
+    name: Literal["emoji", "stage_c_lite", "stage_c"]
+    """Which model: the mini Stable Cascade that ships with the project, or Stable Cascade's Stage C of 1B or 3.6B."""
     path: str | None
-    """Folder of its weights; null is the shipped one."""
+    """Folder of its weights in the released layout, or a name on the model hub; null is the one that ships."""
+    codec_path: str | None
+    """The same for the image encoder, previewer, Stage B and Stage A, where they lie elsewhere; null is path."""
     num_tokens: Count
     """User tokens that a user embedding is projected to. With one, attention to it is constant: use several."""
     null_user: Literal["zero", "learned"]
@@ -152,6 +162,8 @@ class Optimizer:
     """What follows the warm-up, down to 0 at the last step unless constant."""
     grad_clip: Positive | None
     """Largest norm of the gradient; null does not clip."""
+    ema_decay: ProperFraction | None
+    """Decay a step of a moving average of the weights, kept beside the trained ones; null keeps none."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
@@ -162,6 +174,8 @@ class Trainer:
     """Optimizer steps."""
     batch_size: Count
     """Pairs of one optimizer step, over all devices."""
+    micro_batch_size: Count | None
+    """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share."""
     precision: Precision
     """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -172,8 +186,12 @@ class Trainer:
     """CPU threads of PyTorch; null leaves its own choice."""
     gradient_checkpointing: Switch
     """Compute activations again in the backward pass: less memory, more time, the same result."""
+    compile: Switch
+    """Compile the network with torch.compile: minutes at the start, faster steps afterwards."""
     checkpoint_every: Count
     """Steps between checkpoints."""
+    preview_every: Count | None
+    """Steps between sheets of generation's captions and users, drawn as the training stands; null draws none."""
     log_every: Count
     """Steps between logged figures."""
     progress: Switch
@@ -206,10 +224,14 @@ class Generation:
     """Images drawn at once."""
     seeds: Annotated[list[Natural], Field(min_length=1)]
     """A seed is one noise, shared by all users."""
+    decoder: Literal["full", "preview"]
+    """What turns latents into images: Stage B and Stage A, or the small previewer (one and the same for emoji)."""
+    weights: Literal["trained", "ema"]
+    """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
     captions: Annotated[list[str], Field(min_length=1)] | None
     """What is drawn; null chooses held-out captions by hash."""
-    users: Annotated[list[str], Field(min_length=1)] | None
-    """For whom; null chooses unseen people by hash."""
+    users: Annotated[list[str | Blend], Field(min_length=1)] | None
+    """For whom: names, or convex blends such as {ann: 0.3, bob: 0.7}; null chooses unseen people by hash."""
     columns: Count
     """How many are chosen where captions or users is null."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any
 
 from omegaconf import MISSING
@@ -15,7 +16,7 @@ from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.schemas import Config
 
 CONFIG = TypeAdapter(Config)
-OWN_WORDS = ("precision",)
+OWN_WORDS = ("precision", "blend")
 """The errors whose message says more than what is expected."""
 
 
@@ -31,6 +32,8 @@ def check(values: Mapping[str, Any], origins: Origins | None = None) -> tuple[Co
         config = CONFIG.validate_python(values)
     except ValidationError as failure:
         errors = failure.errors(include_url=False)
+    telling = {_key(error) for error in errors if error["type"] in OWN_WORDS}
+    errors = [error for error in errors if error["type"] in OWN_WORDS or _key(error) not in telling]
     keys = [_key(error) for error in errors]
     faults = [_sentence(key, error, values, origins) for key, error in zip(keys, errors, strict=True)]
     sound = {key: value for key, value in _leaves(values) if not any(f"{key}.".startswith(f"{bad}.") for bad in keys)}
@@ -40,7 +43,7 @@ def check(values: Mapping[str, Any], origins: Origins | None = None) -> tuple[Co
 
 def _key(error: ErrorDetails) -> str:
     """The dotted key of an error: without the tag of the data source, and a list for its items."""
-    parts = [part for part in error["loc"] if isinstance(part, str)]
+    parts = [str(part) for part in takewhile(lambda part: isinstance(part, str), error["loc"])]
     if parts[0] == "data" and len(parts) > 1:
         del parts[1]
     return ".".join([*parts, "name"] if error["type"].startswith("union_tag") else parts)

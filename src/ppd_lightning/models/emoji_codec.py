@@ -5,6 +5,8 @@ B = batch, C = channels, H, W = height and width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -19,6 +21,8 @@ class EmojiCodec(ModelMixin, ConfigMixin):
     mean 0 and deviation 1 for each channel. While it trains, noise is added to the latents that the decoder sees, so
     that small errors of a sampler do not show.
     """
+
+    stride = 8
 
     @register_to_config
     def __init__(
@@ -57,9 +61,13 @@ class EmojiCodec(ModelMixin, ConfigMixin):
         latents: Tensor = self.encoder(2 * images - 1)
         return latents
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def preview(self, latents: Tensor) -> Tensor:
         """Latents (B, 16, H, W) to images (B, 3, 8H, 8W) float in [0, 1]."""
         return self._paint(latents).clamp(0, 1)
+
+    def decode(self, latents: Tensor, text_pooled: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """As `preview`: this decoder needs neither text nor noise."""
+        return self.preview(latents)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions, unclamped; with noise on the latents while training."""

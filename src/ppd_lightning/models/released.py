@@ -1,4 +1,4 @@
-"""A folder in Stable Cascade's released layout: prior/, text_encoder/, tokenizer/, scheduler/ and a codec.
+"""A model in Stable Cascade's released layout: finding its parts, and loading each of them frozen.
 
 B = batch, L = text tokens, C = text width, C' = pooled text width.
 """
@@ -7,38 +7,28 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 from diffusers import DDPMWuerstchenScheduler, StableCascadeUNet
-from safetensors import SafetensorError, safe_open
+from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from ppd_lightning.config.schemas import Model
+from ppd_lightning.models.codec import Codec
 from ppd_lightning.models.emoji_codec import EmojiCodec
+from ppd_lightning.models.parts import PARTS, find, local_folder, missing
+from ppd_lightning.models.previewer import Previewer
+from ppd_lightning.models.stage_b import StageBDecoder
+from ppd_lightning.models.stage_c import from_original, stage_c_config
+from ppd_lightning.models.stage_c_codec import StageCCodec
+from ppd_lightning.models.weights import load_weights, require_safetensors
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
-
-PARTS = {
-    "prior": ("config.json", "diffusion_pytorch_model.safetensors"),
-    "text_encoder": ("config.json", "model.safetensors"),
-    "tokenizer": ("tokenizer.json", "tokenizer_config.json"),
-    "scheduler": ("scheduler_config.json",),
-    "codec": ("config.json", "diffusion_pytorch_model.safetensors"),
-}
-"""The files of each part, relative to its folder."""
-
-
-class Codec(Protocol):
-    """Images to Stage C latents and back."""
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) float in [0, 1] to latents (B, 16, h, w)."""
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, 16, h, w) to images (B, 3, H, W) float in [0, 1]."""
 
 
 class TextStates:
@@ -67,72 +57,178 @@ class TextStates:
 
 
 class ReleasedModel:
-    """The parts of one model folder; each is loaded in fp32, frozen and in evaluation mode.
+    """The parts of one model (`parts.PARTS`); each is found when it is needed, and loaded frozen, in evaluation mode.
 
-    Raises:
-        UserError: files are missing (all of them are named), truncated or not safetensors.
+    Args:
+        name: of the model: emoji, stage_c_lite or stage_c.
+        path: folder or name on the hub; None is the folder that ships with the package.
+        codec_path: the same for the parts of the codec; None is `path`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        faults = [
-            f"model.path: {folder / part / name} is missing; the folder must hold "
-            f"{', '.join(f'{key}/' for key in PARTS)} in the released layout"
-            for part, names in PARTS.items()
-            for name in names
-            if not (folder / part / name).is_file()
-        ]
-        faults += [fault for part, names in PARTS.items() for name in names for fault in _damage(folder / part / name)]
+    def __init__(self, name: str, path: str | None, codec_path: str | None = None) -> None:
+        self.name, self.path, self.codec_path = name, path, codec_path
+        self.parts = PARTS[name]
+
+    def faults(self, *needs: str) -> list[str]:
+        """A sentence for each missing or damaged file of these parts, of all parts where none is named."""
+        faults: list[str] = []
+        for need in needs or tuple(self.parts):
+            try:
+                part, folder = self.parts[need], self._folder(need)
+            except UserError as error:
+                return error.faults
+            faults += missing(self._key(need), part, folder)
+            faults += [fault for file in find(part, folder) for fault in _damage(file)]
+        return list(dict.fromkeys(faults))
+
+    def require(self, *needs: str) -> None:
+        """Refuse at once what would fail later.
+
+        Raises:
+            UserError: files of these parts are missing or damaged; all of them are named.
+        """
+        faults = self.faults(*needs)
         if faults:
             raise UserError(faults)
 
+    def files(self, part: str) -> list[Path]:
+        """The files of a part.
+
+        Raises:
+            UserError: some are missing or damaged.
+        """
+        self.require(part)
+        return find(self.parts[part], self._folder(part))
+
     def fingerprint(self, part: str) -> str:
         """12 hex digits that stand for the content of a part's files."""
-        return fingerprint([file_sha256(self.folder / part / name) for name in PARTS[part]])
+        return fingerprint([file_sha256(file) for file in self.files(part)])
 
-    def load_prior(self) -> StableCascadeUNet:
+    def load_prior(self, dtype: torch.dtype = torch.float32) -> StableCascadeUNet:
         """The frozen Stage C network."""
-        prior = StableCascadeUNet.from_pretrained(
-            self.folder / "prior", torch_dtype=torch.float32, local_files_only=True
-        )
-        return prior.eval().requires_grad_(False)
+        *config, weights = self.files("prior")
+        if config:
+            return _network(StableCascadeUNet, config[0], weights, dtype)
+        make = partial(StableCascadeUNet, **stage_c_config(self.name))
+        prior: StableCascadeUNet = load_weights(make, weights, convert=from_original, dtype=dtype)
+        return prior
 
-    def load_codec(self, device: torch.device | str = "cpu") -> Codec:
-        """The codec that made the prior's latents."""
-        codec = EmojiCodec.from_pretrained(self.folder / "codec", torch_dtype=torch.float32, local_files_only=True)
-        frozen: Codec = codec.to(device).eval().requires_grad_(False)
-        return frozen
+    def load_codec(self, device: torch.device | str = "cpu", *needs: str) -> Codec:
+        """What made the prior's latents and turns them into images.
+
+        Args:
+            device: where it is put.
+            needs: the parts of it that are loaded: encoder, previewer, decoder.
+        """
+        self.require(*needs)
+        if self.name == "emoji":
+            config, weights = self.files("encoder")
+            codec: Codec = _network(EmojiCodec, config, weights).to(device)
+            return codec
+        encoder = previewer = decoder = None
+        if "encoder" in needs:
+            # Here, because it imports torchvision, which fails beside some builds of torch; nothing else needs it.
+            from ppd_lightning.models.efficientnet_encoder import EfficientNetEncoder
+
+            encoder = load_weights(EfficientNetEncoder, *self.files("encoder")).to(device)
+        if "previewer" in needs:
+            previewer = load_weights(Previewer, *self.files("previewer")).to(device)
+        if "decoder" in needs:
+            unet_config, unet, vqgan_config, vqgan = self.files("decoder")
+            dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+            decoder = StageBDecoder(
+                _network(StableCascadeUNet, unet_config, unet, dtype).to(device),
+                _network(PaellaVQModel, vqgan_config, vqgan).to(device),
+                self.load_scheduler(),
+            )
+        return StageCCodec(encoder, previewer, decoder)
 
     def load_text(self, device: torch.device | str = "cpu") -> TextStates:
-        """The frozen text encoder with its tokenizer."""
+        """The frozen text encoder with its tokenizer.
+
+        Raises:
+            UserError: the weights are not those of the network that its configuration describes.
+        """
         disable_progress_bar()
-        encoder = CLIPTextModelWithProjection.from_pretrained(
-            self.folder / "text_encoder", dtype=torch.float32, local_files_only=True
+        config, weights = self.files("text_encoder")
+        encoder, found = CLIPTextModelWithProjection.from_pretrained(
+            config.parent,
+            dtype=torch.float32,
+            variant="bf16" if ".bf16." in weights.name else None,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-        tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
-        return TextStates(tokenizer, encoder.to(device))
+        wrong = [
+            f"{len(found[kind])} {what}, such as {sorted(map(str, found[kind]))[0]}"
+            for kind, what in (("missing_keys", "tensors are missing"), ("mismatched_keys", "have another shape"))
+            if found[kind]
+        ]
+        if wrong:
+            raise UserError(f"{weights}: these are not the weights of the text encoder ({'; '.join(wrong)})")
+        folder = self.files("tokenizer")[0].parent
+        return TextStates(CLIPTokenizer.from_pretrained(folder, local_files_only=True), encoder.to(device))
 
     def load_scheduler(self) -> DDPMWuerstchenScheduler:
         """The sampler's schedule."""
-        return DDPMWuerstchenScheduler.from_pretrained(self.folder / "scheduler", local_files_only=True)
+        return DDPMWuerstchenScheduler.from_config(read_json(*self.files("scheduler")))
+
+    def _key(self, part: str) -> str:
+        return "model.codec_path" if self.parts[part].of_codec and self.codec_path else "model.path"
+
+    def _folder(self, part: str) -> Path:
+        return self._codec_folder if self._key(part) == "model.codec_path" else self._model_folder
+
+    @cached_property
+    def _model_folder(self) -> Path:
+        if self.path is None:
+            return Path(str(importlib.resources.files("ppd_lightning") / "assets" / self.name))
+        own = [part for part in self.parts.values() if not (part.of_codec and self.codec_path)]
+        return local_folder("model.path", self.path, own)
+
+    @cached_property
+    def _codec_folder(self) -> Path:
+        return local_folder("model.codec_path", str(self.codec_path), [p for p in self.parts.values() if p.of_codec])
 
 
-def open_model(name: str, path: str | None) -> ReleasedModel:
-    """The model folder at `path`, or where that is None the one that ships with the package as assets/`name`."""
-    if path is not None:
-        return ReleasedModel(Path(path))
-    return ReleasedModel(Path(str(importlib.resources.files("ppd_lightning") / "assets" / name)))
+def open_model(config: Model) -> ReleasedModel:
+    """The model that a configuration names; nothing of it is read yet."""
+    return ReleasedModel(config.name, config.path, config.codec_path)
 
 
-def _damage(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
+def read_json(file: Path) -> dict[str, Any]:
+    """The configuration of a part.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     try:
-        if path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".safetensors":
-            with safe_open(path, framework="pt"):
-                pass
-    except (SafetensorError, ValueError) as error:
-        return [f"model.path: {path} is damaged or not what its name says ({error}); fetch or make it again"]
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("not a mapping")
+    except ValueError as error:
+        raise UserError(f"{file}: damaged, or not what its name says ({error}); fetch or make it again") from None
+    return values
+
+
+def _damage(file: Path) -> list[str]:
+    try:
+        if file.suffix == ".json":
+            read_json(file)
+        elif file.suffix == ".safetensors":
+            require_safetensors(file)
+    except UserError as error:
+        return error.faults
     return []
+
+
+def _network(kind: Any, config: Path, weights: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A network of one of diffusers' classes, from its configuration and its weights."""
+    values = read_json(config)
+    try:
+        with torch.device("meta"):
+            kind.from_config(values)
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"{config}: no configuration of a {kind.__name__} ({error})") from None
+    return load_weights(lambda: kind.from_config(values), weights, dtype=dtype)

@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.training.accumulation import ends_step
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -44,9 +45,11 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path, every: int, *, validates: bool) -> None:
         self.path, self.every, self.validates = path, every, validates
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Save where no validation follows."""
-        if not self.validates and trainer.global_step % self.every == 0:
+        if not self.validates and trainer.global_step % self.every == 0 and ends_step(trainer, batch_idx):
             trainer.save_checkpoint(self.path)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -24,6 +24,7 @@ from ppd_lightning.data.stores import Store
 from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.models.released import open_model
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.training.order import ExampleOrder
 from ppd_lightning.users.embeddings import open_user_rows
@@ -38,8 +39,9 @@ class PreferenceDataModule(LightningDataModule):
 
     A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, 16, h, w), text (B, L, C),
     text_pooled (B, 1, C') and user (B, E), all float32. Batch k of a run is the examples [k B, (k + 1) B) of an endless
-    stream (`ExampleOrder`), B = trainer.batch_size, of which every rank takes its equal part. Which grouping of shots
-    describes the user of a pair is drawn from (seed, epoch, pair) among those without the pair and its caption.
+    stream (`ExampleOrder`), B = trainer.batch_size, of which every rank takes its equal part, in equal micro-batches.
+    Which grouping of shots describes the user of a pair is drawn from (seed, epoch, pair) among those without the pair
+    and its caption.
 
     Attributes:
         start_step: the batch at which the training loader starts; a resumed run sets it.
@@ -63,14 +65,10 @@ class PreferenceDataModule(LightningDataModule):
         """
         if self._training is not None:
             return
-        config, world_size = self.config, self._rank_and_world_size()[1]
-        if config.trainer.batch_size % world_size:
-            raise UserError(
-                f"trainer.batch_size: {config.trainer.batch_size} pairs cannot be shared equally by {world_size} "
-                f"devices; choose a multiple of {world_size}"
-            )
-        model = open_model(config.model.name, config.model.path)
-        latents = layout.open_latents(config, model.fingerprint("codec"))
+        config = self.config
+        micro_batches(config.trainer, self._rank_and_world_size()[1])
+        model = open_model(config.model)
+        latents = layout.open_latents(config, model.fingerprint("encoder"))
         text = layout.open_text(config, model.fingerprint("text_encoder"), model.fingerprint("tokenizer"))
         users = open_user_rows(config, model)
         table = layout.read_pairs(config)
@@ -106,24 +104,27 @@ class PreferenceDataModule(LightningDataModule):
         return len(self._examples())
 
     def first_batch(self) -> Batch:
-        """The first rank's part of batch 0, wherever the run starts."""
+        """The first rank's part of batch 0, wherever the run starts, whole."""
         return self.batch(0, world_size=self._rank_and_world_size()[1])
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """One rank's part of batch `step` of the run."""
-        return TrainingStream(self._examples(), self.config.trainer.batch_size, rank, world_size, 0).batch(step)
+        """One rank's part of batch `step` of the run, whole."""
+        return TrainingStream(self._examples(), self.config.trainer.batch_size, rank, world_size, 0, 1).batch(step)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """The endless stream from `start_step` on."""
-        size, (rank, world_size) = self.config.trainer.batch_size, self._rank_and_world_size()
-        stream = TrainingStream(self._examples(), size, rank, world_size, self.start_step)
+        """The endless stream of micro-batches from `start_step` on."""
+        config, (rank, world_size) = self.config.trainer, self._rank_and_world_size()
+        parts = micro_batches(config, world_size)
+        stream = TrainingStream(self._examples(), config.batch_size, rank, world_size, self.start_step, parts)
         return DataLoader(stream, batch_size=None, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The validation split in the order of its pair ids, as of epoch 0; nothing where the split is empty."""
         self._examples()
         assert self._validation is not None
-        batches = ValidationBatches(self._validation, self.config.trainer.batch_size, *self._rank_and_world_size())
+        config, (rank, world_size) = self.config.trainer, self._rank_and_world_size()
+        size = config.batch_size // micro_batches(config, world_size)
+        batches = ValidationBatches(self._validation, size, rank, world_size)
         return DataLoader(batches, batch_size=None, num_workers=self.workers) if len(batches) else []
 
     def _examples(self) -> Examples:
@@ -187,24 +188,27 @@ class Examples:
 
 
 class TrainingStream(IterableDataset[Batch]):
-    """One rank's part of every batch from `start_step` on, without an end."""
+    """One rank's part of every batch from `start_step` on, in `parts` micro-batches each, without an end."""
 
-    def __init__(self, examples: Examples, batch_size: int, rank: int, world_size: int, start_step: int) -> None:
-        self.examples, self.start_step = examples, start_step
+    def __init__(
+        self, examples: Examples, batch_size: int, rank: int, world_size: int, start_step: int, parts: int
+    ) -> None:
+        self.examples, self.start, self.parts = examples, start_step * parts, parts
         self.order = ExampleOrder(examples.pairs, examples.seed)
-        self.batch_size, self.own = batch_size, batch_size // world_size
-        self.offset = rank * self.own
+        self.batch_size, own = batch_size, batch_size // world_size
+        self.offset, self.size = rank * own, own // parts
 
-    def batch(self, step: int) -> Batch:
-        """The part of batch `step` that this rank takes."""
-        begin = step * self.batch_size + self.offset
-        return self.examples.batch(*self.order(begin, begin + self.own))
+    def batch(self, index: int) -> Batch:
+        """The `index`th micro-batch of this rank, counted from the beginning of the run."""
+        step, part = divmod(index, self.parts)
+        begin = step * self.batch_size + self.offset + part * self.size
+        return self.examples.batch(*self.order(begin, begin + self.size))
 
     def __iter__(self) -> Iterator[Batch]:
         """Every worker makes each `num_workers`th batch; the loader takes them in turn, so the order stays."""
         worker = get_worker_info()
         first, every = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        return map(self.batch, itertools.count(self.start_step + first, every))
+        return map(self.batch, itertools.count(self.start + first, every))
 
 
 class ValidationBatches(Dataset[Batch]):

@@ -10,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.training.accumulation import ends_step
 
 
 class MetricsCsv(Callback):
@@ -30,9 +31,11 @@ class MetricsCsv(Callback):
         self._rows: dict[int, dict[str, str]] = {int(row.pop("step")): row for row in kept}
         self._header: list[str] = []
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """At each logged step: the figures of its batch."""
-        if trainer.global_step % self.every == 0:
+        if trainer.global_step % self.every == 0 and ends_step(trainer, batch_idx):
             self._add(trainer, "train/")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -40,6 +40,7 @@ class PPDModule(LightningModule):
         time_weight: w(t) over the objective's times.
         latent_shape: (16, H, W).
         max_steps: for the learning rate's schedule.
+        micro_batches: batches that make up an optimizer step; figures are logged as means over its pairs.
 
     Raises:
         ValueError: the prior is trainable or in training mode.
@@ -56,6 +57,7 @@ class PPDModule(LightningModule):
         latent_shape: tuple[int, ...],
         max_steps: int,
         seed: int,
+        micro_batches: int = 1,
     ) -> None:
         super().__init__()
         if prior.training or any(parameter.requires_grad for parameter in prior.parameters()):
@@ -71,6 +73,8 @@ class PPDModule(LightningModule):
             timesteps_weight=objective.timesteps_weight,
         )
         self.strict_loading = False  # checkpoints hold the branch only; on_load_checkpoint checks that it is whole
+        self.micro_batches = micro_batches
+        self._step_metrics: list[dict[str, Tensor]] = []
         self._user = ExitStack()
 
     def train(self, mode: bool = True) -> PPDModule:
@@ -80,14 +84,19 @@ class PPDModule(LightningModule):
         return self
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The loss of one batch; the user stays switched on until its backward is over."""
+        """The loss of one micro-batch; the user stays switched on until its backward is over.
+
+        The loss is the sum over its pairs, divided by their number before users are dropped: so a step's gradient does
+        not depend on how its pairs are split.
+        """
+        count = len(batch["pair"])
         batch, draws = self._kept(batch, self._draws(batch))
-        if self.objective.name == "sft":
-            loss, metrics = self._sft(batch, draws)
-        else:
-            loss, metrics = self._preference(batch, draws)
-        self.log_dict({f"train/{name}": value for name, value in metrics.items()}, batch_size=len(batch["pair"]))
-        return loss
+        if not len(batch["pair"]):
+            self._log_step({})
+            return torch.stack([0.0 * weight.sum() for weight in self.branch.parameters()]).sum()
+        loss, metrics = self._sft(batch, draws) if self.objective.name == "sft" else self._preference(batch, draws)
+        self._log_step(metrics)
+        return loss.sum() / count
 
     def on_after_backward(self) -> None:
         """Switch the user off again."""
@@ -97,7 +106,9 @@ class PPDModule(LightningModule):
         """The preference loss and its accuracy on pairs that are not trained on, whatever the objective."""
         _, metrics = self._preference(batch, self._draws(batch))
         self._user.close()
-        self.log_dict({f"validation/{name}": value for name, value in metrics.items()}, batch_size=len(batch["pair"]))
+        self.log_dict(
+            {f"validation/{name}": value.mean() for name, value in metrics.items()}, batch_size=len(batch["pair"])
+        )
 
     @torch.no_grad()
     def step0_loss(self, batch: Batch) -> float:
@@ -134,28 +145,40 @@ class PPDModule(LightningModule):
             raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing))}")
 
     def _preference(self, batch: Batch, draws: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is minimised, and the figures of each pair, all (B,)."""
         policy, reference = self._errors(batch, draws, with_dispreferred=True)
         weight = self.coefficient * self.time_weight(self._times(draws))
         loss, logits = preference_loss(policy[0], policy[1], reference[0], reference[1], weight)
         gain = [ours - base for ours, base in zip(policy, reference, strict=True)]
         metrics = {
-            "loss": loss.mean(),
-            "implicit_accuracy": implicit_accuracy(logits).mean(),
-            "margin": logits.mean(),
-            "error_preferred": policy[0].mean(),
-            "error_dispreferred": policy[1].mean(),
-            "gain_preferred": gain[0].mean(),
-            "gain_dispreferred": gain[1].mean(),
+            "loss": loss,
+            "implicit_accuracy": implicit_accuracy(logits),
+            "margin": logits,
+            "error_preferred": policy[0],
+            "error_dispreferred": policy[1],
+            "gain_preferred": gain[0],
+            "gain_dispreferred": gain[1],
         }
-        total = loss.mean()
+        total = loss
         if self.objective.sft_weight:
-            total = total + self.objective.sft_weight * (weight * gain[0]).mean()
+            total = total + self.objective.sft_weight * weight * gain[0]
         return total, {name: value.detach() for name, value in metrics.items()}
 
     def _sft(self, batch: Batch, draws: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         (error,), _ = self._errors(batch, draws, with_dispreferred=False)
-        loss = (self.time_weight(self._times(draws)) * error).mean()
-        return loss, {"loss": loss.detach(), "error_preferred": error.detach().mean()}
+        loss = self.time_weight(self._times(draws)) * error
+        return loss, {"loss": loss.detach(), "error_preferred": error.detach()}
+
+    def _log_step(self, metrics: dict[str, Tensor]) -> None:
+        """Keep a micro-batch's figures, each (B,), and log the means over the whole step at its end."""
+        self._step_metrics.append(metrics)
+        if len(self._step_metrics) < self.micro_batches:
+            return
+        parts = [part for part in self._step_metrics if part]
+        self._step_metrics = []
+        if parts:
+            means = {f"train/{name}": torch.cat([part[name] for part in parts]).mean() for name in parts[0]}
+            self.log_dict(means, batch_size=sum(len(part["loss"]) for part in parts))
 
     def _errors(
         self, batch: Batch, draws: Draw, *, with_dispreferred: bool
@@ -196,8 +219,6 @@ class PPDModule(LightningModule):
         keep = draws.drop_user >= self.objective.drop_user
         if self.branch.config["null"] == "learned":
             return batch | {"user": batch["user"] * keep[:, None]}, draws
-        if not keep.any():
-            keep[0] = True  # a batch of one dropped pair: train on it rather than on nothing
         return (
             {name: value[keep] for name, value in batch.items()},
             Draw(**{name: value[keep] for name, value in vars(draws).items()}),

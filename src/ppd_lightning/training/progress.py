@@ -9,6 +9,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from ppd_lightning.training.accumulation import ends_step
+
 log = logging.getLogger(__name__)
 
 
@@ -22,10 +24,12 @@ class Speed(Callback):
         """Start the clock."""
         self._since, self._step = time.monotonic(), trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """At each logged step."""
         step = trainer.global_step
-        if step % self.every:
+        if step % self.every or not ends_step(trainer, batch_idx):
             return
         now = time.monotonic()
         speed = (step - self._step) * self.pairs_per_step / (now - self._since)

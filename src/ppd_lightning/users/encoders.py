@@ -36,13 +36,13 @@ def open_encoder(name: str, model: ReleasedModel) -> Encoder:
     """
     if name == "efficientnet_lite0":
         return _efficientnet_lite0()
-    codec = model.load_codec()
+    codec = model.load_codec("cpu", "encoder")
     return lambda images: moments(codec.encode(images))
 
 
 def encoder_fingerprint(name: str, model: ReleasedModel) -> str:
     """What stands for the weights of an encoder; loads no network."""
-    return file_sha256(_efficientnet_path())[:12] if name == "efficientnet_lite0" else model.fingerprint("codec")
+    return file_sha256(_efficientnet_path())[:12] if name == "efficientnet_lite0" else model.fingerprint("encoder")
 
 
 def moments(maps: Tensor) -> Tensor:

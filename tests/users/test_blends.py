@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.training import tiny_world
+
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.models.released import open_model
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.users.blends import blended_embeddings, name_of, people_in, weights_of
+from ppd_lightning.users.embeddings import user_embeddings
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tiny_world.make(tmp_path_factory.mktemp("blends"))
+    return compose(tiny_world.overrides(folder, folder / "out"))
+
+
+def test_names_are_short_and_readable() -> None:
+    assert name_of("ann") == "ann"
+    assert name_of({"ann": 0.3, "bob": 0.7}) == "0.3 ann + 0.7 bob"
+    assert name_of({"ann": 1 / 3, "bob": 2 / 3}) == "0.333 ann + 0.667 bob"
+    assert name_of({"ann": 1}) == "1 ann"
+
+
+def test_everybody_in_a_blend_is_found_once() -> None:
+    assert people_in(["bob", {"ann": 0.3, "bob": 0.7}, "bob", {"zoe": 1.0}]) == ["ann", "bob", "zoe"]
+
+
+def test_a_person_is_a_blend_of_one() -> None:
+    assert weights_of("ann") == {"ann": 1.0}
+    assert json.dumps(weights_of({"ann": 1})) == '{"ann": 1.0}'
+
+
+def test_a_blend_is_the_convex_combination_of_its_people(config: Config) -> None:
+    model = open_model(config.model)
+    people = user_embeddings(config, model, ["1", "2", "3"]).numpy().astype(np.float64)
+    asked = ["2", {"1": 0.3, "2": 0.7}, {"3": 0.5, "1": 0.25, "2": 0.25}]
+    blended = blended_embeddings(config, model, asked)
+    weights = np.array([[0, 1, 0], [0.3, 0.7, 0], [0.25, 0.25, 0.5]])
+    assert blended.dtype == torch.float32
+    np.testing.assert_allclose(blended.numpy(), weights @ people, rtol=1e-6, atol=1e-7)
+
+
+def test_people_alone_and_all_of_a_blend_keep_every_bit(config: Config) -> None:
+    model = open_model(config.model)
+    alone = user_embeddings(config, model, ["3", "1"])
+    assert torch.equal(blended_embeddings(config, model, ["3", {"1": 1.0, "2": 0.0}]), alone)
+
+
+def test_the_order_of_a_blend_does_not_count(config: Config) -> None:
+    model = open_model(config.model)
+    orders = [{"1": 0.2, "2": 0.3, "3": 0.5}, {"3": 0.5, "2": 0.3, "1": 0.2}]
+    first, second = blended_embeddings(config, model, orders)
+    assert torch.equal(first, second)
+    assert torch.equal(blended_embeddings(config, model, [orders[0], "4", "5"])[0], first)
+
+
+def test_somebody_unknown_in_a_blend_is_named(config: Config) -> None:
+    with pytest.raises(UserError, match="nobody: nobody of that name is in the pairs"):
+        blended_embeddings(config, open_model(config.model), ["1", {"1": 0.5, "nobody": 0.5}])
+
+
+def test_blends_on_the_command_line_are_read(tmp_path: Path) -> None:
+    blend = compose([*tiny_world.overrides(tmp_path, tmp_path), "generation.users=[ann,{ann:0.3,bob:0.7}]"])
+    assert blend.generation.users == ["ann", {"ann": 0.3, "bob": 0.7}]
