@@ -36,6 +36,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python experiments/bench/training.py
+	$(BIN)/python experiments/bench/stage_c.py --profile
 
 # The mini Stable Cascade that ships with the package, made anew: hours on a CPU.
 base: setup

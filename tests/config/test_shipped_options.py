@@ -21,6 +21,8 @@ NEEDED = {
     "user=one_hot": ["data.labels=scores"],
     "model=stage_c_lite": ["model.path=folder"],
     "model=stage_c": ["model.path=folder"],
+    "experiment=paper/real": ["data.root=folder", "model.path=folder"],
+    "experiment=paper/synthetic": ["data.root=folder", "model.path=folder"],
 }
 
 

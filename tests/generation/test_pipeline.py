@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDPMWuerstchenScheduler, StableCascadePriorPipeline
@@ -17,20 +20,27 @@ STEPS = 5
 
 
 class AsTheyAre:
-    """A codec whose images are the latents, so that tests see every bit of them."""
+    """A codec whose images are the latents, so that tests see every bit of them; a preview is half of them."""
+
+    stride = 1
 
     def encode(self, images: Tensor) -> Tensor:
         return images
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def preview(self, latents: Tensor) -> Tensor:
+        return latents / 2
+
+    def decode(self, latents: Tensor, text_pooled: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        self.text_pooled = text_pooled
+        self.noise = torch.stack([torch.randn(latents.shape[1:], generator=one) for one in generators])
         return latents
 
 
-def made(*, branch: bool = True, null: str = "zero") -> UserPipeline:
+def made(*, branch: bool = True, null: str = "zero", **settings: Any) -> UserPipeline:
     prior = tiny.unet()
     text = TextStates(tiny.tokenizer(), tiny.text_encoder())
     own = tiny.branch(prior, null=null) if branch else None
-    return UserPipeline(prior, own, DDPMWuerstchenScheduler(), text, AsTheyAre(), tiny.LATENT)
+    return UserPipeline(prior, own, DDPMWuerstchenScheduler(), text, AsTheyAre(), tiny.LATENT, **settings)
 
 
 def draw(
@@ -38,39 +48,104 @@ def draw(
     users: Tensor | None,
     captions: list[str] = CAPTIONS,
     seeds: list[int] = SEEDS,
+    steps: int = STEPS,
     **guidance: object,
 ) -> Tensor:
-    return drawer(captions, users, seeds, steps=STEPS, guidance=Guidance(**guidance))
+    return drawer(captions, users, seeds, steps=steps, guidance=Guidance(**guidance))
 
 
 def generators() -> list[torch.Generator]:
-    return [pipeline._generator(caption, seed) for caption, seed in zip(CAPTIONS, SEEDS, strict=True)]
+    return [pipeline._generator("prior", caption, seed) for caption, seed in zip(CAPTIONS, SEEDS, strict=True)]
 
 
-@pytest.mark.parametrize("branch", [False, True])
-def test_without_users_it_is_the_released_pipeline_to_the_last_bit(branch: bool) -> None:
-    released = StableCascadePriorPipeline(
+def released(drawer: UserPipeline, steps: int) -> Tensor:
+    """The latents of the released pipeline with the same text and noise, the caption guided at 4."""
+    stock = StableCascadePriorPipeline(
         tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), DDPMWuerstchenScheduler(), resolution_multiple=8
     )
-    released.set_progress_bar_config(disable=True)
-    drawer = made(branch=branch)
+    stock.set_progress_bar_config(disable=True)
     text, pooled = drawer.text(sorted(CAPTIONS))
     rows = [sorted(CAPTIONS).index(caption) for caption in CAPTIONS]
     null, null_pooled = (part.expand(3, -1, -1) for part in drawer.text([""]))
-    expected = released(
+    images: Tensor = stock(
         prompt_embeds=text[rows],
         prompt_embeds_pooled=pooled[rows],
         negative_prompt_embeds=null,
         negative_prompt_embeds_pooled=null_pooled,
         height=32,
         width=32,
-        num_inference_steps=STEPS,
+        num_inference_steps=steps,
         guidance_scale=4.0,
         generator=generators(),
         output_type="pt",
     ).image_embeddings
-    assert torch.equal(draw(drawer, None, text=4.0), expected)
+    return images
+
+
+@pytest.mark.parametrize("steps", [STEPS, 20, 30])
+@pytest.mark.parametrize("branch", [False, True])
+def test_without_users_it_is_the_released_pipeline_to_the_last_bit(branch: bool, steps: int) -> None:
+    drawer = made(branch=branch)
+    expected = released(drawer, steps)
+    assert torch.equal(draw(drawer, None, steps=steps, text=4.0), expected)
     assert expected.shape == (3, *tiny.LATENT)
+
+
+def test_users_who_are_nobody_are_the_released_pipeline_to_the_last_bit_beside_others() -> None:
+    """A zero embedding, a blend that cancels out, and a person, in one batch of twenty steps."""
+    drawer, one = made(), tiny.users(1)[0]
+    users = torch.stack([torch.zeros_like(one), 0.5 * one + 0.5 * -one, one])
+    drawn, expected = draw(drawer, users, steps=20, text=4.0, user=2.0), released(drawer, 20)
+    assert torch.equal(drawn[:2], expected[:2])
+    assert (drawn[2] - expected[2]).norm() > 0.05 * expected[2].norm()
+
+
+def test_a_decoder_gets_the_captions_and_a_noise_of_its_own_for_each_image() -> None:
+    """Known by caption and seed: whatever the batch, and never what the prior began with."""
+    drawer = made()
+    draw(drawer, tiny.users(3))
+    noise, pooled = drawer.codec.noise, drawer.codec.text_pooled
+    for i, (caption, seed) in enumerate(zip(CAPTIONS, SEEDS, strict=True)):
+        draw(drawer, None, [caption, "cup"], [seed, 11])
+        assert torch.equal(drawer.codec.noise[0], noise[i])
+        torch.testing.assert_close(drawer.codec.text_pooled[0], pooled[i])
+        assert not torch.equal(noise[i], torch.randn(tiny.LATENT, generator=generators()[i]))
+    draw(drawer, None, CAPTIONS, [1, 1, 8])
+    assert not any(torch.equal(*pair) for pair in zip(drawer.codec.noise, noise, strict=True))
+
+
+def test_a_preview_is_the_codecs_of_the_same_latents() -> None:
+    users = tiny.users(3)
+    assert torch.equal(draw(made(decoder="preview"), users), draw(made(), users) / 2)
+
+
+def test_captions_that_are_remembered_need_no_text_encoder() -> None:
+    drawer = made()
+    expected = draw(drawer, None)
+    drawer.remember(CAPTIONS)
+    assert torch.equal(draw(drawer, None), expected)
+    with pytest.raises(KeyError):
+        draw(drawer, None, ["another"], [0])
+
+
+def test_a_prior_in_bf16_draws_float32_latents_close_to_those_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawer, types, noises = made(), [], []
+    drawer.prior.bfloat16()
+
+    def watched(prior: object, noised: Tensor, *inputs: Tensor) -> Tensor:
+        noise = predict_noise(prior, noised, *inputs)
+        types.append((noised.dtype, noise.dtype))
+        noises.append(noise)
+        return noise
+
+    monkeypatch.setattr(pipeline, "predict_noise", watched)
+    drawn, half = draw(drawer, tiny.users(3)), noises[0]
+    noises.clear()
+    expected = draw(made(), tiny.users(3))
+    assert set(types) == {(torch.float32, torch.float32)}
+    assert drawn.dtype == torch.float32
+    assert (half - noises[0]).norm() < 0.05 * noises[0].norm()
+    assert (drawn - expected).norm() < 0.3 * expected.norm()
 
 
 def test_users_are_the_written_out_sampler_with_two_guidance_scales() -> None:
@@ -189,12 +264,25 @@ def test_the_user_is_shown_only_at_the_times_of_the_interval(monkeypatch: pytest
 
 
 def test_every_part_comes_from_the_model_folder(tmp_path) -> None:
-    model = ReleasedModel(tiny.model_folder(tmp_path))
+    model = ReleasedModel("emoji", str(tiny.model_folder(tmp_path)))
     prior = model.load_prior()
-    images = draw(UserPipeline.of(model, prior, None, tiny.LATENT), None)
+    images = draw(UserPipeline.of(model, prior, None, image_size=32), None)
     latents = draw(made(), None)
     assert images.shape == (3, 3, 32, 32)
-    torch.testing.assert_close(images, tiny.codec().decode(latents))
+    torch.testing.assert_close(images, tiny.codec().preview(latents))
+
+
+def test_every_part_of_a_stable_cascade_comes_from_its_folder(tmp_path) -> None:
+    """What was encoded at 128 pixels are latents of 4x4; Stage B and A make 42 times that of them, the previewer 8."""
+    model = ReleasedModel("stage_c_lite", str(tiny.stage_c_folder(tmp_path)))
+    prior, latents = model.load_prior(), draw(made(), None)
+    preview = draw(UserPipeline.of(model, prior, None, image_size=128, decoder="preview"), None)
+    torch.testing.assert_close(preview, model.load_codec("cpu", "previewer").preview(latents))
+    assert preview.shape == (3, 3, 32, 32)
+    full = UserPipeline.of(model, prior, tiny.branch(prior), image_size=128)
+    images = draw(full, tiny.users(3))
+    assert images.shape == (3, 3, 168, 168)
+    assert torch.equal(draw(full, tiny.users(3)), images)
 
 
 @pytest.mark.parametrize(

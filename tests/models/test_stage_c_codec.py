@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import runpy
+import sys
+
 import pytest
 import torch
 from diffusers import DDPMWuerstchenScheduler
 from tests import tiny, tiny_codec
 
+from ppd_lightning.models import stage_c_codec
 from ppd_lightning.models.stage_b import StageBDecoder
 from ppd_lightning.models.stage_c_codec import StageCCodec
 
@@ -36,3 +40,9 @@ def test_every_part_does_its_own_work() -> None:
 def test_a_part_that_was_not_loaded_is_named(part, use) -> None:
     with pytest.raises(ValueError, match=f"without its {part}"):
         use(StageCCodec())
+
+
+def test_a_codec_that_does_not_encode_needs_no_torchvision(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    monkeypatch.delitem(sys.modules, "ppd_lightning.models.efficientnet_encoder")
+    runpy.run_path(stage_c_codec.__file__)

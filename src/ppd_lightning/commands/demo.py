@@ -11,12 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ppd_lightning.commands import embed, evaluate, generate, prepare, train
+from ppd_lightning.commands import embed, evaluate, prepare, train
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.emoji.people import People, read_people
 from ppd_lightning.data.layout import people_of
 from ppd_lightning.data.splits import choose_count
-from ppd_lightning.generation.grid import draw_grid
+from ppd_lightning.generation.chosen import chosen_captions
+from ppd_lightning.generation.drawing import draw_sheet
+from ppd_lightning.generation.grid import as_pictures, draw_grid
 from ppd_lightning.generation.trained import open_run
 from ppd_lightning.run.atomic import atomic_path, write_json_atomic
 from ppd_lightning.run.folders import data_folder
@@ -53,12 +55,12 @@ def draw_people(config: Config, path: Path) -> None:
     people = read_people(data_folder(config) / "people.json")
     unseen = people.select(people_of(config)["unseen"])
     users = [_somebody_who_likes(unseen, style) for style in range(len(unseen.styles))]
-    config = replace(config, generation=replace(config.generation, users=users))
-    trained, captions = open_run(config), generate.chosen_captions(config)
-    images = generate.draw_sheet(trained, captions, trained.users(users), config.generation.seeds[0])
+    config = replace(config, generation=replace(config.generation, users=[*users]))
+    trained, captions = open_run(config), chosen_captions(config)
+    images = draw_sheet(trained.draw, captions, trained.users(users), config.generation.seeds[0])
     names = [f"person {user}\nlikes {style}" for user, style in zip(users, unseen.styles, strict=True)]
     with atomic_path(path) as unfinished:
-        draw_grid(images, captions, ["the base\nknows nobody", *names]).save(unfinished)
+        draw_grid(as_pictures(images), captions, ["the base\nknows nobody", *names]).save(unfinished)
 
 
 def _somebody_who_likes(people: People, style: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,14 +100,27 @@ def _source(config: Config) -> Iterator[Finding]:
 
 
 def _model(config: Config) -> Iterator[Finding]:
+    from ppd_lightning.models.parts import NON_COMMERCIAL, absent, pickled
     from ppd_lightning.models.released import open_model
 
     model = open_model(config.model)
-    place = config.model.path or "the one that ships"
-    for part in model.parts:
-        faults = model.faults(part)
-        found = f"{len(faults)} files are missing" if faults else place
-        yield Finding(f"model {model.name}: {part.replace('_', ' ')}", found, tuple(faults))
+    folders, faults = model.folders()
+    if faults:
+        yield Finding(f"model {model.name}", "not found", tuple(faults))
+    lacks = {name: absent(model.parts[name], folder) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        need, part, key = f"model {model.name}: {name.replace('_', ' ')}", model.parts[name], model.key(name)
+        files, remedies = lacks[name], model.faults(name)
+        if not files:
+            yield Finding(need, "damaged" if remedies else str(folder), tuple(remedies))
+            continue
+        if part.hub and Path(model.places[key] or "").expanduser() == folder:
+            wanted = [file for other in folders if model.parts[other].hub == part.hub for file in lacks[other]]
+            command = shlex.join(["hf", "download", part.hub, *wanted, "--local-dir", str(folder)])
+            elsewhere = ", or name its folder as model.codec_path" if part.of_codec and key == "model.path" else ""
+            remedies = [f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}", *pickled(files, folder)]
+            files = [*files, f"of {part.hub}, {part.size}, {NON_COMMERCIAL}"]
+        yield Finding(need, "\n".join(files), tuple(remedies))
 
 
 def _hardware(config: Config) -> Iterator[Finding]:

@@ -51,7 +51,7 @@ def run(config: Config) -> dict[str, Any]:
     begun = time.monotonic()
     trained = open_run(config)
     key = {
-        "adapter": file_sha256(run_folder(config) / "adapter.safetensors"),
+        "adapter": file_sha256(trained.adapter),
         "generation": config.generation,
         "evaluation": config.evaluation,
     }

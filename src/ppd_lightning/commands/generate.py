@@ -2,90 +2,128 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from pathlib import Path
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.layout import captions_of, people_of
-from ppd_lightning.data.splits import choose_count
-from ppd_lightning.generation.grid import as_picture, draw_grid
-from ppd_lightning.generation.trained import TrainedRun, open_run
+from ppd_lightning.generation.chosen import chosen_captions, chosen_users
+from ppd_lightning.generation.grid import BASE, cell_for, draw_grid
+from ppd_lightning.generation.image_files import Wanted, draw_missing, read_pictures, wanted_images
+from ppd_lightning.generation.trained import TrainedRun, drawing_parts, open_run
 from ppd_lightning.run.atomic import atomic_path, write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.run.fingerprints import DIGITS, file_sha256, fingerprint
 from ppd_lightning.run.folders import run_folder
+from ppd_lightning.users.blends import Asked, name_of, weights_of
 
 log = logging.getLogger(__name__)
 
-BASE = "base"
+MANIFEST_SCHEMA = pa.schema(
+    {
+        "file": pa.string(),
+        "caption": pa.string(),
+        "user": pa.string(),
+        "blend": pa.string(),
+        "seed": pa.int64(),
+        "steps": pa.int64(),
+        "text_guidance": pa.float64(),
+        "user_guidance": pa.float64(),
+        "interval": pa.list_(pa.float64()),
+        "decoder": pa.string(),
+        "weights": pa.string(),
+        "width": pa.int64(),
+        "height": pa.int64(),
+        "run": pa.string(),
+        "adapter": pa.string(),
+    }
+)
+"""A row an image. user is null for the base; blend is JSON, each person's weight; adapter is a hash of its file."""
 
 
 def run(config: Config) -> dict[str, Any]:
     """Draw `generation.captions` for `generation.users` with each seed; null chooses held-out captions, unseen people.
 
-    Writes into the run's folder generation-{key}/: grid-{seed}.png, images/*.png and manifest.parquet, which says what
-    each image is. What is there already is not drawn again.
+    Writes into the run's folder generation-{key}/: images/*.png, then grid-{seed}.png of them and manifest.parquet,
+    which says what each image is. Only images that are not there are drawn, whenever an earlier run was cut off.
     """
-    trained = open_run(config)
     captions, users = chosen_captions(config), chosen_users(config)
-    key = {"generation": config.generation, "captions": captions, "users": users}
-    folder = run_folder(config) / f"generation-{fingerprint(key)}"
-    if (folder / "summary.json").exists():
-        log.info("%s is finished; delete it to draw again", folder)
-        return {"folder": str(folder), "images": len(captions) * (len(users) + 1) * len(config.generation.seeds)}
+    trained = open_run(config)
     embeddings = trained.users(users)
-    manifest = []
-    for seed in config.generation.seeds:
-        images = draw_sheet(trained, captions, embeddings, seed)
-        for row, caption in enumerate(captions):
-            for column, user in enumerate([BASE, *users]):
-                name = f"images/{seed:05d}-{row:03d}-{column:03d}.png"
-                _save(as_picture(images[row, column]), folder / name)
-                manifest.append({"file": name, "caption": caption, "user": user, "seed": seed})
-        _save(draw_grid(images, captions, [BASE, *users]), folder / f"grid-{seed}.png")
+    adapter = file_sha256(trained.adapter)[:DIGITS]
+    settings = asdict(config.generation)
+    for chosen in ("captions", "users", "columns"):
+        del settings[chosen]
+    key = {
+        "settings": settings,
+        "captions": captions,
+        "users": users,
+        "embeddings": embeddings.tolist(),
+        "adapter": adapter,
+        "model": [trained.model.fingerprint(part) for part in drawing_parts(config)],
+    }
+    folder = run_folder(config) / f"generation-{fingerprint(key)}"
+    wanted = wanted_images(captions, len(users), config.generation.seeds)
+    missing = sum(not (folder / one.file).exists() for one in wanted)
+    summary = {"folder": str(folder), "images": len(wanted)}
+    if not missing and (folder / "summary.json").exists():
+        log.info("%s is finished; delete it to draw again", folder)
+        return summary
+    drawn = draw_missing(wanted, trained.draw, embeddings, folder, config.generation.batch_size)
+    _tell(drawn, len(wanted) - missing, len(wanted), bar=config.trainer.progress and sys.stderr.isatty())
+    names = [BASE, *map(name_of, users)]
+    with Image.open(folder / wanted[0].file) as first:
+        size = first.size
+    cell = cell_for(max(size), len(captions), len(names))
+    for seed in dict.fromkeys(config.generation.seeds):
+        with atomic_path(folder / f"grid-{seed}.png") as path:
+            draw_grid(read_pictures(folder, wanted, seed), captions, names, cell=cell).save(path)
+    manifest = [_row(trained, one, users, size) | {"adapter": adapter} for one in wanted]
     with atomic_path(folder / "manifest.parquet") as path:
-        pq.write_table(pa.Table.from_pylist(manifest), path)
-    summary = {"folder": str(folder), "images": len(manifest)}
+        pq.write_table(pa.Table.from_pylist(manifest, schema=MANIFEST_SCHEMA), path)
     write_json_atomic(folder / "summary.json", summary)
+    log.info("%d images and their sheets are in %s", len(wanted), folder)
     return summary
 
 
-def draw_sheet(trained: TrainedRun, captions: list[str], embeddings: Tensor, seed: int) -> Tensor:
-    """Captions (R) for users (K, E) with one seed: images (R, 1 + K, 3, H, W), the base first."""
-    base = trained.draw(captions, None, [seed] * len(captions))
-    each = [(caption, user) for caption in captions for user in embeddings]
-    drawn = trained.draw([caption for caption, _ in each], torch.stack([user for _, user in each]), [seed] * len(each))
-    return torch.cat([base[:, None], drawn.unflatten(0, (len(captions), -1))], dim=1)
+def _row(trained: TrainedRun, one: Wanted, users: Sequence[Asked], size: tuple[int, int]) -> dict[str, Any]:
+    """A row of the manifest; `size` is width and height."""
+    settings, user = trained.config.generation, users[one.column - 1] if one.column else None
+    return {
+        "file": one.file,
+        "caption": one.caption,
+        "user": None if user is None else name_of(user),
+        "blend": None if user is None else json.dumps(weights_of(user), ensure_ascii=False),
+        "seed": one.seed,
+        "steps": settings.steps,
+        "text_guidance": settings.text_guidance,
+        "user_guidance": settings.user_guidance,
+        "interval": settings.user_guidance_interval,
+        "decoder": settings.decoder,
+        "weights": settings.weights,
+        "width": size[0],
+        "height": size[1],
+        "run": run_folder(trained.config).name,
+    }
 
 
-def chosen_captions(config: Config) -> list[str]:
-    """`generation.captions`, or some held-out ones by hash."""
-    if config.generation.captions is not None:
-        return list(config.generation.captions)
-    return sorted(choose_count("grid", captions_of(config, held_out=True), config.generation.columns))
-
-
-def chosen_users(config: Config) -> list[str]:
-    """`generation.users`, or some by hash: people who were not trained on, where there are any.
-
-    Raises:
-        UserError: somebody is asked for who is not in the pairs.
-    """
-    groups = people_of(config)
-    if config.generation.users is None:
-        return sorted(choose_count("grid", groups["unseen"] or groups["seen"], config.generation.columns))
-    absent = sorted(set(config.generation.users) - {*groups["seen"], *groups["unseen"]})
-    if absent:
-        raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
-    return list(config.generation.users)
-
-
-def _save(picture: Any, path: Path) -> None:
-    with atomic_path(path) as unfinished:
-        picture.save(unfinished)
+def _tell(drawn: Iterable[int], before: int, total: int, *, bar: bool) -> None:
+    """Say how the drawing goes on: a bar, or a line for each batch."""
+    if before:
+        log.info("%d of %d images are there already", before, total)
+    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not bar) as progress:
+        task, done = progress.add_task("drawing", total=total, completed=before), before
+        for count in drawn:
+            done += count
+            progress.update(task, completed=done)
+            if not bar:
+                log.info("drawn %d of %d images", done, total)

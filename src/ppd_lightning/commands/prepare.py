@@ -22,6 +22,7 @@ from ppd_lightning.data.pairs import caption_id, pairs_of_people, pairs_of_score
 from ppd_lightning.data.pickapic import read_rows, source_fingerprint
 from ppd_lightning.data.splits import SPLITS, choose_count, choose_share
 from ppd_lightning.data.tables import write_table
+from ppd_lightning.models.devices import compute_device
 from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.run.atomic import write_json_atomic
@@ -68,7 +69,7 @@ def run(config: Config) -> dict[str, Any]:
     counts = rows.counts | {"damaged_image": len(rows.table) - len(table), "images": len(images)}
     counts |= _write_pairs(config, table, statistics, held_out, unseen)
     _write_captions(config, table, held_out)
-    encode_captions(config, layout.text_key(config, key["text_encoder"], key["tokenizer"]), lambda: _text_of(model))
+    encode_captions(config, layout.text_key(config, key["text_encoder"], key["tokenizer"]), lambda: _text_of(config, model))
     seconds = round(time.monotonic() - begun, 1)
     summary = {"folder": str(folder), "labels": config.data.labels, "counts": counts, "seconds": seconds}
     write_json_atomic(told, {"key": key, "summary": summary})
@@ -97,11 +98,12 @@ def _encoders(config: Config, model: ReleasedModel) -> tuple[ImageEncoder, Image
     dtype = LATENTS_DTYPE[config.data.name]
 
     def load_codec() -> Callable[[np.ndarray], np.ndarray]:
-        codec = model.load_codec("cpu", "encoder")
+        device = compute_device(config.trainer)
+        codec = model.load_codec(device, "encoder")
 
         @torch.no_grad()
         def latents(pixels: np.ndarray) -> np.ndarray:
-            return codec.encode(_floats(pixels)).numpy().astype(dtype)
+            return codec.encode(_floats(pixels).to(device)).cpu().numpy().astype(dtype)
 
         return latents
 
@@ -153,12 +155,12 @@ def _write_captions(config: Config, rows: pa.Table, held_out: frozenset[str]) ->
     write_table(layout.captions_path(config), table, {"captions": fingerprint(captions)})
 
 
-def _text_of(model: ReleasedModel) -> Callable[[list[str]], dict[str, np.ndarray]]:
-    states = model.load_text()
+def _text_of(config: Config, model: ReleasedModel) -> Callable[[list[str]], dict[str, np.ndarray]]:
+    states = model.load_text(compute_device(config.trainer))
 
     def encode(captions: list[str]) -> dict[str, np.ndarray]:
         text, pooled = states(captions)
-        return {"text": text.numpy(), "text_pooled": pooled.numpy()}
+        return {"text": text.cpu().numpy(), "text_pooled": pooled.cpu().numpy()}
 
     return encode
 

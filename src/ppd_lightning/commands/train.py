@@ -21,6 +21,7 @@ from ppd_lightning.config.compose import as_yaml
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
+from ppd_lightning.generation.previews import preview_sheet
 from ppd_lightning.models.adapter import base_fingerprint, save_adapter
 from ppd_lightning.models.released import open_model
 from ppd_lightning.models.user_branch import attach_user_branch
@@ -32,6 +33,7 @@ from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoin
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import MetricsCsv, read_metrics
 from ppd_lightning.training.module import Batch, PPDModule
+from ppd_lightning.training.previews import Previews
 from ppd_lightning.training.progress import Speed
 from ppd_lightning.training.reference_error import reference_error_by_time
 
@@ -66,12 +68,18 @@ def run(config: Config) -> dict[str, Any]:
     data.start_step = start
     data.setup("fit")
     trainer = build_trainer(config, folder, start, validates=len(data.val_dataloader()) > 0)
-    prior = open_model(config.model).load_prior(DTYPES[config.trainer.precision]).to(trainer.strategy.root_device)
+    model = open_model(config.model)
+    prior = model.load_prior(DTYPES[config.trainer.precision]).to(trainer.strategy.root_device)
     module = build_module(config, prior, data, trainer.world_size).to(trainer.strategy.root_device)
+    first: list[Callback] = []  # before the checkpoint of their step
     average = None
     if config.optimizer.ema_decay is not None:
         average = BranchAverage(module.branch, config.optimizer.ema_decay)
-        trainer.callbacks.append(average)  # type: ignore[attr-defined]
+        first.append(average)
+    if config.trainer.preview_every is not None:
+        sheet = preview_sheet(config, model, prior, module.branch)
+        first.append(Previews(sheet, folder / "previews", config.trainer.preview_every))
+    trainer.callbacks[:0] = first  # type: ignore[attr-defined]
     write_text_atomic(folder / "config.yaml", as_yaml(config))
     step0_loss = _self_test(module, data)
     if start:

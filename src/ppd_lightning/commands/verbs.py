@@ -30,6 +30,7 @@ VERBS = {
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
+    "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
     "validate": Verb("show the whole configuration, or every fault of it", (*DRAWING, "evaluation")),
     "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation")),

@@ -1,41 +1,71 @@
-"""A picture of pictures: captions down, people across, with names."""
+"""A picture of pictures: captions down, people across, with names.
+
+B = images, R = rows, K = columns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 INK, FAINT, PAPER = "#1a1a1a", "#777777", "#ffffff"
+BASE = "base"
+"""The name of the column without a user."""
+SMALLEST_CELL, LARGEST_CELL, LONGEST_SIDE = 112, 256, 16384
+"""In pixels: pictures are brought to cells between the first two, smaller only to keep the sheet within the third."""
+GAP, LINE = 8, 18
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_grid(
-    images: Tensor, rows: Sequence[str], columns: Sequence[str], *, cell: int = 112, title: str = ""
+    pictures: Iterable[Iterable[Image.Image]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    cell: int = SMALLEST_CELL,
+    title: str = "",
 ) -> Image.Image:
-    """Images (R, K, 3, H, W) float in [0, 1] as a labelled sheet; a second line in a column's name is drawn fainter."""
+    """Pictures (R, K) as a labelled sheet; a second line in a column's name is drawn fainter.
+
+    Each picture is taken when its cell is drawn, so that a sheet of large ones can be made of files. Long names are
+    broken into lines, and cut off where the cell has no room for more.
+    """
     font, small = ImageFont.load_default(15), ImageFont.load_default(12)
-    gap = 8
-    left = int(max(font.getlength(name) for name in rows)) + 3 * gap
-    lines = max(name.count("\n") for name in columns) + 1
-    top = (30 if title else 0) + 18 * lines + 2 * gap
-    width, height = left + len(columns) * (cell + gap), top + len(rows) * (cell + gap)
+    labels = [_lines(name, font, max(cell, 2 * SMALLEST_CELL), max(1, cell // LINE)) for name in rows]
+    heads = [_head(name, font, small, cell) for name in columns]
+    left = int(max(font.getlength(line) for lines in labels for line in lines)) + 3 * GAP
+    top = (30 if title else 0) + LINE * max(map(len, heads)) + 2 * GAP
+    width, height = left + len(columns) * (cell + GAP), top + len(rows) * (cell + GAP)
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
     if title:
-        pen.text((gap, gap), title, INK, font)
-    for k, name in enumerate(columns):
-        for n, line in enumerate(name.split("\n")):
-            middle = left + k * (cell + gap) + cell / 2
-            pen.text((middle, top - gap - 18 * (lines - n) + 9), line, FAINT if n else INK, small if n else font, "mm")
-    for r, name in enumerate(rows):
-        y = top + r * (cell + gap)
-        pen.text((left - 2 * gap, y + cell / 2), name, INK, font, "rm")
-        for k in range(len(columns)):
-            picture = as_picture(images[r, k]).resize((cell, cell), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (left + k * (cell + gap), y))
+        pen.text((GAP, GAP), title, INK, font)
+    for k, head in enumerate(heads):
+        for n, (line, ink, face) in enumerate(head):
+            y = top - GAP - LINE * (max(map(len, heads)) - n) + LINE / 2
+            pen.text((left + k * (cell + GAP) + cell / 2, y), line, ink, face, "mm")
+    for r, (lines, row) in enumerate(zip(labels, pictures, strict=True)):
+        y = top + r * (cell + GAP)
+        for n, line in enumerate(lines):
+            pen.text((left - 2 * GAP, y + (cell + LINE * (2 * n + 1 - len(lines))) / 2), line, INK, font, "rm")
+        for k, (_, picture) in enumerate(zip(columns, row, strict=True)):
+            sheet.paste(picture.resize((cell, cell), Image.Resampling.LANCZOS), (left + k * (cell + GAP), y))
     return sheet
+
+
+def cell_for(side: int, rows: int, columns: int) -> int:
+    """The side of a cell for pictures of `side` pixels in a sheet of so many rows and columns."""
+    fitting = LONGEST_SIDE // max(rows, columns) - GAP
+    return max(1, min(max(side, SMALLEST_CELL), LARGEST_CELL, fitting))
+
+
+def as_pictures(images: Tensor) -> list[list[Image.Image]]:
+    """Images (R, K, 3, H, W) float in [0, 1] as 8-bit RGB."""
+    return [[as_picture(image) for image in row] for row in images]
 
 
 def as_picture(image: Tensor) -> Image.Image:
@@ -47,3 +77,33 @@ def as_bytes(images: Tensor) -> np.ndarray:
     """Images (B, 3, H, W) float in [0, 1] to (B, H, W, 3) uint8, rounded."""
     rounded: np.ndarray = images.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     return rounded
+
+
+def _head(name: str, font: Font, small: Font, width: int) -> list[tuple[str, str, Font]]:
+    """The lines above a column, each with its colour and font."""
+    first, _, second = name.partition("\n")
+    head = [(line, INK, font) for line in _lines(first, font, width, 3)]
+    return head + [(line, FAINT, small) for line in _lines(second, small, width, 1) if second]
+
+
+def _lines(text: str, font: Font, width: int, most: int) -> list[str]:
+    """Words in lines of at most `width` pixels, at most `most` of them; what is left out is told by dots."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], f"{lines[most - 1]} ..."]
+    return [_cut(line, font, width) for line in lines]
+
+
+def _cut(line: str, font: Font, width: int) -> str:
+    if font.getlength(line) <= width:
+        return line
+    kept = line.removesuffix(" ...")
+    while kept and font.getlength(f"{kept}...") > width:
+        kept = kept[:-1]
+    return f"{kept}..."

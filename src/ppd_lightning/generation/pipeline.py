@@ -6,16 +6,25 @@ B = images, L = text tokens, E = width of a user embedding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from diffusers import DDPMWuerstchenScheduler, StableCascadeUNet
 from torch import Tensor
 
+from ppd_lightning.models.codec import Codec
 from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.models.released import Codec, ReleasedModel, TextStates
+from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.models.user_branch import UserBranch
+
+Text = Callable[[list[str]], tuple[Tensor, Tensor]]
+"""Captions (B) to text states (B, L, C) and pooled ones (B, 1, C')."""
+
+Decoder = Literal["full", "preview"]
+CODEC_PARTS: dict[Decoder, str] = {"full": "decoder", "preview": "previewer"}
+"""The part of the codec that each decoder needs."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Guidance:
 class UserPipeline:
     """Draws images for users; one batch may mix users, and users with none (a zero embedding).
 
+    Latents and the sampler's arithmetic are float32, whatever the prior's weights are.
+
     Args:
         prior: Stage C, on the device to be used.
         branch: its user branch, or None to draw with the base alone.
@@ -42,6 +53,7 @@ class UserPipeline:
         text: the text encoder.
         codec: on the same device as the prior.
         latent_shape: (16, H, W) of what the prior draws.
+        decoder: whether the codec decodes in full or gives its small previews.
     """
 
     def __init__(
@@ -49,22 +61,53 @@ class UserPipeline:
         prior: StableCascadeUNet,
         branch: UserBranch | None,
         scheduler: DDPMWuerstchenScheduler,
-        text: TextStates,
+        text: Text,
         codec: Codec,
         latent_shape: tuple[int, ...],
+        decoder: Decoder = "full",
     ) -> None:
         self.prior, self.branch, self.scheduler = prior, branch, scheduler
-        self.text, self.codec, self.latent_shape = text, codec, latent_shape
+        self.text, self.codec, self.latent_shape, self.decoder = text, codec, latent_shape, decoder
         self._null_text = text([""])
 
     @classmethod
     def of(
-        cls, model: ReleasedModel, prior: StableCascadeUNet, branch: UserBranch | None, latent_shape: tuple[int, ...]
+        cls,
+        model: ReleasedModel,
+        prior: StableCascadeUNet,
+        branch: UserBranch | None,
+        *,
+        image_size: int,
+        decoder: Decoder = "full",
     ) -> UserPipeline:
-        """With every part but the prior from the model folder, on the prior's device."""
+        """With every part but the prior from the model's files, on the prior's device.
+
+        Args:
+            model: whose prior it is.
+            prior: Stage C.
+            branch: its user branch, or None.
+            image_size: side in pixels of the images that were encoded for training; decoded in full they may be larger.
+            decoder: see the class.
+
+        Raises:
+            UserError: files are missing or damaged.
+        """
         device = next(prior.parameters()).device
-        text, codec = model.load_text(device), model.load_codec(device)
-        return cls(prior, branch, model.load_scheduler(), text, codec, latent_shape)
+        codec = model.load_codec(device, CODEC_PARTS[decoder])
+        side = image_size // codec.stride
+        latent_shape = (prior.config.in_channels, side, side)
+        return cls(prior, branch, model.load_scheduler(), model.load_text(device), codec, latent_shape, decoder)
+
+    def remember(self, captions: Sequence[str]) -> None:
+        """Encode these captions now and let the text encoder go; no others can be drawn from then on."""
+        unique = sorted(set(captions))
+        states = dict(zip(unique, zip(*self.text(unique), strict=True), strict=True))
+
+        def recall(asked: list[str]) -> tuple[Tensor, Tensor]:
+            text, pooled = zip(*(states[caption] for caption in asked), strict=True)
+            return torch.stack(text), torch.stack(pooled)
+
+        self.text = recall
 
     @torch.no_grad()
     def __call__(
@@ -72,7 +115,8 @@ class UserPipeline:
     ) -> Tensor:
         """Draw a batch.
 
-        The noise of an image depends on its caption and seed only: the same for every user, in any batch.
+        The noise of an image depends on its caption and seed only, that of the prior as well as that of the decoder:
+        the same for every user, in any batch.
 
         Args:
             captions: B captions.
@@ -92,7 +136,8 @@ class UserPipeline:
         if len(captions) != len(seeds) or (users is not None and len(users) != len(captions)):
             raise ValueError("captions, users and seeds must have one entry for each image")
         device = next(self.prior.parameters()).device
-        generators = [_generator(caption, seed) for caption, seed in zip(captions, seeds, strict=True)]
+        noises = list(zip(captions, seeds, strict=True))
+        generators = [_generator("prior", caption, seed) for caption, seed in noises]
         unique = sorted(set(captions))
         states = self.text(unique)
         rows = [unique.index(caption) for caption in captions]
@@ -111,7 +156,9 @@ class UserPipeline:
                 of_user = self._for_users(self.branch, users.to(device), of_text, (latents, times, text, pooled))
                 noise = noise + guidance.user * (of_user - of_text)
             latents = self.scheduler.step(noise, times, latents, generator=generators, return_dict=False)[0]
-        return self.codec.decode(latents)
+        if self.decoder == "preview":
+            return self.codec.preview(latents)
+        return self.codec.decode(latents, pooled, [_generator("decoder", caption, seed) for caption, seed in noises])
 
     def _for_users(
         self, branch: UserBranch, users: Tensor, of_text: Tensor, inputs: tuple[Tensor, Tensor, Tensor, Tensor]
@@ -126,6 +173,8 @@ class UserPipeline:
         return of_user
 
 
-def _generator(caption: str, seed: int) -> torch.Generator:
-    digest = hashlib.blake2b(f"{seed}/{caption}".encode(), digest_size=7).digest()
+def _generator(stage: Literal["prior", "decoder"], caption: str, seed: int) -> torch.Generator:
+    """A stream of its own for each image and stage: a decoder must not meet the prior's noise again."""
+    person = b"" if stage == "prior" else stage.encode()
+    digest = hashlib.blake2b(f"{seed}/{caption}".encode(), digest_size=7, person=person).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little"))

@@ -1,68 +1,90 @@
 """A finished training, opened to draw with.
 
-B = images, E = width of a user embedding.
+B = images, K = people and blends, E = width of a user embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.generation.drawing import draw_images
+from ppd_lightning.generation.pipeline import CODEC_PARTS, UserPipeline
 from ppd_lightning.models.adapter import load_adapter
+from ppd_lightning.models.devices import compute_device
 from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.users.embeddings import user_embeddings
+from ppd_lightning.users.blends import Asked, blended_embeddings
+
+ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
+"""Where a run keeps the weights that `generation.weights` names."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The pipeline of a run and the settings it draws with."""
+    """What a run draws with; networks are loaded for the first image.
+
+    adapter: the file of the user branch.
+    """
 
     config: Config
     model: ReleasedModel
-    pipeline: UserPipeline
+    adapter: Path
 
-    def users(self, ids: Sequence[str]) -> Tensor:
-        """Embeddings (len(ids), E) of people, as the run's `user` setting describes them."""
-        return user_embeddings(self.config, self.model, ids)
+    @cached_property
+    def pipeline(self) -> UserPipeline:
+        """The pipeline, on a GPU where the configuration allows one and there is one; bf16 there if that was trained.
+
+        Raises:
+            UserError: a file is damaged, or the adapter belongs to another base.
+        """
+        config = self.config
+        if config.trainer.threads is not None:
+            torch.set_num_threads(config.trainer.threads)
+        device = compute_device(config.trainer)
+        half = device.type == "cuda" and config.trainer.precision == "bf16"
+        prior = self.model.load_prior(torch.bfloat16 if half else torch.float32).to(device)
+        branch = load_adapter(prior, self.adapter).eval().requires_grad_(False)
+        size, decoder = config.data.image_size, config.generation.decoder
+        return UserPipeline.of(self.model, prior, branch, image_size=size, decoder=decoder)
+
+    def users(self, asked: Sequence[Asked]) -> Tensor:
+        """Embeddings (K, E) of people and blends, as the run's `user` setting describes people."""
+        return blended_embeddings(self.config, self.model, asked)
 
     def draw(self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int]) -> Tensor:
         """Images (B, 3, H, W) float in [0, 1] by the configuration's `generation`; users (B, E), None for the base."""
-        settings = self.config.generation
-        low, high = settings.user_guidance_interval
-        guidance = Guidance(settings.text_guidance, settings.user_guidance, (low, high))
-        size, parts = settings.batch_size, []
-        for begin in range(0, len(captions), size):
-            part = slice(begin, begin + size)
-            own = None if users is None else users[part]
-            parts.append(self.pipeline(captions[part], own, seeds[part], steps=settings.steps, guidance=guidance))
-        return torch.cat(parts)
+        return draw_images(self.pipeline, self.config.generation, captions, users, seeds)
 
 
 def open_run(config: Config) -> TrainedRun:
     """The run that `ppd train` made of this configuration.
 
     Raises:
-        UserError: there is none, or it is not finished.
+        UserError: there is none, it is not finished or kept no moving average, or files of the model are missing.
     """
-    folder = run_folder(config)
+    folder, model = run_folder(config), open_model(config.model)
+    adapter = folder / ADAPTERS[config.generation.weights]
+    faults = model.faults(*drawing_parts(config))
     if not (folder / ".done").exists():
-        raise UserError(f"{folder}: no finished training of this configuration; run `ppd train` with the same settings")
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
-    model = open_model(config.model.name, config.model.path)
-    prior = model.load_prior()
-    branch = load_adapter(prior, folder / "adapter.safetensors").eval().requires_grad_(False)
-    device = "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    return TrainedRun(config, model, UserPipeline.of(model, prior.to(device), branch.to(device), _latent_shape(config)))
+        faults.append(f"{folder}: no finished training of this configuration; run `ppd train` with the same settings")
+    elif config.generation.weights == "ema" and not adapter.exists():
+        faults.append(
+            f"generation.weights=ema: {folder} kept no moving average of its weights; train with optimizer.ema_decay, "
+            "or take generation.weights=trained"
+        )
+    if faults:
+        raise UserError(faults)
+    return TrainedRun(config, model, adapter)
 
 
-def _latent_shape(config: Config) -> tuple[int, int, int]:
-    side = config.data.image_size // 8
-    return (16, side, side)
+def drawing_parts(config: Config) -> tuple[str, ...]:
+    """The parts of the model that images are drawn with."""
+    return "prior", "text_encoder", "tokenizer", "scheduler", CODEC_PARTS[config.generation.decoder]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +36,28 @@ def base_fingerprint(unet: StableCascadeUNet) -> str:
 def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) -> None:
     """Write the branch to `path`, whole or not at all.
 
+    The file's metadata are strings: `format`, `version` of this package, `branch` (JSON, what `attach_user_branch`
+    takes), `base` and `metadata` (JSON).
+
     Args:
         branch: what was trained.
         path: ends in .safetensors; missing parent folders are made.
         base: `base_fingerprint` of the network it was trained on.
-        metadata: what else to keep with it (JSON values).
+        metadata: what else to keep with it (JSON values), such as the `configuration` of the run.
     """
-    header = {"format": FORMAT, "branch": json.dumps(branch.config), "base": base, "metadata": json.dumps(metadata)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.state_dict().items()}
-    with atomic_path(path) as unfinished:
-        save_file(tensors, unfinished, metadata=header)
+    header = {"branch": json.dumps(branch.config), "base": base, "metadata": json.dumps(metadata)}
+    _write(path, {name: tensor.detach().cpu().contiguous() for name, tensor in branch.state_dict().items()}, header)
+
+
+def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
+    """Write the adapter of `source` to `target` too, with these metadata beside or instead of those that it has.
+
+    Raises:
+        UserError: `source` is no adapter, or damaged.
+    """
+    tensors, header = _read(source)
+    kept = json.loads(header["metadata"]) | metadata
+    _write(target, tensors, {"branch": header["branch"], "base": header["base"], "metadata": json.dumps(kept)})
 
 
 def load_adapter(unet: StableCascadeUNet, path: Path) -> UserBranch:
@@ -73,6 +87,11 @@ def adapter_metadata(path: Path) -> dict[str, Any]:
     return metadata
 
 
+def adapter_base(path: Path) -> str:
+    """The fingerprint of the network that the branch was trained on."""
+    return _read(path)[1]["base"]
+
+
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     if not path.is_file():
         raise UserError(f"{path}: no such adapter; train one with `ppd train` or give another path")
@@ -81,8 +100,13 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             header = file.metadata() or {}
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file, or cut short ({error})") from None
     if header.get("format") != FORMAT:
         raise UserError(f"{path}: a safetensors file, but not an adapter of this framework")
     return tensors, header
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -> None:
+    with atomic_path(path) as unfinished:
+        save_file(dict(tensors), unfinished, {"format": FORMAT, "version": version("ppd-lightning"), **header})

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 
 from ppd_lightning.run.errors import UserError
 
@@ -21,17 +20,23 @@ PRIOR_HUB, CODEC_HUB = "stabilityai/stable-cascade-prior", "stabilityai/stable-c
 UNET = "diffusion_pytorch_model"
 
 
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+"""Files of weights that are never read, for opening them can run code."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a model.
 
     ways: each is a set of files that is enough, relative to the model's folder; the first is the usual one.
-    origin: what to say about where the files come from.
+    hub: the repository on the model hub that has the usual files; empty for a part that ships with the project.
+    size: of the usual files.
     of_codec: whether it lies in the codec's folder, where that is another one.
     """
 
     ways: tuple[tuple[str, ...], ...]
-    origin: str
+    hub: str = ""
+    size: str = ""
     of_codec: bool = False
 
 
@@ -39,17 +44,12 @@ def _network(folder: str, weights: str = UNET) -> tuple[tuple[str, ...], ...]:
     return tuple((f"{folder}/config.json", f"{folder}/{weights}{kind}.safetensors") for kind in ("", ".bf16"))
 
 
-def _released(size: str, hub: str = CODEC_HUB) -> str:
-    return f"this part is in {hub} on the model hub, in all {size}, {NON_COMMERCIAL}"
-
-
-SHIPPED = "this part ships with the project and is made anew by `make base`"
-_EMOJI_CODEC = Part(_network("codec"), SHIPPED)
+_EMOJI_CODEC = Part(_network("codec"))
 EMOJI: Mapping[str, Part] = {
-    "prior": Part(_network("prior"), SHIPPED),
-    "text_encoder": Part(_network("text_encoder", "model"), SHIPPED),
-    "tokenizer": Part((("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),), SHIPPED),
-    "scheduler": Part((("scheduler/scheduler_config.json",),), SHIPPED),
+    "prior": Part(_network("prior")),
+    "text_encoder": Part(_network("text_encoder", "model")),
+    "tokenizer": Part((("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),)),
+    "scheduler": Part((("scheduler/scheduler_config.json",),)),
     "encoder": _EMOJI_CODEC,
     "previewer": _EMOJI_CODEC,
     "decoder": _EMOJI_CODEC,
@@ -57,30 +57,23 @@ EMOJI: Mapping[str, Part] = {
 
 
 def _stable_cascade(folder: str, original: str, prior_size: str) -> Mapping[str, Part]:
+    prior = (*_network(folder), (f"{original}.safetensors",), (f"{original}_bf16.safetensors",))
+    tokenizer = (
+        ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),
+        ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json"),
+    )
+    decoder = tuple(
+        (*unet, "vqgan/config.json", f"vqgan/{UNET}.safetensors")
+        for unet in (*_network("decoder"), *_network("decoder_lite"))
+    )
     return {
-        "prior": Part(
-            (*_network(folder), (f"{original}.safetensors",), (f"{original}_bf16.safetensors",)),
-            _released(prior_size, PRIOR_HUB),
-        ),
-        "text_encoder": Part(_network("text_encoder", "model"), _released("2.8 GB, or 1.4 GB as .bf16", PRIOR_HUB)),
-        "tokenizer": Part(
-            (
-                ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"),
-                ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json"),
-            ),
-            _released("2 MB", PRIOR_HUB),
-        ),
-        "scheduler": Part((("scheduler/scheduler_config.json",),), _released("1 kB", PRIOR_HUB)),
-        "encoder": Part((("effnet_encoder.safetensors",),), _released("81 MB"), of_codec=True),
-        "previewer": Part((("previewer.safetensors",),), _released("16 MB"), of_codec=True),
-        "decoder": Part(
-            tuple(
-                (*unet, "vqgan/config.json", f"vqgan/{UNET}.safetensors")
-                for unet in (*_network("decoder"), *_network("decoder_lite"))
-            ),
-            _released("6.3 GB, or 3.1 GB as .bf16, and 74 MB"),
-            of_codec=True,
-        ),
+        "prior": Part(prior, PRIOR_HUB, prior_size),
+        "text_encoder": Part(_network("text_encoder", "model"), PRIOR_HUB, "2.8 GB, or 1.4 GB as .bf16"),
+        "tokenizer": Part(tokenizer, PRIOR_HUB, "2 MB"),
+        "scheduler": Part((("scheduler/scheduler_config.json",),), PRIOR_HUB, "1 kB"),
+        "encoder": Part((("effnet_encoder.safetensors",),), CODEC_HUB, "81 MB", of_codec=True),
+        "previewer": Part((("previewer.safetensors",),), CODEC_HUB, "16 MB", of_codec=True),
+        "decoder": Part(decoder, CODEC_HUB, "6.3 GB, or 3.2 GB with Stage B as .bf16", of_codec=True),
     }
 
 
@@ -100,12 +93,34 @@ def find(part: Part, folder: Path) -> list[Path]:
     return []
 
 
+def absent(part: Part, folder: Path) -> list[str]:
+    """The files that a part lacks, of the way that most is there of; none where a way is complete."""
+    ways = [[name for name in way if not (folder / name).is_file()] for way in part.ways]
+    return max(zip(part.ways, ways, strict=True), key=lambda pair: (not pair[1], len(pair[0]) - len(pair[1])))[1]
+
+
 def missing(key: str, part: Part, folder: Path) -> list[str]:
-    """A sentence for each file of the usual way that is not there, unless another way is complete."""
-    if find(part, folder):
+    """One sentence on the files that a part lacks; none where it is complete."""
+    files = absent(part, folder)
+    if not files:
         return []
-    absent = [name for name in part.ways[0] if not (folder / name).is_file()]
-    return [f"{key}: {folder / name} is missing; {part.origin}" for name in absent]
+    remedy = "this part ships with the project and is made anew by `make base`"
+    if part.hub:
+        remedy = f"get this part from {part.hub} on the model hub ({part.size}; {NON_COMMERCIAL})"
+        if part.of_codec and key == "model.path":
+            remedy += ", or name its folder as model.codec_path"
+    return ["; ".join([f"{key}: {folder} lacks {' and '.join(files)}", remedy, *pickled(files, folder)])]
+
+
+def pickled(files: Sequence[str], folder: Path) -> list[str]:
+    """A sentence for each file that holds the weights of a missing one in a form that is not read."""
+    return [
+        f"{other} is not read, for opening a pickle can run code: weights must be .safetensors"
+        for name in files
+        if name.endswith(".safetensors")
+        for other in sorted((folder / name).parent.glob("*"))
+        if other.suffix in PICKLES and other.stem in (Path(name).stem, "pytorch_model")
+    ]
 
 
 def local_folder(key: str, place: str, parts: Sequence[Part]) -> Path:
@@ -122,12 +137,9 @@ def local_folder(key: str, place: str, parts: Sequence[Part]) -> Path:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", place):
         raise UserError(f"{key}: there is no folder {place}; give the folder with the released files")
     try:
-        fetched = Path(snapshot_download(place, local_files_only=True))
-        if all(find(part, fetched) for part in parts):
-            return fetched
-    except (LocalEntryNotFoundError, HFValidationError):
-        pass  # nothing was fetched yet
-    try:
+        fetched = {_fetched(place, part) for part in parts}
+        if len(fetched) == 1 and None not in fetched:
+            return next(folder for folder in fetched if folder)
         listed = set(HfApi().list_repo_files(place))
         ways = [next((way for way in part.ways if listed.issuperset(way)), ()) for part in parts]
         return Path(snapshot_download(place, allow_patterns=[name for way in ways for name in way]))
@@ -137,3 +149,12 @@ def local_folder(key: str, place: str, parts: Sequence[Part]) -> Path:
             f"{key}: there is no folder {place} here, and the model hub has no answer for that name ({reason}); "
             "give the folder with the released files"
         ) from None
+
+
+def _fetched(place: str, part: Part) -> Path | None:
+    """The hub's snapshot on this machine, where it has the part."""
+    for way in part.ways:
+        files = [try_to_load_from_cache(place, name) for name in way]
+        if all(isinstance(file, str) for file in files):
+            return Path(str(files[0])).parents[way[0].count("/")]
+    return None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from ppd_lightning.config.schemas import Model
 from ppd_lightning.models.codec import Codec
 from ppd_lightning.models.emoji_codec import EmojiCodec
-from ppd_lightning.models.parts import PARTS, find, local_folder, missing
+from ppd_lightning.models.parts import PARTS, Part, find, local_folder, missing
 from ppd_lightning.models.previewer import Previewer
 from ppd_lightning.models.stage_b import StageBDecoder
 from ppd_lightning.models.stage_c import from_original, stage_c_config
@@ -66,19 +67,29 @@ class ReleasedModel:
     """
 
     def __init__(self, name: str, path: str | None, codec_path: str | None = None) -> None:
-        self.name, self.path, self.codec_path = name, path, codec_path
+        self.name = name
+        self.places = {"model.path": path, "model.codec_path": codec_path}
         self.parts = PARTS[name]
 
-    def faults(self, *needs: str) -> list[str]:
-        """A sentence for each missing or damaged file of these parts, of all parts where none is named."""
+    def folders(self, *needs: str) -> tuple[dict[str, Path], list[str]]:
+        """The folder of each part, fetched where it is on the hub; and a sentence for each key that leads nowhere."""
+        folders: dict[str, Path] = {}
         faults: list[str] = []
-        for need in needs or tuple(self.parts):
+        for key, place in self.places.items():
+            parts = {name: self.parts[name] for name in needs or self.parts if self.key(name) == key}
             try:
-                part, folder = self.parts[need], self._folder(need)
+                if parts:
+                    folders |= dict.fromkeys(parts, self._folder(key, place, parts))
             except UserError as error:
-                return error.faults
-            faults += missing(self._key(need), part, folder)
-            faults += [fault for file in find(part, folder) for fault in _damage(file)]
+                faults += error.faults
+        return folders, faults
+
+    def faults(self, *needs: str) -> list[str]:
+        """A sentence for each incomplete part and each damaged file of these parts, of all where none is named."""
+        folders, faults = self.folders(*needs)
+        for need, folder in folders.items():
+            faults += missing(self.key(need), self.parts[need], folder)
+            faults += [fault for file in find(self.parts[need], folder) for fault in _damage(file)]
         return list(dict.fromkeys(faults))
 
     def require(self, *needs: str) -> None:
@@ -98,7 +109,7 @@ class ReleasedModel:
             UserError: some are missing or damaged.
         """
         self.require(part)
-        return find(self.parts[part], self._folder(part))
+        return find(self.parts[part], self.folders(part)[0][part])
 
     def fingerprint(self, part: str) -> str:
         """12 hex digits that stand for the content of a part's files."""
@@ -151,15 +162,19 @@ class ReleasedModel:
         """
         disable_progress_bar()
         config, weights = self.files("text_encoder")
-        encoder, found = CLIPTextModelWithProjection.from_pretrained(
-            config.parent,
-            dtype=torch.float32,
-            variant="bf16" if ".bf16." in weights.name else None,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        words = self.files("tokenizer")[0].parent
+        try:
+            encoder, found = CLIPTextModelWithProjection.from_pretrained(
+                config.parent,
+                dtype=torch.float32,
+                variant="bf16" if ".bf16." in weights.name else None,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+        except Exception as error:  # whatever a configuration of something else leads to
+            raise UserError(f"{config}: no configuration of a CLIPTextModelWithProjection ({error})") from None
         wrong = [
             f"{len(found[kind])} {what}, such as {sorted(map(str, found[kind]))[0]}"
             for kind, what in (("missing_keys", "tensors are missing"), ("mismatched_keys", "have another shape"))
@@ -167,29 +182,29 @@ class ReleasedModel:
         ]
         if wrong:
             raise UserError(f"{weights}: these are not the weights of the text encoder ({'; '.join(wrong)})")
-        folder = self.files("tokenizer")[0].parent
-        return TextStates(CLIPTokenizer.from_pretrained(folder, local_files_only=True), encoder.to(device))
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
+        except Exception as error:
+            raise UserError(f"{words}: no files of a CLIPTokenizer ({error})") from None
+        if tokenizer.model_max_length != encoder.config.max_position_embeddings:
+            raise UserError(
+                f"{words}: captions of {tokenizer.model_max_length} tokens, the text encoder reads "
+                f"{encoder.config.max_position_embeddings}; these two belong to different models"
+            )
+        return TextStates(tokenizer, encoder.to(device))
 
     def load_scheduler(self) -> DDPMWuerstchenScheduler:
         """The sampler's schedule."""
-        return DDPMWuerstchenScheduler.from_config(read_json(*self.files("scheduler")))
+        return _configured(DDPMWuerstchenScheduler, *self.files("scheduler"))()
 
-    def _key(self, part: str) -> str:
-        return "model.codec_path" if self.parts[part].of_codec and self.codec_path else "model.path"
+    def key(self, part: str) -> str:
+        """The key of the configuration that says where a part lies."""
+        return "model.codec_path" if self.parts[part].of_codec and self.places["model.codec_path"] else "model.path"
 
-    def _folder(self, part: str) -> Path:
-        return self._codec_folder if self._key(part) == "model.codec_path" else self._model_folder
-
-    @cached_property
-    def _model_folder(self) -> Path:
-        if self.path is None:
+    def _folder(self, key: str, place: str | None, parts: Mapping[str, Part]) -> Path:
+        if place is None:
             return Path(str(importlib.resources.files("ppd_lightning") / "assets" / self.name))
-        own = [part for part in self.parts.values() if not (part.of_codec and self.codec_path)]
-        return local_folder("model.path", self.path, own)
-
-    @cached_property
-    def _codec_folder(self) -> Path:
-        return local_folder("model.codec_path", str(self.codec_path), [p for p in self.parts.values() if p.of_codec])
+        return local_folder(key, place, list(parts.values()))
 
 
 def open_model(config: Model) -> ReleasedModel:
@@ -207,7 +222,7 @@ def read_json(file: Path) -> dict[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("not a mapping")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{file}: damaged, or not what its name says ({error}); fetch or make it again") from None
     return values
 
@@ -225,10 +240,22 @@ def _damage(file: Path) -> list[str]:
 
 def _network(kind: Any, config: Path, weights: Path, dtype: torch.dtype = torch.float32) -> Any:
     """A network of one of diffusers' classes, from its configuration and its weights."""
+    return load_weights(_configured(kind, config), weights, dtype=dtype)
+
+
+def _configured(kind: Any, config: Path) -> Callable[[], Any]:
+    """What makes an object of one of diffusers' classes from its configuration, tried out without memory for weights.
+
+    Raises:
+        UserError: the configuration is damaged, or of another class.
+    """
     values = read_json(config)
+    make = partial(kind.from_config, values)
     try:
+        if values.get("_class_name", kind.__name__) != kind.__name__:
+            raise ValueError(f"it is one of a {values['_class_name']}")
         with torch.device("meta"):
-            kind.from_config(values)
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+            make()
+    except Exception as error:  # whatever a configuration of something else leads to
         raise UserError(f"{config}: no configuration of a {kind.__name__} ({error})") from None
-    return load_weights(lambda: kind.from_config(values), weights, dtype=dtype)
+    return make

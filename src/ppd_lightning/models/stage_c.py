@@ -47,14 +47,15 @@ def stage_c_config(name: str) -> dict[str, Any]:
 def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the original checkpoint under diffusers' names.
 
-    Only attention differs: queries, keys and values are one matrix there. Source: Stability-AI/StableCascade,
-    modules/common.py (`torch.nn.MultiheadAttention`).
+    Only attention differs: queries, keys and values are one matrix there (what has no three parts keeps its name).
+    Source: Stability-AI/StableCascade, modules/common.py (`torch.nn.MultiheadAttention`).
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         stem, joint, kind = name.partition(".attn.in_proj_")
-        if joint:
-            for own, part in zip(("to_q", "to_k", "to_v"), tensor.chunk(3), strict=True):
+        parts = tensor.chunk(3) if joint and tensor.ndim else ()
+        if len(parts) == 3:
+            for own, part in zip(("to_q", "to_k", "to_v"), parts, strict=True):
                 renamed[f"{stem}.{own}.{kind}"] = part
         else:
             renamed[name.replace(".attn.out_proj.", ".to_out.0.")] = tensor

@@ -6,14 +6,16 @@ B = batch, C' = pooled text width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from ppd_lightning.models.efficientnet_encoder import STRIDE, EfficientNetEncoder
 from ppd_lightning.models.previewer import Previewer
 from ppd_lightning.models.stage_b import StageBDecoder
+
+if TYPE_CHECKING:  # it imports torchvision, which fails beside some builds of torch; only encoding needs it
+    from ppd_lightning.models.efficientnet_encoder import EfficientNetEncoder
 
 _Part = TypeVar("_Part")
 
@@ -24,7 +26,7 @@ class StageCCodec:
     The weights of a part may have any dtype; images and latents are float32.
     """
 
-    stride = STRIDE
+    stride = 32
 
     def __init__(
         self,

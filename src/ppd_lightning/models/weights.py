@@ -40,12 +40,14 @@ def load_weights(
         tensors = convert(tensors)
     with torch.device("meta"):
         network = make()
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wanted = network.state_dict()
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    faults = list(_differences(wanted, found))
+    faults = list(_differences(wanted, tensors))
     if faults:
-        raise UserError(f"{file}: these are not the weights of this network ({'; '.join(faults)}); is it another file?")
+        raise UserError(
+            f"{file}: these are not the weights of this network ({'; '.join(faults)}); "
+            "is this file, or the configuration beside it, of another model?"
+        )
     counters = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith(COUNTER)}
     network.load_state_dict(
         {name: tensor.to(dtype) for name, tensor in tensors.items()} | counters, strict=True, assign=True
@@ -83,13 +85,17 @@ def _damaged(file: Path, error: Exception) -> str:
     return f"{file}: cut short, or not a safetensors file ({error}); fetch or make it again"
 
 
-def _differences(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> Iterable[str]:
+def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterable[str]:
     missing = [name for name in wanted if name not in found and not name.endswith(COUNTER)]
     unknown = [name for name in found if name not in wanted]
-    other = [name for name in found if name in wanted and found[name] != wanted[name]]
+    other = [name for name in found if name in wanted and found[name].shape != wanted[name].shape]
+    whole = [name for name in found if not found[name].is_floating_point()]
     if missing:
         yield f"{len(missing)} tensors are missing, such as {missing[0]}"
     if unknown:
         yield f"{len(unknown)} are unknown, such as {unknown[0]}"
     if other:
-        yield f"{len(other)} have another shape, such as {other[0]}: {found[other[0]]}, expected {wanted[other[0]]}"
+        shapes = f"{tuple(found[other[0]].shape)}, expected {tuple(wanted[other[0]].shape)}"
+        yield f"{len(other)} have another shape, such as {other[0]}: {shapes}"
+    if whole:
+        yield f"{len(whole)} hold no fractions, such as {whole[0]}: {found[whole[0]].dtype}"

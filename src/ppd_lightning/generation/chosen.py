@@ -1,0 +1,32 @@
+"""What is drawn and for whom: as `generation` says, or where it leaves that open, by hash."""
+
+from __future__ import annotations
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data.layout import captions_of, people_of
+from ppd_lightning.data.splits import choose_count
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.users.blends import Asked, people_in
+
+
+def chosen_captions(config: Config) -> list[str]:
+    """`generation.captions`, or some held-out ones by hash."""
+    if config.generation.captions is not None:
+        return list(config.generation.captions)
+    return sorted(choose_count("grid", captions_of(config, held_out=True), config.generation.columns))
+
+
+def chosen_users(config: Config) -> list[Asked]:
+    """`generation.users`, or some by hash: people who were not trained on, where there are any.
+
+    Raises:
+        UserError: somebody is asked for, alone or in a blend, who is not in the pairs.
+    """
+    groups = people_of(config)
+    asked = config.generation.users
+    if asked is None:
+        return [*sorted(choose_count("grid", groups["unseen"] or groups["seen"], config.generation.columns))]
+    absent = sorted(set(people_in(asked)) - {*groups["seen"], *groups["unseen"]})
+    if absent:
+        raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
+    return list(asked)

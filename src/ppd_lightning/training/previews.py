@@ -1,0 +1,65 @@
+"""Pictures of a training while it runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+
+from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.training.accumulation import ends_step
+
+log = logging.getLogger(__name__)
+
+
+class Previews(Callback):
+    """Keeps a sheet of step 0, of every `every`th step and of the last one, and shows it in TensorBoard.
+
+    A sheet comes before the checkpoint of its step: a run that goes on from one has all the sheets up to it, and draws
+    those that follow again.
+
+    Args:
+        draw: gives the sheet of the networks as they are; must leave them and the global random state as they are.
+        folder: where the sheets lie, as step-000100.png.
+        every: optimizer steps between sheets.
+    """
+
+    def __init__(self, draw: Callable[[], Image.Image], folder: Path, every: int) -> None:
+        self.draw, self.folder, self.every = draw, folder, every
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what a new branch draws."""
+        if trainer.global_step == 0:
+            self._show(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show what it draws after an optimizer step whose turn it is."""
+        step = trainer.global_step
+        if ends_step(trainer, batch_idx) and (step % self.every == 0 or step == trainer.max_steps):
+            self._show(trainer)
+
+    def _show(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        step = trainer.global_step
+        sheet, path = self.draw(), preview_path(self.folder, step)
+        with atomic_path(path) as unfinished:
+            sheet.save(unfinished)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("previews", np.asarray(sheet), step, dataformats="HWC")
+        log.info("step %d is drawn in %s", step, path)
+
+
+def preview_path(folder: Path, step: int) -> Path:
+    """Where the sheet of a step lies."""
+    return folder / f"step-{step:06d}.png"
