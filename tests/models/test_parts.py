@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import ModelInfo
+from tests.offline import go_offline
 
 from ppd_lightning.models import parts
 from ppd_lightning.models.parts import PARTS, Part, absent, find, local_folder, missing
@@ -20,11 +20,7 @@ ENCODER = PARTS["stage_c_lite"]["encoder"]
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refused(*_: object) -> None:
-        raise AssertionError("a test asked the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refused)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    go_offline(monkeypatch, tmp_path / "hub")
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -52,9 +48,9 @@ class Hub:
         monkeypatch.setattr(parts, "HfApi", lambda: self)
         monkeypatch.setattr(parts, "snapshot_download", self.fetch)
 
-    def list_repo_files(self, place: str) -> list[str]:
-        assert place == HUB
-        return list(self.names)
+    def model_info(self, place: str, timeout: float) -> ModelInfo:
+        assert (place, timeout) == (HUB, 10)
+        return ModelInfo(id=place, siblings=[{"rfilename": name} for name in self.names])
 
     def fetch(self, place: str, *, allow_patterns: list[str]) -> str:
         self.asked.append(allow_patterns)
@@ -66,7 +62,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that cannot be reached, as without a network."""
 
     class Unreachable:
-        def list_repo_files(self, place: str) -> list[str]:
+        def model_info(self, place: str, timeout: float) -> ModelInfo:
             raise ConnectionError("Failed to resolve 'huggingface.co'\n(a long story)")
 
     monkeypatch.setattr(parts, "HfApi", Unreachable)

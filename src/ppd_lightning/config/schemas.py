@@ -36,7 +36,8 @@ Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
 ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Switch = Annotated[bool, Strict()]
-Blend = Annotated[dict[str, Fraction], Field(min_length=1), AfterValidator(_refuse_other_sums)]
+Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+Blend = Annotated[dict[Name, Fraction], Field(min_length=1), AfterValidator(_refuse_other_sums)]
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 
 
@@ -230,7 +231,7 @@ class Generation:
     """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
     captions: Annotated[list[str], Field(min_length=1)] | None
     """What is drawn; null chooses held-out captions by hash."""
-    users: Annotated[list[str | Blend], Field(min_length=1)] | None
+    users: Annotated[list[Name | Blend], Field(min_length=1)] | None
     """For whom: names, or convex blends such as {ann: 0.3, bob: 0.7}; null chooses unseen people by hash."""
     columns: Count
     """How many are chosen where captions or users is null."""

@@ -140,7 +140,7 @@ def local_folder(key: str, place: str, parts: Sequence[Part]) -> Path:
         fetched = {_fetched(place, part) for part in parts}
         if len(fetched) == 1 and None not in fetched:
             return next(folder for folder in fetched if folder)
-        listed = set(HfApi().list_repo_files(place))
+        listed = {file.rfilename for file in HfApi().model_info(place, timeout=10).siblings or ()}
         ways = [next((way for way in part.ways if listed.issuperset(way)), ()) for part in parts]
         return Path(snapshot_download(place, allow_patterns=[name for way in ways for name in way]))
     except Exception as error:  # of the hub's client, of its HTTP library, of the network
