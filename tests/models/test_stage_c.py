@@ -95,8 +95,7 @@ def test_the_branch_of_a_released_network_has_the_papers_size(name: str, keys_an
 def test_a_new_branch_has_values_of_zero_and_keys_that_are_not() -> None:
     """On one block of the released width: no token is lost, and the branch can learn."""
     unet = StableCascadeUNet(
-        **stage_c_config("stage_c_lite")
-        | {"down_num_layers_per_block": (0, 1), "up_num_layers_per_block": (0, 0)}
+        **stage_c_config("stage_c_lite") | {"down_num_layers_per_block": (0, 1), "up_num_layers_per_block": (0, 0)}
     )
     (block,) = attach_user_branch(unet, 8).blocks
     assert block.to_k.weight.shape == block.to_v.weight.shape == (1536, 1536)
