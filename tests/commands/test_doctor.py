@@ -100,8 +100,8 @@ def test_folders_that_are_not_there_are_told_once_each(tmp_path: Path, capsys: p
     settings = ("model=stage_c_lite", f"model.path={tmp_path}/no", f"model.codec_path={tmp_path}/neither")
     assert doctor(tmp_path, *settings) == 1
     out = capsys.readouterr().out
-    assert f"- model.path: there is no folder {tmp_path}/no;" in out
-    assert f"- model.codec_path: there is no folder {tmp_path}/neither;" in out
+    assert f"--local-dir {tmp_path}/no\n" in out
+    assert f"--local-dir {tmp_path}/neither\n" in out
     assert out.count("\n- ") == 2
 
 

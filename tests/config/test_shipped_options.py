@@ -19,10 +19,8 @@ CHOICES = [f"{group}={option}" for group, known in options().items() for option 
 NEEDED = {
     "data=pickapic": ["data.root=folder"],
     "user=one_hot": ["data.labels=scores"],
-    "model=stage_c_lite": ["model.path=folder"],
-    "model=stage_c": ["model.path=folder"],
-    "experiment=paper/real": ["data.root=folder", "model.path=folder"],
-    "experiment=paper/synthetic": ["data.root=folder", "model.path=folder"],
+    "experiment=paper/real": ["data.root=folder"],
+    "experiment=paper/synthetic": ["data.root=folder"],
 }
 
 

@@ -104,13 +104,10 @@ def test_compiling_leaves_the_state_dict_alone() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
-def test_the_real_compiler_gives_the_same_to_rounding(checkpointing: bool, dtype: torch.dtype) -> None:
-    plain = made(checkpointing=checkpointing, dtype=dtype)
-    compiled = made(checkpointing=checkpointing, dtype=dtype)
+def test_the_real_compiler_gives_the_same_to_rounding_in_bf16_and_with_checkpointing() -> None:
+    plain, compiled = (made(checkpointing=True, dtype=torch.bfloat16) for _ in range(2))
     compiled[0].compile()
     for seed in range(2):
-        alike(passes(*compiled, 3, seed), passes(*plain, 3, seed), 1e-4 if dtype == torch.float32 else 0.02)
+        alike(passes(*compiled, 3, seed), passes(*plain, 3, seed), 0.02)
     assert counters["stats"]["unique_graphs"] == 2
     assert not counters["graph_break"]

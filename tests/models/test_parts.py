@@ -150,22 +150,21 @@ def test_weights_in_a_pickle_are_named_as_what_is_not_read(tmp_path: Path, part:
 
 
 @pytest.mark.parametrize("place", ["nowhere", "./a/b", "/a/b", "a/b/c", "../b", "a/b/", "", ".", "a b/c", "-/"])
-def test_what_is_no_folder_and_cannot_be_on_the_hub_is_refused_without_asking(
+def test_what_cannot_be_on_the_hub_is_a_folder_whose_parts_are_missing_where_it_is_not_there(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if place in ("", "."):
-        assert local_folder("model.path", place, [PRIOR]) == Path()
-        return
-    with pytest.raises(UserError) as error:
-        local_folder("model.path", place, [PRIOR])
-    assert str(error.value) == f"model.path: there is no folder {place}; give the folder with the released files"
+    folder = local_folder("model.path", place, [PRIOR])
+    assert folder == Path(place)
+    (fault,) = missing("model.path", PRIOR, folder)
+    there = f"{folder} lacks" if place in ("", ".") else f"there is no folder {folder} with"
+    assert fault.startswith(f"model.path: {there} {CONFIG} and {FP32}; get this part from ")
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    put(tmp_path, "prior.safetensors")
-    with pytest.raises(UserError, match="there is no folder"):
-        local_folder("model.path", str(tmp_path / "prior.safetensors"), [PRIOR])
+    file = put(tmp_path, "prior.safetensors")
+    (fault,) = missing("model.path", PRIOR, local_folder("model.path", str(file), [PRIOR]))
+    assert fault.startswith(f"model.path: there is no folder {file} with")
 
 
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,7 @@ def test_a_codec_path_is_where_the_codec_alone_lies(folder: Path, tmp_path: Path
 def test_both_folders_that_are_not_there_are_named_at_once() -> None:
     with pytest.raises(UserError) as error:
         ReleasedModel("stage_c_lite", "/nowhere", "/neither").require("prior", "encoder")
-    assert [fault.partition(";")[0] for fault in error.value.faults] == [
+    assert [fault.partition(" with")[0] for fault in error.value.faults] == [
         "model.path: there is no folder /nowhere",
         "model.codec_path: there is no folder /neither",
     ]
@@ -243,7 +243,8 @@ def test_a_codec_folder_that_is_not_needed_is_not_looked_for(folder: Path) -> No
 
 def test_a_missing_codec_folder_hides_nothing_of_the_model(tmp_path: Path) -> None:
     faults = ReleasedModel("stage_c_lite", str(tmp_path), "/neither").faults()
-    assert [fault.partition(" ")[0] for fault in faults] == ["model.codec_path:", *["model.path:"] * 4]
+    keys = [fault.partition(" ")[0] for fault in faults]
+    assert sorted(keys) == [*["model.codec_path:"] * 3, *["model.path:"] * 4]
 
 
 def write(values: Any) -> Callable[[Path], object]:

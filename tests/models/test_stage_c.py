@@ -15,6 +15,7 @@ from tests.original_names import to_original
 from torch import Tensor
 
 from ppd_lightning.models import attach_user_branch
+from ppd_lightning.models.parts import PARTS
 from ppd_lightning.models.stage_c import STAGE_C, from_original, stage_c_config
 
 BLOCKS = ("SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock")
@@ -80,6 +81,13 @@ def test_the_networks_have_the_released_sizes(name: str, parameters: int, attent
     unet = on_meta(name)
     assert count(unet.parameters()) == parameters
     assert sum(isinstance(block, SDCascadeAttnBlock) for block in unet.modules()) == attentions
+
+
+@pytest.mark.parametrize("name", STAGE_C)
+def test_the_sizes_that_are_told_are_those_of_the_files(name: str) -> None:
+    """Four bytes a parameter, or two."""
+    fp32, bf16 = (count(on_meta(name).parameters()) * bytes_each / 1e9 for bytes_each in (4, 2))
+    assert PARTS[name]["prior"].size == f"{fp32:.1f} GB, or {bf16:.1f} GB as .bf16"
 
 
 @pytest.mark.parametrize(("name", "keys_and_values"), [("stage_c", 536_870_912), ("stage_c_lite", 150_994_944)])

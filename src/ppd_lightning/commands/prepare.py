@@ -69,7 +69,9 @@ def run(config: Config) -> dict[str, Any]:
     counts = rows.counts | {"damaged_image": len(rows.table) - len(table), "images": len(images)}
     counts |= _write_pairs(config, table, statistics, held_out, unseen)
     _write_captions(config, table, held_out)
-    encode_captions(config, layout.text_key(config, key["text_encoder"], key["tokenizer"]), lambda: _text_of(config, model))
+    encode_captions(
+        config, layout.text_key(config, key["text_encoder"], key["tokenizer"]), lambda: _text_of(config, model)
+    )
     seconds = round(time.monotonic() - begun, 1)
     summary = {"folder": str(folder), "labels": config.data.labels, "counts": counts, "seconds": seconds}
     write_json_atomic(told, {"key": key, "summary": summary})

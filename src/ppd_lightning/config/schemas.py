@@ -188,7 +188,7 @@ class Trainer:
     gradient_checkpointing: Switch
     """Compute activations again in the backward pass: less memory, more time, the same result."""
     compile: Switch
-    """Compile the network with torch.compile: minutes at the start, faster steps afterwards."""
+    """Compile the network with torch.compile: minutes at the start, more where objective.drop_user varies the batch."""
     checkpoint_every: Count
     """Steps between checkpoints."""
     preview_every: Count | None
