@@ -162,7 +162,8 @@ def test_what_cannot_be_on_the_hub_is_a_folder_whose_parts_are_missing_where_it_
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    file = put(tmp_path, "prior.safetensors")
+    put(tmp_path, "prior.safetensors")
+    file = tmp_path / "prior.safetensors"
     (fault,) = missing("model.path", PRIOR, local_folder("model.path", str(file), [PRIOR]))
     assert fault.startswith(f"model.path: there is no folder {file} with")
 
