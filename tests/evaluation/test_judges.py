@@ -81,7 +81,7 @@ def test_a_damaged_file_is_named(images: Tensor, tmp_path: Path) -> None:
     path = tmp_path / "pixels.safetensors"
     save_judge(trained("pixels", images), path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"pixels\.safetensors: not a safetensors file, or damaged"):
+    with pytest.raises(UserError, match=r"pixels\.safetensors: cut short, or not a safetensors file"):
         load_judge("pixels", tmp_path)
 
 

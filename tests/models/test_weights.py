@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from torch import Tensor, nn
 
-from ppd_lightning.models.weights import load_weights, read_tensors, require_safetensors
+from ppd_lightning.models.weights import load_weights, read_safetensors, require_safetensors
 from ppd_lightning.run.errors import UserError
 
 
@@ -142,7 +142,7 @@ def gone(file: Path, trap: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [cut, only_a_header, empty, text, pickled, old_pickle, folder, gone])
-@pytest.mark.parametrize("read", [lambda file: load_weights(Small, file), read_tensors, require_safetensors])
+@pytest.mark.parametrize("read", [lambda file: load_weights(Small, file), read_safetensors, require_safetensors])
 def test_a_file_that_is_no_whole_safetensors_file_is_one_sentence_and_nothing_of_it_is_run(
     file: Path, tmp_path: Path, harm: Callable[[Path, Path], None], read: Callable[[Path], object]
 ) -> None:

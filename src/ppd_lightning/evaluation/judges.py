@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ppd_lightning.evaluation.style_features import FEATURES, style_features
+from ppd_lightning.models.weights import read_safetensors
 from ppd_lightning.run.atomic import atomic_path
 from ppd_lightning.run.errors import UserError
 
@@ -28,7 +29,7 @@ SIZE = 64
 """Height and width of the pictures that the judges know."""
 
 
-class Judge(nn.Module):
+class Judge(nn.Module, ABC):
     """Pictures to probabilities over named labels.
 
     Args:
@@ -39,9 +40,9 @@ class Judge(nn.Module):
         super().__init__()
         self.labels = labels
 
+    @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, 64, 64) float in [0, 1] to logits (B, N)."""
-        raise NotImplementedError
 
     @property
     def config(self) -> dict[str, Any]:
@@ -181,12 +182,8 @@ def load_judge(name: str, folder: Path | None = None) -> Judge:
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: the judge is missing; install the package again, or train it with judges.py")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file, or damaged ({error}); install the package again") from None
+    stored, header = read_safetensors(path)
+    tensors = {key: tensor.float() for key, tensor in stored.items()}
     if header.get("format") != FORMAT:
         raise UserError(f"{path}: expected a file of the format {FORMAT!r}, found {header.get('format')!r}")
     try:

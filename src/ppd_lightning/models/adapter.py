@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from diffusers import StableCascadeUNet
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ppd_lightning.models.user_branch import UserBranch, attach_user_branch
+from ppd_lightning.models.weights import read_safetensors
 from ppd_lightning.run.atomic import atomic_path
 from ppd_lightning.run.errors import UserError
 
@@ -96,13 +96,8 @@ def adapter_base(path: Path) -> str:
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"{path}: no such adapter; train one with `ppd train` or give another path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            entry = (file.metadata() or {}).get(ENTRY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a safetensors file, or cut short ({error})") from None
-    header = json.loads(entry) if entry is not None else {}
+    tensors, metadata = read_safetensors(path)
+    header = json.loads(metadata.get(ENTRY, "{}"))
     if header.get("format") != FORMAT:
         raise UserError(f"{path}: a safetensors file, but not an adapter of this framework")
     return tensors, header

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ppd_lightning.run.errors import UserError
@@ -35,7 +36,7 @@ def load_weights(
     Raises:
         UserError: the file is damaged, no safetensors, or its names and shapes are not those of the network.
     """
-    tensors = read_tensors(file)
+    tensors, _ = read_safetensors(file)
     if convert is not None:
         tensors = convert(tensors)
     with torch.device("meta"):
@@ -55,15 +56,15 @@ def load_weights(
     return network.eval().requires_grad_(False)
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file, by name.
+def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor of a safetensors file, by name, and its metadata.
 
     Raises:
         UserError: it is damaged or something else.
     """
     try:
         with safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no iterator)
+            return load_file(file), opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(_damaged(file, error)) from None
 
