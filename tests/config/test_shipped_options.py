@@ -18,6 +18,7 @@ FILES = sorted(conf_folder().rglob("*.yaml"))
 CHOICES = [f"{group}={option}" for group, known in options().items() for option in known]
 NEEDED = {
     "data=pickapic": ["data.root=folder"],
+    "data=folder": ["data.table=pairs.csv"],
     "user=one_hot": ["data.labels=scores"],
     "model=stage_c_lite": ["model.path=folder"],
     "model=stage_c": ["model.path=folder"],
