@@ -212,4 +212,4 @@ def test_the_doctor_looks_into_the_model_folder_and_the_data(
     assert end.value.code == 1
     out = capsys.readouterr().out
     assert "set data.root to the folder" in out
-    assert f"model.path: {tmp_path}/prior/config.json is missing" in out
+    assert f"model.path: {tmp_path} lacks prior/config.json and " in out

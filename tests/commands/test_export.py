@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.data.emoji import packages as handmade
 
-from ppd_lightning.commands import embed, export, prepare, train
+from ppd_lightning.commands import embed, export, export_card, prepare, train
+from ppd_lightning.commands.export_card import model_card
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.emoji import source
 from ppd_lightning.data.emoji.pictures import shipped_concepts
+from ppd_lightning.data.emoji.vendors import credits_text
+from ppd_lightning.generation.chosen import chosen_users
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.trained import open_run
+from ppd_lightning.models import load_adapter, user_branch
+from ppd_lightning.models.adapter import adapter_metadata
+from ppd_lightning.run.atomic import write_json_atomic
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import file_sha256
 from ppd_lightning.run.folders import run_folder
 
 SETTINGS = (
@@ -58,7 +70,6 @@ script, *sys.argv[1:] = sys.argv[1:]
 sys.path[0] = script.rpartition("/")[0]
 runpy.run_path(script, run_name="__main__")
 """
-BLEND = "[{1: 0.25, 2: 0.75}, '3']"
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +165,197 @@ def test_the_script_draws_what_the_framework_does_without_it(
     # Text and user are guided by one forward instead of three: rounding may tip an 8-bit level.
     assert differences(tmp_path / "drawn.png", ours).max() <= 1
     assert differences(tmp_path / "drawn.png", base).mean() > 2
+
+
+def test_another_base_of_the_same_shapes_is_refused_by_the_script(emoji: Path, tmp_path: Path) -> None:
+    release = exported(emoji_config(emoji))
+    other = tmp_path / "base"
+    shutil.copytree(emoji / "base", other)
+    tiny.unet(seed=1).save_pretrained(other / "prior")
+    done = drawn(release, tmp_path / "drawn.png", other)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"{other}: not the base of this adapter")
+    assert not (tmp_path / "drawn.png").exists()
+
+
+@pytest.mark.parametrize("weights", ["trained", "ema"])
+def test_the_adapter_is_the_runs_with_the_configuration_in_it(emoji: Path, weights: str) -> None:
+    config = emoji_config(emoji, f"generation.weights={weights}")
+    path = exported(config) / "adapter.safetensors"
+    own = run_folder(config) / {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}[weights]
+    assert_same_tensors(load_file(path), load_file(own))
+    assert load_adapter(tiny.unet(), path).config == load_adapter(tiny.unet(), own).config
+    configuration = adapter_metadata(path)["configuration"]
+    assert configuration["objective"]["beta"] == config.objective.beta
+    assert configuration["generation"]["weights"] == weights
+    assert ("moving average" in path.with_name("README.md").read_text()) == (weights == "ema")
+
+
+def assert_same_tensors(ours: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == others.keys()
+    assert all(torch.equal(ours[name], others[name]) for name in ours)
+
+
+def test_people_and_blends_go_with_it_by_name(emoji: Path) -> None:
+    config = emoji_config(emoji)
+    config = replace(config, generation=replace(config.generation, users=["3", {"1": 0.25, "2": 0.75}]))
+    users = load_file(exported(config) / "users.safetensors")
+    assert users.keys() == {"3", "0.25 1 + 0.75 2"}
+    one, two, three = open_run(config).users(["1", "2", "3"])
+    torch.testing.assert_close(users["3"], three, rtol=0, atol=0)
+    torch.testing.assert_close(users["0.25 1 + 0.75 2"], 0.25 * one + 0.75 * two)
+
+
+def test_where_nobody_is_asked_for_it_is_those_whom_generate_draws_or_all_with_an_own_dimension(
+    emoji: Path, stage_c: Path
+) -> None:
+    config = emoji_config(emoji)
+    assert sorted(load_file(exported(config) / "users.safetensors")) == chosen_users(config)
+    users = load_file(exported(stage_c_config(stage_c)) / "users.safetensors")
+    assert sorted(users) == sorted(prepare.SCORES)
+    assert torch.equal(torch.stack([users[name] for name in sorted(users)]), torch.eye(len(users)))
+
+
+@pytest.mark.parametrize("layout", ["emoji", "stage_c"])
+def test_its_code_needs_no_other_package_than_it_says(layout: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(layout)
+    release = exported((emoji_config if layout == "emoji" else stage_c_config)(folder))
+    models = Path(user_branch.__file__).parent
+    assert (release / "user_branch.py").read_bytes() == (models / "user_branch.py").read_bytes()
+    assert imported(release / "user_branch.py") == {"torch", "diffusers"}
+    code = {path.name for path in release.glob("*.py")}
+    assert code == {"draw.py", "decoder.py", "user_branch.py"} | ({"emoji_codec.py"} if layout == "emoji" else set())
+    if layout == "emoji":
+        assert (release / "emoji_codec.py").read_bytes() == (models / "emoji_codec.py").read_bytes()
+        assert imported(release / "emoji_codec.py") == {"torch", "diffusers"}
+    beside = {name.removesuffix(".py") for name in code}
+    told = {"torch", "diffusers", "transformers", "safetensors", "PIL"}
+    assert imported(release / "draw.py") | imported(release / "decoder.py") <= told | beside
+
+
+def imported(path: Path) -> set[str]:
+    """The packages beyond Python's own that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+        names |= {node.module or "."} if isinstance(node, ast.ImportFrom) else set()
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+
+
+def card(folder: Path) -> tuple[dict[str, object], str]:
+    """The front matter and the text of a card."""
+    _, front, text = (folder / "README.md").read_text().split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+def test_the_card_of_the_emoji_model_names_its_sources_licences_and_what_beta_means(emoji: Path) -> None:
+    config = emoji_config(emoji)
+    front, text = card(exported(config))
+    assert front["license"] == "cc-by-sa-4.0"
+    assert front["library_name"] == "diffusers"
+    assert front["pipeline_tag"] == "text-to-image"
+    assert all(line in text for line in credits_text().splitlines())
+    latent = 16 * 8 * 8
+    assert f"C = beta * timesteps_weight * D = 2 * 0.5 * {latent} = {latent}, D being" in text
+    assert f"beta_dpo = 2 C = {2 * latent}" in text
+    assert "3 steps of 4 pairs (12, repetitions counted)" in text
+    counts = prepare.run(config)["counts"]
+    assert f"{counts['pairs']:,} pairs over {counts['images']:,} images" in text
+    assert f"| test unseen | {counts['test_unseen']} |" in text
+    assert "by 8 users who were trained on and 3 who were not" in text
+    assert "None was measured" in text
+    assert "@article{dang2025ppd" in text
+
+
+def test_the_card_for_stable_cascade_is_for_non_commercial_research_only(stage_c: Path) -> None:
+    front, text = card(exported(stage_c_config(stage_c)))
+    assert front["license"] == "other"
+    assert front["license_name"] == "stable-cascade-nc-community"
+    assert front["base_model"] == "stabilityai/stable-cascade-prior"
+    assert "non-commercial research only" in text
+    assert "`prior_lite/` of [stabilityai/stable-cascade-prior]" in text
+    assert "--decoder stabilityai/stable-cascade " in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["objective=sft"], ["supervised fine-tuning", "beta has no part in it"]),
+        (["objective.reduction=mean", "objective.timesteps_weight=500"], ["C = beta * timesteps_weight = 2 * 500 = "]),
+        (["model.null_user=learned"], ["a zero vector is not the base", "their pictures differ"]),
+        (["generation.user_guidance=5"], ["w = 3.0 and v = 5.0", "in another strength"]),
+        ([], ["with w = v = 3.0, as here, both draw the same", "times from 0.5 to 1.0 only"]),
+    ],
+)
+def test_the_card_tells_what_is_special_about_a_run(
+    emoji: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], told: list[str]
+) -> None:
+    folder = run_folder(emoji_config(emoji))
+    monkeypatch.setattr(export_card, "run_folder", lambda _: folder)  # the training itself does not matter here
+    config = emoji_config(emoji, *overrides)
+    text = model_card(config, export.without_local_folders(config), folder / "adapter.safetensors", {"1": 8})
+    assert [words for words in told if words not in text] == []
+
+
+def test_the_card_tells_the_evaluations_of_these_weights_with_their_settings(emoji: Path, tmp_path: Path) -> None:
+    config = emoji_config(emoji)
+    run = run_folder(config)
+    rate = {"rate": 0.7, "low": 0.61, "high": 0.79, "n": 100, "wins": 60, "losses": 20, "ties": 20, "decided": 0.75}
+    try:
+        for name, adapter, measured in (("a", "adapter", rate), ("b", "adapter-ema", rate | {"wins": 61})):
+            settings = {"adapter": file_sha256(run / f"{adapter}.safetensors"), "generation": asdict(config.generation)}
+            summary = {"win_rate": {"unseen": measured}, "concept_accuracy": {"base": 0.99, "ppd": 0.975}}
+            write_json_atomic(
+                run / f"evaluation-{name}/settings.json", settings | {"evaluation": asdict(config.evaluation)}
+            )
+            write_json_atomic(run / f"evaluation-{name}/summary.json", summary)
+        write_json_atomic(run / "evaluation-c/summary.json", {"win_rate": {"unseen": rate | {"wins": 62}}})
+        _, text = card(exported(config))
+    finally:
+        for folder in run.glob("evaluation-*"):
+            shutil.rmtree(folder)
+    assert "| win_rate | unseen | 0.700 | 0.610 to 0.790 | 100 | 60 | 20 | 20 |" in text
+    assert "base 0.990, ppd 0.975" in text
+    assert "steps = 4, text_guidance = 3.0" in text
+    assert "| 61 |" not in text, "the moving average's"
+    assert "| 62 |" not in text, "nobody knows whose"
+    assert "`evaluation-c` is left out" in text
+    assert "None was measured" not in text
+
+
+def test_nothing_tells_where_it_lay_on_this_machine(emoji: Path) -> None:
+    for path in exported(emoji_config(emoji)).iterdir():
+        assert str(emoji).encode() not in path.read_bytes(), path
+
+
+def test_the_same_command_again_refreshes_every_file(emoji: Path) -> None:
+    config = emoji_config(emoji)
+    before = {path.name: path.read_bytes() for path in exported(config).iterdir()}
+    for name in before:
+        (run_folder(config) / "export" / name).write_text("spoilt")
+    assert {path.name: path.read_bytes() for path in exported(config).iterdir()} == before
+
+
+def test_an_unfinished_training_is_one_clear_message(emoji: Path) -> None:
+    config = emoji_config(emoji, "seed=7")
+    with pytest.raises(UserError, match="run `ppd train`") as caught:
+        export.run(config)
+    assert [str(run_folder(config)) in fault for fault in caught.value.faults] == [True]
+    assert not (run_folder(config) / "export").exists()
+
+
+def test_an_average_that_was_not_kept_is_one_clear_message(emoji: Path, tmp_path: Path) -> None:
+    config = emoji_config(emoji, "generation.weights=ema")
+    kept = run_folder(config) / "adapter-ema.safetensors"
+    kept.rename(tmp_path / kept.name)
+    try:
+        with pytest.raises(UserError, match=r"optimizer\.ema_decay") as caught:
+            export.run(config)
+    finally:
+        (tmp_path / kept.name).rename(kept)
+    assert len(caught.value.faults) == 1
+
+
+def test_somebody_who_does_not_exist_is_named(emoji: Path) -> None:
+    with pytest.raises(UserError, match=r"generation\.users: .*nobody"):
+        export.run(emoji_config(emoji, "generation.users=['1',nobody]"))

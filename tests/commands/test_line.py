@@ -93,7 +93,7 @@ def test_generate_says_what_each_image_is(world: Path) -> None:
     folder = Path(generate.run(config)["folder"])
     rows = pq.read_table(folder / "manifest.parquet").to_pylist()
     told = {(row["caption"], row["user"], row["seed"]) for row in rows}
-    assert told == {(c, u, s) for c in captions for u in ["base", *users] for s in (5, 6)}
+    assert told == {(c, u, s) for c in captions for u in [None, *users] for s in (5, 6)}
     assert {row["file"] for row in rows} == {str(path.relative_to(folder)) for path in folder.glob("images/*.png")}
     for row in rows:
         with Image.open(folder / row["file"]) as image:

@@ -16,6 +16,8 @@ from tests.data.handmade import rows, write
 from ppd_lightning.commands import embed, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
+from ppd_lightning.generation.trained import open_run
+from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
 
 SIDE = 128  # pixels: latents of 4 x 4
@@ -82,3 +84,8 @@ def test_both_sets_of_weights_are_kept_and_draw(world: Path) -> None:
 def test_the_training_is_shown_as_it_goes(world: Path) -> None:
     sheets = sorted(path.name for path in (run_folder(configured(world)) / "previews").iterdir())
     assert sheets == ["step-000000.png", "step-000001.png", "step-000002.png"]
+
+
+def test_a_size_that_stage_b_cannot_halve_is_one_clear_message(world: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.image_size: 64 pixels give Stage B latents of 21 x 21"):
+        open_run(configured(world, "data.image_size=64"))

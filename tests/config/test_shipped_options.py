@@ -20,10 +20,8 @@ NEEDED = {
     "data=pickapic": ["data.root=folder"],
     "data=folder": ["data.table=pairs.csv"],
     "user=one_hot": ["data.labels=scores"],
-    "model=stage_c_lite": ["model.path=folder"],
-    "model=stage_c": ["model.path=folder"],
-    "experiment=paper/real": ["data.root=folder", "model.path=folder"],
-    "experiment=paper/synthetic": ["data.root=folder", "model.path=folder"],
+    "experiment=paper/real": ["data.root=folder"],
+    "experiment=paper/synthetic": ["data.root=folder"],
 }
 
 

@@ -3,15 +3,17 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
 
 from ppd_lightning.models import adapter, load_adapter, save_adapter
-from ppd_lightning.models.adapter import adapter_metadata, base_fingerprint
+from ppd_lightning.models.adapter import adapter_metadata, base_fingerprint, copy_adapter
 from ppd_lightning.models.prior import predict_noise
 from ppd_lightning.run.errors import UserError
 
@@ -42,6 +44,30 @@ def test_a_loaded_adapter_draws_what_the_saved_one_did(tmp_path: Path, settings:
 def test_the_file_holds_the_branch_and_nothing_of_the_trunk(saved: Path) -> None:
     names = {f"blocks.{i}.to_{part}.weight" for i in range(6) for part in "kv"} | {"projection.weight"}
     assert set(load_file(saved)) == names
+
+
+def test_the_same_branch_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    prior = tiny.unet()
+    branch = tiny.branch(prior)
+    for number in range(5):
+        again = tmp_path / f"{number}.safetensors"
+        save_adapter(branch, again, base=base_fingerprint(prior), steps=7, run="a run")
+        assert again.read_bytes() == saved.read_bytes()
+
+
+def test_the_version_that_wrote_it_is_in_it(saved: Path) -> None:
+    with safe_open(saved, "pt") as file:
+        assert json.loads(file.metadata()["ppd_lightning"])["version"] == version("ppd-lightning")
+
+
+def test_a_copy_is_the_same_adapter_with_more_metadata(saved: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copies" / "adapter.safetensors"
+    copy_adapter(saved, copy, steps=8, configuration={"objective": {"beta": 2.0}})
+    assert adapter_metadata(copy) == {"run": "a run", "steps": 8, "configuration": {"objective": {"beta": 2.0}}}
+    ours, others = load_file(copy), load_file(saved)
+    assert ours.keys() == others.keys()
+    assert all(torch.equal(ours[name], others[name]) for name in ours)
+    assert load_adapter(tiny.unet(), copy).config == load_adapter(tiny.unet(), saved).config
 
 
 def test_metadata_come_back(saved: Path) -> None:
@@ -90,11 +116,10 @@ def without_metadata(path: Path) -> None:
 
 
 def lacking(path: Path) -> None:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
     tensors = load_file(path)
-    prior = tiny.unet()
-    header = {"format": adapter.FORMAT, "base": base_fingerprint(prior), "metadata": "{}"}
-    header["branch"] = json.dumps(tiny.branch(prior).config)
-    save_file({name: tensors[name] for name in tensors if "blocks.0" not in name}, path, metadata=header)
+    save_file({name: tensors[name] for name in tensors if "blocks.0" not in name}, path, metadata)
 
 
 @pytest.mark.parametrize("harm", [truncated, header_only, pickled, foreign, without_metadata, lacking])
@@ -106,6 +131,15 @@ def test_what_is_no_whole_adapter_is_one_clear_message(saved: Path, harm) -> Non
     assert len(error.value.faults) == 1
     assert error.value.faults[0].startswith(str(saved))
     tiny.branch(prior)  # nothing is attached to it
+
+
+@pytest.mark.parametrize("harm", [truncated, header_only, pickled, foreign, without_metadata])
+def test_what_is_no_adapter_is_not_copied(saved: Path, tmp_path: Path, harm) -> None:
+    harm(saved)
+    with pytest.raises(UserError) as error:
+        copy_adapter(saved, tmp_path / "copy.safetensors")
+    assert error.value.faults[0].startswith(str(saved))
+    assert not (tmp_path / "copy.safetensors").exists()
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import ModelInfo
+from tests.offline import go_offline
 
 from ppd_lightning.models import parts
 from ppd_lightning.models.parts import PARTS, Part, absent, find, local_folder, missing
@@ -20,11 +20,7 @@ ENCODER = PARTS["stage_c_lite"]["encoder"]
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refused(*_: object) -> None:
-        raise AssertionError("a test asked the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refused)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    go_offline(monkeypatch, tmp_path / "hub")
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -52,9 +48,9 @@ class Hub:
         monkeypatch.setattr(parts, "HfApi", lambda: self)
         monkeypatch.setattr(parts, "snapshot_download", self.fetch)
 
-    def list_repo_files(self, place: str) -> list[str]:
-        assert place == HUB
-        return list(self.names)
+    def model_info(self, place: str, timeout: float) -> ModelInfo:
+        assert (place, timeout) == (HUB, 10)
+        return ModelInfo(id=place, siblings=[{"rfilename": name} for name in self.names])
 
     def fetch(self, place: str, *, allow_patterns: list[str]) -> str:
         self.asked.append(allow_patterns)
@@ -66,7 +62,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that cannot be reached, as without a network."""
 
     class Unreachable:
-        def list_repo_files(self, place: str) -> list[str]:
+        def model_info(self, place: str, timeout: float) -> ModelInfo:
             raise ConnectionError("Failed to resolve 'huggingface.co'\n(a long story)")
 
     monkeypatch.setattr(parts, "HfApi", Unreachable)
@@ -154,22 +150,22 @@ def test_weights_in_a_pickle_are_named_as_what_is_not_read(tmp_path: Path, part:
 
 
 @pytest.mark.parametrize("place", ["nowhere", "./a/b", "/a/b", "a/b/c", "../b", "a/b/", "", ".", "a b/c", "-/"])
-def test_what_is_no_folder_and_cannot_be_on_the_hub_is_refused_without_asking(
+def test_what_cannot_be_on_the_hub_is_a_folder_whose_parts_are_missing_where_it_is_not_there(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if place in ("", "."):
-        assert local_folder("model.path", place, [PRIOR]) == Path()
-        return
-    with pytest.raises(UserError) as error:
-        local_folder("model.path", place, [PRIOR])
-    assert str(error.value) == f"model.path: there is no folder {place}; give the folder with the released files"
+    folder = local_folder("model.path", place, [PRIOR])
+    assert folder == Path(place)
+    (fault,) = missing("model.path", PRIOR, folder)
+    there = f"{folder} lacks" if place in ("", ".") else f"there is no folder {folder} with"
+    assert fault.startswith(f"model.path: {there} {CONFIG} and {FP32}; get this part from ")
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     put(tmp_path, "prior.safetensors")
-    with pytest.raises(UserError, match="there is no folder"):
-        local_folder("model.path", str(tmp_path / "prior.safetensors"), [PRIOR])
+    file = tmp_path / "prior.safetensors"
+    (fault,) = missing("model.path", PRIOR, local_folder("model.path", str(file), [PRIOR]))
+    assert fault.startswith(f"model.path: there is no folder {file} with")
 
 
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,4 +227,5 @@ def test_every_part_says_where_it_is_or_ships() -> None:
         for part in model.values():
             assert isinstance(part, Part)
             assert bool(part.hub) == bool(part.size) == (name != "emoji")
-            assert all(part.ways) and all(Path(file).suffix in (".json", ".txt", ".safetensors") for file in sum(part.ways, ()))
+            assert all(part.ways)
+            assert {Path(file).suffix for way in part.ways for file in way} <= {".json", ".txt", ".safetensors"}

@@ -1,20 +1,33 @@
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import StableCascadePriorPipeline
+from safetensors.torch import load_file, save_file
 from tests import tiny
+from tests.offline import go_offline
+from tests.original_names import to_original
+from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
 from ppd_lightning.models import released
 from ppd_lightning.models.parts import EMOJI
+from ppd_lightning.models.prior import predict_noise
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
 
 CAPTIONS = ["red fox", "", "a caption that is far too long for eight tokens"]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    go_offline(monkeypatch, tmp_path / "hub")
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +78,29 @@ def test_text_states_are_those_of_the_released_pipeline(folder: Path) -> None:
         assert torch.equal(ours, theirs)
 
 
-def test_every_missing_file_is_named_at_once(copy: Path) -> None:
-    gone = [copy / "prior/config.json", copy / "tokenizer/tokenizer.json", copy / "codec/config.json"]
-    for path in gone:
-        path.unlink()
+def test_every_incomplete_part_is_named_at_once(copy: Path) -> None:
+    gone = ["prior/config.json", "tokenizer/tokenizer.json", "codec/config.json"]
+    for name in gone:
+        (copy / name).unlink()
     with pytest.raises(UserError) as error:
         ReleasedModel("emoji", str(copy)).require()
     assert len(error.value.faults) == 3
-    for path, fault in zip(gone, error.value.faults, strict=True):
-        assert f"{path} is missing" in fault
-        assert fault.startswith("model.path: ")
+    for name, fault in zip(gone, error.value.faults, strict=True):
+        assert fault.startswith(f"model.path: {copy} lacks {name}; ")
 
 
 def test_an_empty_folder_names_all_that_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         ReleasedModel("emoji", str(tmp_path)).require()
-    assert len(error.value.faults) == len({name for part in EMOJI.values() for name in part.ways[0]})
+    told = str(error.value)
+    assert all(told.count(name) == 1 for part in EMOJI.values() for name in part.ways[0])
+
+
+def test_only_what_is_needed_is_looked_for(copy: Path) -> None:
+    (copy / "codec/config.json").unlink()
+    model = ReleasedModel("emoji", str(copy))
+    model.require("prior", "text_encoder")
+    assert len(model.faults("prior", "previewer")) == 1
 
 
 def test_damaged_files_are_named_together_with_missing_ones(copy: Path) -> None:
@@ -115,3 +135,224 @@ def test_no_path_is_the_folder_that_ships(monkeypatch: pytest.MonkeyPatch, folde
     (tmp_path / "assets/emoji").symlink_to(folder)
     monkeypatch.setattr(released.importlib.resources, "files", lambda _: tmp_path)
     assert ReleasedModel("emoji", None).fingerprint("prior") == ReleasedModel("emoji", str(folder)).fingerprint("prior")
+
+
+UNET, CLIP = "prior/diffusion_pytorch_model", "text_encoder/model"
+
+
+def same(ours: torch.nn.Module, state: dict[str, Tensor]) -> bool:
+    loaded = ours.state_dict()
+    return loaded.keys() == state.keys() and all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("kind", ["", "_bf16"])
+def test_the_original_checkpoint_is_the_same_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(released, "stage_c_config", lambda name: tiny.UNET)
+    dtype = torch.bfloat16 if kind else torch.float32
+    tiny.unet().to(dtype).save_pretrained(tmp_path / "folder/prior_lite")
+    (tmp_path / "original").mkdir()
+    original = to_original(tiny.unet().to(dtype).state_dict())
+    save_file(original, tmp_path / f"original/stage_c_lite{kind}.safetensors")
+    expected = ReleasedModel("stage_c_lite", str(tmp_path / "folder")).load_prior()
+    found = ReleasedModel("stage_c_lite", str(tmp_path / "original")).load_prior()
+    assert same(found, expected.state_dict())
+    assert not found.training
+    assert not any(weight.requires_grad for weight in found.parameters())
+    assert torch.equal(predict_noise(found, *tiny.inputs(2)), predict_noise(expected, *tiny.inputs(2)))
+
+
+def test_an_original_checkpoint_of_the_other_size_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "stage_c_lite.safetensors"
+    save_file(to_original(tiny.unet().state_dict()), file)
+    with pytest.raises(UserError, match="have another shape") as error:
+        ReleasedModel("stage_c_lite", str(tmp_path)).load_prior()
+    assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("wanted", [torch.float32, torch.bfloat16])
+def test_bf16_files_do_instead_of_fp32_ones(copy: Path, stored: torch.dtype, wanted: torch.dtype) -> None:
+    weights = copy / f"{UNET}.safetensors"
+    save_file(
+        {name: tensor.to(stored) for name, tensor in load_file(weights).items()}, copy / f"{UNET}.bf16.safetensors"
+    )
+    weights.unlink()
+    prior = ReleasedModel("emoji", str(copy)).load_prior(wanted)
+    assert same(prior, tiny.unet().to(stored).to(wanted).state_dict())
+
+
+def test_fp32_files_are_taken_where_both_are_there(copy: Path) -> None:
+    for stem in (UNET, CLIP):
+        zeros = {name: torch.zeros_like(tensor) for name, tensor in load_file(copy / f"{stem}.safetensors").items()}
+        save_file(zeros, copy / f"{stem}.bf16.safetensors", {"format": "pt"})
+    model = ReleasedModel("emoji", str(copy))
+    assert same(model.load_prior(), tiny.unet().state_dict())
+    assert same(model.load_text().encoder, tiny.text_encoder().state_dict())
+
+
+def test_a_text_encoder_in_bf16_is_read_into_fp32(copy: Path) -> None:
+    weights = copy / f"{CLIP}.safetensors"
+    rounded = {name: tensor.bfloat16() for name, tensor in load_file(weights).items()}
+    save_file(rounded, copy / f"{CLIP}.bf16.safetensors", {"format": "pt"})
+    weights.unlink()
+    text = ReleasedModel("emoji", str(copy)).load_text()
+    assert same(text.encoder, tiny.text_encoder().bfloat16().float().state_dict())
+    assert text(CAPTIONS)[0].dtype == torch.float32
+
+
+def test_a_tokenizer_of_vocabulary_and_merges_is_the_same_tokenizer(folder: Path, tmp_path: Path) -> None:
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(folder / part, tmp_path / part)
+    vocabulary = tiny.tokenizer().get_vocab()
+    (tmp_path / "tokenizer/vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "tokenizer/merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer/tokenizer.json").unlink()
+    ours = ReleasedModel("stage_c", str(tmp_path)).load_text()(CAPTIONS)
+    expected = ReleasedModel("emoji", str(folder)).load_text()(CAPTIONS)
+    assert all(torch.equal(mine, other) for mine, other in zip(ours, expected, strict=True))
+
+
+def test_a_codec_path_is_where_the_codec_alone_lies(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "effnet_encoder.safetensors").touch()
+    model = ReleasedModel("stage_c_lite", str(folder), str(tmp_path))
+    places, faults = model.folders()
+    assert faults == []
+    assert {part for part, place in places.items() if place == tmp_path} == {"encoder", "previewer", "decoder"}
+    assert [fault.partition(" ")[0] for fault in model.faults("prior", "encoder", "previewer")] == [
+        "model.path:",
+        f"{tmp_path}/effnet_encoder.safetensors:",
+        "model.codec_path:",
+    ]
+
+
+def test_both_folders_that_are_not_there_are_named_at_once() -> None:
+    with pytest.raises(UserError) as error:
+        ReleasedModel("stage_c_lite", "/nowhere", "/neither").require("prior", "encoder")
+    assert [fault.partition(" with")[0] for fault in error.value.faults] == [
+        "model.path: there is no folder /nowhere",
+        "model.codec_path: there is no folder /neither",
+    ]
+
+
+def test_a_codec_folder_that_is_not_needed_is_not_looked_for(folder: Path) -> None:
+    model = ReleasedModel("stage_c_lite", str(folder), "/neither")
+    assert model.faults("tokenizer", "scheduler") == []
+
+
+def test_a_missing_codec_folder_hides_nothing_of_the_model(tmp_path: Path) -> None:
+    faults = ReleasedModel("stage_c_lite", str(tmp_path), "/neither").faults()
+    keys = [fault.partition(" ")[0] for fault in faults]
+    assert sorted(keys) == [*["model.codec_path:"] * 3, *["model.path:"] * 4]
+
+
+def write(values: Any) -> Callable[[Path], object]:
+    return lambda file: file.write_text(json.dumps(values))
+
+
+def update(**values: Any) -> Callable[[Path], object]:
+    return lambda file: file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def reweigh(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], object]:
+    def harm(file: Path) -> None:
+        tensors = load_file(file)
+        change(tensors)
+        save_file(tensors, file, {"format": "pt"})
+
+    return harm
+
+
+PRIOR, TEXT = ReleasedModel.load_prior, ReleasedModel.load_text
+HARMS: list[tuple[str, Callable[[Path], object], Callable[[ReleasedModel], object], str]] = [
+    ("prior/config.json", lambda file: file.write_text("{'a': 1}"), PRIOR, "damaged, or not what its name says"),
+    ("prior/config.json", lambda file: file.write_bytes(b"\xff\xfe\x00"), PRIOR, "damaged, or not what its name says"),
+    ("prior/config.json", write([1, 2]), PRIOR, "not a mapping"),
+    ("prior/config.json", update(_class_name="PaellaVQModel"), PRIOR, "it is one of a PaellaVQModel"),
+    ("prior/config.json", update(block_out_channels=[]), PRIOR, "no configuration of a StableCascadeUNet"),
+    ("prior/config.json", update(num_attention_heads=[0, 0]), PRIOR, "no configuration of a StableCascadeUNet"),
+    ("prior/config.json", update(conditioning_dim="wide"), PRIOR, "no configuration of a StableCascadeUNet"),
+    (
+        f"{UNET}.safetensors",
+        lambda file: update(conditioning_dim=12)(file.parent / "config.json"),
+        PRIOR,
+        "another shape",
+    ),
+    (
+        f"{UNET}.safetensors",
+        reweigh(lambda tensors: tensors.pop("clf.1.bias")),
+        PRIOR,
+        "1 tensors are missing, such as clf.1.bias",
+    ),
+    (f"{UNET}.safetensors", lambda file: file.write_bytes(b""), PRIOR, "not a safetensors file"),
+    ("text_encoder/config.json", write([]), TEXT, "not a mapping"),
+    (
+        "text_encoder/config.json",
+        update(num_attention_heads=7),
+        TEXT,
+        "no configuration of a CLIPTextModelWithProjection",
+    ),
+    ("text_encoder/config.json", update(hidden_size="wide"), TEXT, "no configuration of a CLIPTextModelWithProjection"),
+    (
+        f"{CLIP}.safetensors",
+        lambda file: update(hidden_size=10)(file.parent / "config.json"),
+        TEXT,
+        "have another shape",
+    ),
+    (
+        f"{CLIP}.safetensors",
+        reweigh(lambda tensors: [tensors.pop(name) for name in list(tensors) if name.endswith("q_proj.weight")]),
+        TEXT,
+        "2 tensors are missing",
+    ),
+    (
+        f"{CLIP}.safetensors",
+        reweigh(lambda tensors: tensors.update({"text_projection.weight": torch.zeros(3, tiny.TEXT_WIDTH)})),
+        TEXT,
+        "1 have another shape",
+    ),
+    (f"{CLIP}.safetensors", lambda file: torch.save({}, file), TEXT, "not a safetensors file"),
+    ("tokenizer/tokenizer.json", write({"model": {"type": "none"}}), TEXT, "no files of a CLIPTokenizer"),
+    ("tokenizer/tokenizer_config.json", update(model_max_length=9), TEXT, "captions of 9 tokens"),
+    ("scheduler/scheduler_config.json", write("x"), ReleasedModel.load_scheduler, "not a mapping"),
+    (
+        "scheduler/scheduler_config.json",
+        update(_class_name="DDIMScheduler"),
+        ReleasedModel.load_scheduler,
+        "it is one of a DDIM",
+    ),
+    (
+        "codec/config.json",
+        update(_class_name="AutoencoderKL"),
+        ReleasedModel.load_codec,
+        "it is one of a AutoencoderKL",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "harm", "load", "told"), HARMS)
+def test_a_file_that_is_wrong_is_one_clear_sentence_with_the_file(
+    copy: Path,
+    name: str,
+    harm: Callable[[Path], object],
+    load: Callable[[ReleasedModel], object],
+    told: str,
+) -> None:
+    harm(copy / name)
+    with pytest.raises(UserError) as error:
+        load(ReleasedModel("emoji", str(copy)))
+    (fault,) = error.value.faults
+    where = copy / name if "CLIPTokenizer" not in told and "captions of" not in told else (copy / name).parent
+    assert fault.startswith(f"{where}: ")
+    assert told in fault
+    assert len(fault.splitlines()) == 1
+
+
+def test_a_folder_with_pickles_only_says_that_safetensors_are_needed(copy: Path) -> None:
+    for stem, name in ((UNET, "prior/diffusion_pytorch_model.bin"), (CLIP, "text_encoder/pytorch_model.bin")):
+        torch.save(load_file(copy / f"{stem}.safetensors"), copy / name)
+        (copy / f"{stem}.safetensors").unlink()
+    faults = ReleasedModel("emoji", str(copy)).faults()
+    assert len(faults) == 2
+    assert all("weights must be .safetensors" in fault for fault in faults)

@@ -15,6 +15,7 @@ from tests.original_names import to_original
 from torch import Tensor
 
 from ppd_lightning.models import attach_user_branch
+from ppd_lightning.models.parts import PARTS
 from ppd_lightning.models.stage_c import STAGE_C, from_original, stage_c_config
 
 BLOCKS = ("SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock")
@@ -82,6 +83,13 @@ def test_the_networks_have_the_released_sizes(name: str, parameters: int, attent
     assert sum(isinstance(block, SDCascadeAttnBlock) for block in unet.modules()) == attentions
 
 
+@pytest.mark.parametrize("name", STAGE_C)
+def test_the_sizes_that_are_told_are_those_of_the_files(name: str) -> None:
+    """Four bytes a parameter, or two."""
+    fp32, bf16 = (count(on_meta(name).parameters()) * bytes_each / 1e9 for bytes_each in (4, 2))
+    assert PARTS[name]["prior"].size == f"{fp32:.1f} GB, or {bf16:.1f} GB as .bf16"
+
+
 @pytest.mark.parametrize(("name", "keys_and_values"), [("stage_c", 536_870_912), ("stage_c_lite", 150_994_944)])
 def test_the_branch_of_a_released_network_has_the_papers_size(name: str, keys_and_values: int) -> None:
     """150M is the figure that the paper gives."""
@@ -95,8 +103,7 @@ def test_the_branch_of_a_released_network_has_the_papers_size(name: str, keys_an
 def test_a_new_branch_has_values_of_zero_and_keys_that_are_not() -> None:
     """On one block of the released width: no token is lost, and the branch can learn."""
     unet = StableCascadeUNet(
-        **stage_c_config("stage_c_lite")
-        | {"down_num_layers_per_block": (0, 1), "up_num_layers_per_block": (0, 0)}
+        **stage_c_config("stage_c_lite") | {"down_num_layers_per_block": (0, 1), "up_num_layers_per_block": (0, 0)}
     )
     (block,) = attach_user_branch(unet, 8).blocks
     assert block.to_k.weight.shape == block.to_v.weight.shape == (1536, 1536)

@@ -8,7 +8,6 @@ import torch
 
 from ppd_lightning.training.metrics_csv import MetricsCsv, read_metrics
 
-
 BATCH = (None, None, None, 0)
 
 

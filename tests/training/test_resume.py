@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tests.training.killed_run import train_until
 from tests.training.tiny_world import overrides
 
+from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.run.folders import run_folder
 from ppd_lightning.training.checkpoints import last_checkpoint
@@ -81,3 +82,17 @@ def test_a_killed_run_goes_on_to_the_same_end(world: Path, tmp_path: Path, kills
     assert found[0].keys() == expected[0].keys()
     for name, weight in found[0].items():
         assert torch.equal(weight, expected[0][name]), name
+
+
+def test_without_a_validation_a_checkpoint_comes_after_everything_of_its_step(world: Path, tmp_path: Path) -> None:
+    """The moving average too has that step's weights in it."""
+    runs = []
+    for name in ("whole", "killed"):
+        settings = overrides(world, tmp_path / name, "data.validation=0", "trainer.micro_batch_size=null")
+        prepare.run(compose(settings))
+        embed.run(compose(settings))
+        if name == "killed":
+            assert exit_code(settings, "right after a checkpoint", 2) == -signal.SIGKILL
+        assert exit_code(settings) == 0
+        runs.append(outcome(settings)[0])
+    assert all(torch.equal(weight, runs[1][name]) for name, weight in runs[0].items())

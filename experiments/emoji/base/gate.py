@@ -19,7 +19,7 @@ from make import SHIPPED, pictures
 from ppd_lightning.data.emoji.pictures import STYLES, shipped_concepts
 from ppd_lightning.evaluation.judges import load_judge
 from ppd_lightning.generation import Guidance, UserPipeline
-from ppd_lightning.generation.grid import draw_grid
+from ppd_lightning.generation.grid import as_pictures, draw_grid
 from ppd_lightning.models.released import ReleasedModel
 
 GATE = 0.85
@@ -40,7 +40,7 @@ def main() -> None:
 
     concepts = shipped_concepts(args.concepts)
     model = ReleasedModel("emoji", str(args.model))
-    pipeline = UserPipeline.of(model, model.load_prior(), None, (16, 8, 8))
+    pipeline = UserPipeline.of(model, model.load_prior(), None, image_size=64)
     guidance = Guidance(text=args.guidance)
     drawn = torch.stack(
         [
@@ -81,7 +81,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "gate.json").write_text(json.dumps(report, indent=2) + "\n")
     rows = list(range(0, len(concepts), max(1, len(concepts) // args.rows)))[: args.rows]
-    grid = draw_grid(drawn[rows], [concepts[k] for k in rows], [f"seed {seed}" for seed in range(args.seeds)], cell=72)
+    names = [f"seed {seed}" for seed in range(args.seeds)]
+    grid = draw_grid(as_pictures(drawn[rows]), [concepts[k] for k in rows], names, cell=72)
     grid.save(args.out / "grid.png")
     print(json.dumps(report, indent=2))
 

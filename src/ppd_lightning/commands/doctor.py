@@ -13,7 +13,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ppd_lightning.config.schemas import Config, PickapicData
 from ppd_lightning.run.folders import data_folder
@@ -40,7 +40,10 @@ def run(config: Config) -> dict[str, Any]:
     findings = [*packages, *_source(config)]
     if not any(finding.remedies for finding in packages):
         findings += [*_model(config), *_hardware(config)]
-    table = Table("", "need", "found", title="What this configuration needs", title_justify="left")
+    need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
+    table = Table(
+        "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
+    )
     for finding in findings:
         mark = "[red]missing[/]" if finding.remedies else "[green]ok[/]"
         table.add_row(mark, escape(finding.need), escape(finding.found))

@@ -85,6 +85,8 @@ def run(config: Config) -> dict[str, Any]:
         for name, images in (("base", base), (config.objective.name, own))
     }
     summary["seconds"] = {"drawing": round(drawn - begun, 1), "judging": round(time.monotonic() - drawn, 1)}
+    settings = {name: asdict(getattr(config, name)) for name in ("generation", "evaluation")}
+    write_json_atomic(folder / "settings.json", {"adapter": key["adapter"], **settings})
     write_json_atomic(folder / "summary.json", summary)
     return summary
 

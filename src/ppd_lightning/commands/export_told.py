@@ -96,8 +96,8 @@ def _objective(objective: Objective, run: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"What beta means: here the squared norm is a {objective.reduction} (`reduction={objective.reduction}`) "
             f"and T w is `timesteps_weight={weight:g}`, so C = {product} = {sizes} = {coefficient:g}"
-            f"{', D being the dimensions of a latent' if summed else ''}. As Diffusion-DPO's released code counts beta, "
-            f"this is beta_dpo = 2 C = {run['beta_dpo']:g}."
+            + (", D being the dimensions of a latent" if summed else "")
+            + f". As Diffusion-DPO's released code counts beta, this is beta_dpo = 2 C = {run['beta_dpo']:g}."
         )
     added = objective.sft_weight if objective.name != "sft" else 0
     yield (

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,11 @@ def run(config: Config) -> dict[str, Any]:
     if start:
         log.info("going on at step %d of %d", start, config.trainer.max_steps)
     trainer.fit(module, data, ckpt_path=checkpoint if start else None, weights_only=True)
-    base = base_fingerprint(prior)
-    save_adapter(module.branch, folder / "adapter.safetensors", base=base, run=folder.name)
+    told: dict[str, Any] = {"base": base_fingerprint(prior), "run": folder.name, "configuration": asdict(config)}
+    save_adapter(module.branch, folder / "adapter.safetensors", **told)
     if average is not None:
         module.branch.load_state_dict(average.weights())
-        save_adapter(module.branch, folder / "adapter-ema.safetensors", base=base, run=folder.name)
+        save_adapter(module.branch, folder / "adapter-ema.safetensors", **told)
     summary = {
         "run": str(folder),
         "step0_loss": step0_loss,
@@ -157,6 +158,7 @@ def build_trainer(config: Config, folder: Path, start: int, *, validates: bool =
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notices and tips say nothing about the run
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode.*")  # the prior is, on purpose
+    warnings.filterwarnings("ignore", ".*lru_cache.*")  # of diffusers, where its checkpointing is compiled
     warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     terminal = config.trainer.progress and sys.stderr.isatty()
     callbacks: list[Callback] = [

@@ -36,7 +36,8 @@ Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
 ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Switch = Annotated[bool, Strict()]
-Blend = Annotated[dict[str, Fraction], Field(min_length=1), AfterValidator(_refuse_other_sums)]
+Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+Blend = Annotated[dict[Name, Fraction], Field(min_length=1), AfterValidator(_refuse_other_sums)]
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 
 
@@ -210,7 +211,7 @@ class Trainer:
     gradient_checkpointing: Switch
     """Compute activations again in the backward pass: less memory, more time, the same result."""
     compile: Switch
-    """Compile the network with torch.compile: minutes at the start, faster steps afterwards."""
+    """Compile the network with torch.compile: minutes at the start, more where objective.drop_user varies the batch."""
     checkpoint_every: Count
     """Steps between checkpoints."""
     preview_every: Count | None
@@ -253,7 +254,7 @@ class Generation:
     """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
     captions: Annotated[list[str], Field(min_length=1)] | None
     """What is drawn; null chooses held-out captions by hash."""
-    users: Annotated[list[str | Blend], Field(min_length=1)] | None
+    users: Annotated[list[Name | Blend], Field(min_length=1)] | None
     """For whom: names, or convex blends such as {ann: 0.3, bob: 0.7}; null chooses unseen people by hash."""
     columns: Count
     """How many are chosen where captions or users is null."""

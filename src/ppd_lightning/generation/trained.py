@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ppd_lightning.config.contradictions import STRIDES
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.generation.drawing import draw_images
 from ppd_lightning.generation.pipeline import CODEC_PARTS, UserPipeline
 from ppd_lightning.models.adapter import load_adapter
 from ppd_lightning.models.devices import compute_device
 from ppd_lightning.models.released import ReleasedModel, open_model
+from ppd_lightning.models.stage_b import SCALE
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
 from ppd_lightning.users.blends import Asked, blended_embeddings
@@ -73,6 +75,12 @@ def open_run(config: Config) -> TrainedRun:
     folder, model = run_folder(config), open_model(config.model)
     adapter = folder / ADAPTERS[config.generation.weights]
     faults = model.faults(*drawing_parts(config))
+    side = int(config.data.image_size // STRIDES[config.model.name] * SCALE)
+    if config.generation.decoder == "full" and config.model.name != "emoji" and side % 2:
+        faults.append(
+            f"data.image_size: {config.data.image_size} pixels give Stage B latents of {side} x {side}, an odd side, "
+            "which it cannot halve; use another multiple of 32, such as 768, or generation.decoder=preview"
+        )
     if not (folder / ".done").exists():
         faults.append(f"{folder}: no finished training of this configuration; run `ppd train` with the same settings")
     elif config.generation.weights == "ema" and not adapter.exists():

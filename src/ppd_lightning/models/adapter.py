@@ -18,7 +18,9 @@ from ppd_lightning.models.user_branch import UserBranch, attach_user_branch
 from ppd_lightning.run.atomic import atomic_path
 from ppd_lightning.run.errors import UserError
 
-FORMAT = "ppd_lightning user branch 1"
+FORMAT = "user branch 1"
+ENTRY = "ppd_lightning"
+"""The key of the one entry in a file's metadata: safetensors writes several in an order of its own each time."""
 
 
 def base_fingerprint(unet: StableCascadeUNet) -> str:
@@ -34,10 +36,10 @@ def base_fingerprint(unet: StableCascadeUNet) -> str:
 
 
 def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) -> None:
-    """Write the branch to `path`, whole or not at all.
+    """Write the branch to `path`, whole or not at all; the same branch and metadata give the same bytes.
 
-    The file's metadata are strings: `format`, `version` of this package, `branch` (JSON, what `attach_user_branch`
-    takes), `base` and `metadata` (JSON).
+    The file's one metadata entry is JSON: `format`, `version` of this package, `branch` (what `attach_user_branch`
+    takes), `base` and `metadata`.
 
     Args:
         branch: what was trained.
@@ -45,8 +47,8 @@ def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) 
         base: `base_fingerprint` of the network it was trained on.
         metadata: what else to keep with it (JSON values), such as the `configuration` of the run.
     """
-    header = {"branch": json.dumps(branch.config), "base": base, "metadata": json.dumps(metadata)}
-    _write(path, {name: tensor.detach().cpu().contiguous() for name, tensor in branch.state_dict().items()}, header)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.state_dict().items()}
+    _write(path, tensors, {"branch": branch.config, "base": base, "metadata": metadata})
 
 
 def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
@@ -56,8 +58,7 @@ def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
         UserError: `source` is no adapter, or damaged.
     """
     tensors, header = _read(source)
-    kept = json.loads(header["metadata"]) | metadata
-    _write(target, tensors, {"branch": header["branch"], "base": header["base"], "metadata": json.dumps(kept)})
+    _write(target, tensors, {**header, "metadata": header["metadata"] | metadata})
 
 
 def load_adapter(unet: StableCascadeUNet, path: Path) -> UserBranch:
@@ -72,7 +73,7 @@ def load_adapter(unet: StableCascadeUNet, path: Path) -> UserBranch:
         raise UserError(
             f"{path}: trained on the base {header['base']}, this one is {found}; load the base it belongs to"
         )
-    branch = attach_user_branch(unet, **json.loads(header["branch"]))
+    branch = attach_user_branch(unet, **header["branch"])
     try:
         branch.load_state_dict(tensors)
     except RuntimeError as error:
@@ -83,30 +84,31 @@ def load_adapter(unet: StableCascadeUNet, path: Path) -> UserBranch:
 
 def adapter_metadata(path: Path) -> dict[str, Any]:
     """What `save_adapter` was told to keep."""
-    metadata: dict[str, Any] = json.loads(_read(path)[1]["metadata"])
+    metadata: dict[str, Any] = _read(path)[1]["metadata"]
     return metadata
 
 
 def adapter_base(path: Path) -> str:
     """The fingerprint of the network that the branch was trained on."""
-    return _read(path)[1]["base"]
+    return str(_read(path)[1]["base"])
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"{path}: no such adapter; train one with `ppd train` or give another path")
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
+            entry = (file.metadata() or {}).get(ENTRY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file, or cut short ({error})") from None
+    header = json.loads(entry) if entry is not None else {}
     if header.get("format") != FORMAT:
         raise UserError(f"{path}: a safetensors file, but not an adapter of this framework")
     return tensors, header
 
 
-def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str]) -> None:
+def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
+    header = {**header, "format": FORMAT, "version": version("ppd-lightning")}
     with atomic_path(path) as unfinished:
-        save_file(dict(tensors), unfinished, {"format": FORMAT, "version": version("ppd-lightning"), **header})
+        save_file(dict(tensors), unfinished, metadata={ENTRY: json.dumps(header, sort_keys=True)})

@@ -109,7 +109,8 @@ def missing(key: str, part: Part, folder: Path) -> list[str]:
         remedy = f"get this part from {part.hub} on the model hub ({part.size}; {NON_COMMERCIAL})"
         if part.of_codec and key == "model.path":
             remedy += ", or name its folder as model.codec_path"
-    return ["; ".join([f"{key}: {folder} lacks {' and '.join(files)}", remedy, *pickled(files, folder)])]
+    there = f"{folder} lacks" if folder.is_dir() else f"there is no folder {folder} with"
+    return ["; ".join([f"{key}: {there} {' and '.join(files)}", remedy, *pickled(files, folder)])]
 
 
 def pickled(files: Sequence[str], folder: Path) -> list[str]:
@@ -129,18 +130,16 @@ def local_folder(key: str, place: str, parts: Sequence[Part]) -> Path:
     What was fetched before is taken without asking the hub again.
 
     Raises:
-        UserError: it is neither a folder nor the name of something on the hub that can be reached.
+        UserError: it looks like a name on the hub, and the hub cannot be reached or does not know it.
     """
     folder = Path(place).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", place):
         return folder
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", place):
-        raise UserError(f"{key}: there is no folder {place}; give the folder with the released files")
     try:
         fetched = {_fetched(place, part) for part in parts}
         if len(fetched) == 1 and None not in fetched:
             return next(folder for folder in fetched if folder)
-        listed = set(HfApi().list_repo_files(place))
+        listed = {file.rfilename for file in HfApi().model_info(place, timeout=10).siblings or ()}
         ways = [next((way for way in part.ways if listed.issuperset(way)), ()) for part in parts]
         return Path(snapshot_download(place, allow_patterns=[name for way in ways for name in way]))
     except Exception as error:  # of the hub's client, of its HTTP library, of the network

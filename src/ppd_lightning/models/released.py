@@ -174,7 +174,7 @@ class ReleasedModel:
                 ignore_mismatched_sizes=True,
             )
         except Exception as error:  # whatever a configuration of something else leads to
-            raise UserError(f"{config}: no configuration of a CLIPTextModelWithProjection ({error})") from None
+            raise UserError(f"{config}: no configuration of a CLIPTextModelWithProjection ({_line(error)})") from None
         wrong = [
             f"{len(found[kind])} {what}, such as {sorted(map(str, found[kind]))[0]}"
             for kind, what in (("missing_keys", "tensors are missing"), ("mismatched_keys", "have another shape"))
@@ -185,7 +185,7 @@ class ReleasedModel:
         try:
             tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
         except Exception as error:
-            raise UserError(f"{words}: no files of a CLIPTokenizer ({error})") from None
+            raise UserError(f"{words}: no files of a CLIPTokenizer ({_line(error)})") from None
         if tokenizer.model_max_length != encoder.config.max_position_embeddings:
             raise UserError(
                 f"{words}: captions of {tokenizer.model_max_length} tokens, the text encoder reads "
@@ -227,6 +227,10 @@ def read_json(file: Path) -> dict[str, Any]:
     return values
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _damage(file: Path) -> list[str]:
     try:
         if file.suffix == ".json":
@@ -257,5 +261,5 @@ def _configured(kind: Any, config: Path) -> Callable[[], Any]:
         with torch.device("meta"):
             make()
     except Exception as error:  # whatever a configuration of something else leads to
-        raise UserError(f"{config}: no configuration of a {kind.__name__} ({error})") from None
+        raise UserError(f"{config}: no configuration of a {kind.__name__} ({_line(error)})") from None
     return make

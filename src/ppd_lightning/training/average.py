@@ -38,7 +38,7 @@ class BranchAverage(EMAWeightAveraging):
         return {name: tensor.clone() for name, tensor in self._average_model.module.state_dict().items()}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin with the weights as they are."""
+        """The average begins with the weights after the first step."""
         self._average_model = AveragedModel(self._trained, **self._kwargs)
 
     def on_train_batch_end(
