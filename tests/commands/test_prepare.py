@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import io
+import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +27,7 @@ from tests.data.handmade import SIZE, jpeg, row, rows, write
 from ppd_lightning.commands import prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import layout, quarantine
 from ppd_lightning.data.emoji import source
 from ppd_lightning.data.emoji.people import read_people
 from ppd_lightning.data.pairs import caption_id
@@ -32,6 +38,9 @@ from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
 
 Make = Callable[..., Config]
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__, "ppd_lightning.commands.prepare"])
 
 
 @functools.cache
@@ -113,8 +122,9 @@ def test_text_states_are_the_encoders_of_the_captions(pickapic: Make, model: Pat
     assert len(store) == len(captions) == 15
     text, pooled = released.load_text()(["thing 3"])
     rows_of_one = store.rows([caption_id("thing 3")])
-    torch.testing.assert_close(torch.from_numpy(rows_of_one["text"]), text)
-    torch.testing.assert_close(torch.from_numpy(rows_of_one["text_pooled"]), pooled)
+    for name, states in (("text", text), ("text_pooled", pooled)):
+        assert rows_of_one[name].dtype == np.float16
+        np.testing.assert_allclose(rows_of_one[name], states.numpy(), atol=2e-3, rtol=2e-3)
 
 
 def test_held_out_captions_and_unseen_users_are_only_where_they_belong(pickapic: Make) -> None:
@@ -134,9 +144,120 @@ def test_damaged_images_are_left_out_with_their_pairs(pickapic: Make, caplog: py
     counts = prepare.run(config)["counts"]
     assert counts["damaged_image"] == 2
     assert counts["pairs"] == 120
-    assert "2 images cannot be decoded and are left out, such as odd/round, odder/flat" in caplog.text
+    assert "2 of 122 rows cannot be used (damaged image 2; the first is row 20 of row group 2 of" in caplog.text
+    listed = pq.read_table(quarantine.path(config)).to_pylist()
+    assert listed == [
+        {"file": "train-0.parquet", "row_group": 2, "row": row, "reason": "damaged_image"} for row in (20, 21)
+    ]
     assert "odd/round" not in layout.read_images_table(config)["image_id"].to_pylist()
     assert "odd" not in layout.read_captions(config)["caption"].to_pylist()
+
+
+def test_too_many_damaged_images_stop_the_command_and_are_listed(pickapic: Make) -> None:
+    made = [*rows(), row(900, user=1, caption="odd", jpg_1=b"damaged")]
+    config = pickapic("data.max_unusable=0", made=made)
+    with pytest.raises(UserError, match=r"1 of 121 rows cannot be used \(damaged image 1.*data\.max_unusable=0"):
+        prepare.run(config)
+    assert len(pq.read_table(quarantine.path(config))) == 1
+    allowed = replace(config, data=replace(config.data, max_unusable=0.01))
+    assert prepare.run(allowed)["counts"]["damaged_image"] == 1
+
+
+def test_people_with_few_pairs_are_left_out_and_counted(pickapic: Make) -> None:
+    made = [*rows(), *(row(900 + n, user=99, caption=f"thing {n}") for n in range(3))]
+    config = pickapic(made=made)
+    counts = prepare.run(config)["counts"]
+    assert (counts["users_with_few_pairs"], counts["few_pairs"], counts["pairs"]) == (1, 3, 120)
+    assert "99" not in layout.read_pairs(config)["user_id"].to_pylist()
+
+
+def test_a_source_in_memory_is_prepared_as_one_on_disk(pickapic: Make, tmp_path: Path) -> None:
+    config = pickapic()
+    counts = prepare.run(config)["counts"]
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/deep/train-0.parquet", (tmp_path / "source/train-0.parquet").read_bytes())
+    elsewhere = replace(config, data=replace(config.data, root="memory://bucket/deep", files="*.parquet"))
+    assert prepare.run(elsewhere)["counts"] == counts
+    assert layout.images_key(elsewhere) == layout.images_key(config)
+    assert layout.read_pairs(elsewhere).equals(layout.read_pairs(config))
+
+
+def test_ones_own_table_is_prepared_as_pickapic_is(tmp_path: Path, model: Path) -> None:
+    listed = [{"caption": r["caption"], "choice": 0, "user": f"user {r['user_id']}"} for r in rows()]
+    (tmp_path / "mine").mkdir()
+    for choice, made in zip(listed, rows(), strict=True):
+        for side in (0, 1):
+            name = made[f"image_{side}_uid"].replace("/", " ") + ".jpg"
+            (tmp_path / "mine" / name).write_bytes(made[f"jpg_{side}"])
+            choice[f"image_{side}"] = name
+    with (tmp_path / "mine/pairs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, listed[0])
+        writer.writeheader()
+        writer.writerows(listed)
+    config = placed(composed("data=folder", f"data.table={tmp_path}/mine/pairs.csv"), model, tmp_path / "out")
+    counts = prepare.run(config)["counts"]
+    assert (counts["rows"], counts["images"], counts["damaged_image"]) == (120, 45, 0)
+    pairs = layout.read_pairs(config)
+    assert {user.split()[0] for user in pairs["user_id"].to_pylist()} == {"user"}
+    released = ReleasedModel("emoji", str(model))
+    latents = layout.open_latents(config, released.fingerprint("encoder"))
+    assert len(latents.rows(pairs["preferred"])["latents"]) == len(pairs) > 100
+
+
+def test_workers_change_nothing(pickapic: Make, tmp_path: Path) -> None:
+    config = pickapic()
+    prepare.run(config)
+    other = replace(config, output=str(tmp_path / "other"), data=replace(config.data, workers=2))
+    prepare.run(other)
+    assert bytes_of(other) == bytes_of(config)
+
+
+def killed_at(moment: int, config: Config) -> None:
+    """Prepare, and die of kill -9 at the `moment`th time that a file takes its place."""
+    before, seen = os.replace, iter(range(1, 1000))
+
+    def replaced(source: Any, target: Any) -> None:
+        if next(seen) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        before(source, target)
+
+    os.replace = replaced  # type: ignore[assignment]
+    prepare.run(config)
+
+
+def test_kill_9_again_and_again_ends_with_the_same_bytes(pickapic: Make, tmp_path: Path) -> None:
+    config = pickapic()
+    prepare.run(config)
+    other, ends = replace(config, output=str(tmp_path / "other")), []
+    while not ends or (ends[-1] == -signal.SIGKILL and len(ends) < 10):
+        process = PROCESSES.Process(target=killed_at, args=(9, other))
+        process.start()
+        process.join(60)
+        ends.append(process.exitcode)
+    assert ends[-1] == 0
+    assert len(ends) > 3
+    assert bytes_of(other) == bytes_of(config)
+
+
+def test_two_at_once_end_with_the_same_bytes(pickapic: Make, tmp_path: Path) -> None:
+    config = pickapic()
+    prepare.run(config)
+    other = replace(config, output=str(tmp_path / "other"))
+    processes = [PROCESSES.Process(target=prepare.run, args=(other,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert bytes_of(other) == bytes_of(config)
+
+
+def bytes_of(config: Config) -> dict[str, Any]:
+    """What was made, but for hidden files, which a killed process leaves, and the seconds that it took."""
+    folder = data_folder(config)
+    made: dict[str, Any] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*.*")}
+    told = json.loads(made.pop("prepared-people.json"))
+    return made | {"key": told["key"], "counts": told["summary"]["counts"]}
 
 
 def test_scores_relabel_the_same_images_by_their_statistics(pickapic: Make) -> None:
@@ -178,7 +299,7 @@ def test_the_same_command_again_does_no_work(pickapic: Make, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "lost", ["pairs-people.parquet", "images.parquet", "captions.parquet", "latents/meta.json", "text/meta.json"]
+    "lost", ["pairs-people.arrow", "images.arrow", "captions.arrow", "latents/meta.json", "text/meta.json"]
 )
 def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: str) -> None:
     config = pickapic()
@@ -264,7 +385,7 @@ def test_the_emoji_world_is_the_same_every_time_and_another_with_another_seed(em
     config, again = emoji(), replace(emoji(), output=str(tmp_path / "again"))
     prepare.run(config)
     prepare.run(again)
-    ours, theirs = (layout.source_folder(one) / "choices.parquet" for one in (config, again))
+    ours, theirs = (Path(layout.source_folder(one)) / "choices.parquet" for one in (config, again))
     assert ours.read_bytes() == theirs.read_bytes()
     assert layout.read_pairs(config).equals(layout.read_pairs(again))
     other = emoji("data.seed=12345")

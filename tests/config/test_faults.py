@@ -58,7 +58,7 @@ FAULTS_OF_VALUES = {
     "generation.seeds=[]": "generation.seeds: must be a list of one or more, each a whole number >= 0, not []",
     "evaluation.judges=[pixel]": "evaluation.judges: must be a list of one or more, each one of pixels, statistics",
     "optimizer.grad_clip=0": "optimizer.grad_clip: must be a number > 0 or null, not 0",
-    "data.name=imagenet": "data.name: must be emoji or pickapic, not 'imagenet'",
+    "data.name=imagenet": "data.name: must be emoji or folder or pickapic, not 'imagenet'",
     "data.concept=1": "data.concept: no such key; did you mean data.concepts?",
     "objective.t_min=1": "objective.t_min: must be below objective.t_max, and 1 is not below 1.0",
     "objective.drop_user=1": "objective.drop_user: with 1 no example shows its user",
@@ -93,6 +93,13 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
     [fault] = _faults("objective=diffusion_dpo", "user=features")
     assert fault.startswith("objective.name: diffusion_dpo learns one preference for all users, and user.kind is")
     assert "user=constant" in fault
+
+
+def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> None:
+    [fault] = _faults("data=pickapic", "data.root=folder", "user.shots=5")
+    assert fault.startswith("data.min_pairs: must be above user.shots")
+    assert fault.endswith("5 is not above 5")
+    compose(["data=pickapic", "data.root=folder", "user.shots=5", "mode=synthetic"])  # needs no shots
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -18,6 +18,7 @@ FILES = sorted(conf_folder().rglob("*.yaml"))
 CHOICES = [f"{group}={option}" for group, known in options().items() for option in known]
 NEEDED = {
     "data=pickapic": ["data.root=folder"],
+    "data=folder": ["data.table=pairs.csv"],
     "user=one_hot": ["data.labels=scores"],
     "experiment=paper/real": ["data.root=folder"],
     "experiment=paper/synthetic": ["data.root=folder"],

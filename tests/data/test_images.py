@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
+import struct
+import sys
+import zlib
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,9 +19,19 @@ import pytest
 from PIL import Image
 from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 
-from ppd_lightning.data.images import IMAGES_SCHEMA, decode, images_fingerprint, index_images, read_images
+from ppd_lightning.data import images
+from ppd_lightning.data.images import (
+    IMAGES_SCHEMA,
+    decode,
+    image_units,
+    images_fingerprint,
+    index_images,
+    read_images,
+)
 from ppd_lightning.data.pickapic import SCHEMA, read_rows
 from ppd_lightning.run.errors import UserError
+
+PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else None)
 
 
 def test_each_distinct_image_is_listed_once(tmp_path: Path) -> None:
@@ -42,8 +58,64 @@ def test_images_are_decoded_as_pil_decodes_them(tmp_path: Path) -> None:
     assert seen.keys() == set(index["image_id"].to_pylist())
     for image_id, (digest, pixels) in seen.items():
         data = jpeg(image_id)
-        assert digest == hashlib.sha256(data).hexdigest()
+        assert digest == hashlib.sha256(data).digest()
         np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_images_are_read_wherever_fsspec_reads(tmp_path: Path) -> None:
+    path = write(tmp_path, rows(users=3))
+    fsspec.filesystem("memory").pipe("/read/me/train-0.parquet", path.read_bytes())
+    index = index_images(read_rows(tmp_path).table)
+    here, there = (list(read_images(root, index, SIZE)) for root in (tmp_path, "memory://read/me"))
+    assert [batch.digests for batch in here] == [batch.digests for batch in there]
+
+
+def test_an_image_that_many_rows_show_is_read_where_it_comes_first(tmp_path: Path) -> None:
+    """Also where the column is a dictionary, as in the files that `data=folder` makes."""
+    made = rows(users=3)
+    columns = pa.Table.from_pylist(made, SCHEMA)
+    coded = [
+        column.dictionary_encode() if name[:3] == "jpg" else column
+        for name, column in zip(SCHEMA.names, columns, strict=True)
+    ]
+    pq.write_table(pa.table(coded, names=SCHEMA.names), tmp_path / "coded.parquet", row_group_size=7)
+    (batch,) = read_images(tmp_path, index_images(read_rows(tmp_path).table), SIZE)
+    assert dict(zip(batch.ids, batch.digests, strict=True)) == {
+        row[f"image_{side}_uid"]: hashlib.sha256(row[f"jpg_{side}"]).digest() for row in made for side in (0, 1)
+    }
+
+
+def listed(*counts: int) -> pa.Table:
+    """Images of row groups with so many each; a new file begins with every third."""
+    rows = [
+        {"file": f"{group // 3}.parquet", "row_group": group % 3, "row": row, "side": 0, "image_id": f"{group}/{row}"}
+        for group, count in enumerate(counts)
+        for row in range(count)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+@pytest.mark.parametrize(
+    ("groups", "units"),
+    [
+        ((10,), [10]),
+        ((3, 4, 5, 6, 7), [12, 13]),
+        ((10, 10, 1), [10, 10, 1]),
+        ((9, 40, 9), [9, 40, 9]),
+        ((95,), [40, 40, 15]),
+        ((3, 80, 3), [3, 40, 40, 3]),
+    ],
+)
+def test_units_are_whole_row_groups_unless_these_are_huge(
+    groups: tuple[int, ...], units: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "UNIT", 10)
+    monkeypatch.setattr(images, "LARGEST_UNIT", 40)
+    index = listed(*groups)
+    made = image_units(index)
+    assert [end - begin for begin, end in made.values()] == units
+    assert list(made) == sorted(made)
+    assert sorted(place for begin, end in made.values() for place in range(begin, end)) == list(range(len(index)))
 
 
 def test_damaged_images_are_listed_and_the_others_read(tmp_path: Path) -> None:
@@ -74,13 +146,44 @@ def test_other_sizes_are_cropped_to_the_middle_and_resized() -> None:
     np.testing.assert_array_equal(pixels, np.broadcast_to([[[255]], [[0]], [[0]]], (3, 10, 10)))
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
-def test_other_colour_modes_become_rgb(mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("I;16", "PNG"), ("1", "TIFF")],
+)
+def test_other_colour_modes_become_rgb(mode: str, kind: str) -> None:
     file = io.BytesIO()
-    Image.new(mode, (8, 8)).save(file, "TIFF")
+    Image.new(mode, (8, 8)).save(file, kind)
     pixels = decode(file.getvalue(), 8)
     assert pixels is not None
     assert pixels.shape == (3, 8, 8)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (3000, 2), (3000, 2000)])
+def test_images_of_any_size_are_brought_to_the_one_asked_for(size: tuple[int, int]) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size, (255, 0, 0)).save(file, "PNG")
+    pixels = decode(file.getvalue(), 8)
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels, np.broadcast_to([[[255]], [[0]], [[0]]], (3, 8, 8)))
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(mischief) print\n"
+
+
+@pytest.mark.parametrize(
+    "data", [png_that_claims(10**6, 10**6), png_that_claims(0, 8), POSTSCRIPT], ids=["bomb", "empty", "a program"]
+)
+def test_malicious_images_are_damaged_ones(data: bytes) -> None:
+    assert decode(data, 8) is None
 
 
 def test_a_damaged_row_group_of_images_is_named(tmp_path: Path) -> None:
@@ -93,7 +196,47 @@ def test_a_damaged_row_group_of_images_is_named(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_follows_ids_bytes_and_size_but_not_the_order() -> None:
-    first = images_fingerprint(["a", "b"], ["1", "2"], 64)
-    assert images_fingerprint(["b", "a"], ["2", "1"], 64) == first
-    others = [(["a", "c"], ["1", "2"], 64), (["a", "b"], ["1", "3"], 64), (["a", "b"], ["1", "2"], 32)]
-    assert len({first, *(images_fingerprint(*other) for other in others)}) == 4
+    def made(ids: list[str], digests: list[int], size: int = 64) -> str:
+        return images_fingerprint(pa.array(ids), np.repeat(np.array(digests, np.uint8)[:, None], 32, axis=1), size)
+
+    first = made(["a", "b"], [1, 2])
+    assert made(["b", "a"], [2, 1]) == first
+    others = [
+        made(["a", "c"], [1, 2]),
+        made(["a", "b"], [1, 3]),
+        made(["a", "b"], [2, 1]),
+        made(["a", "b"], [1, 2], 32),
+    ]
+    assert len({first, *others}) == 5
+
+
+def peak_memory(folder: Path, told: Any) -> None:
+    """Read all images of a source, and tell how much memory the process has had, in bytes."""
+    count = sum(len(batch.ids) for batch in read_images(folder, index_images(read_rows(folder).table), SIZE))
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    told.put((count, int(line.split()[1]) << 10))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_flat_over_ten_times_the_rows(tmp_path: Path) -> None:
+    """Whether the rows are in many row groups or in a large one, whose images take 100 MB."""
+    padding = np.random.default_rng(0).bytes(200_000)
+    peaks = {}
+    for name, groups, rows_each in (("few", 5, 5), ("many", 50, 5), ("large", 1, 250)):
+        (tmp_path / name).mkdir()
+        with pq.ParquetWriter(
+            tmp_path / name / "all.parquet", SCHEMA, use_dictionary=False, write_batch_size=4
+        ) as file:
+            for group in range(groups):
+                made = [row(group * rows_each + n, user=1, caption=f"{group}/{n}") for n in range(rows_each)]
+                for one in made:  # what stands behind a JPEG is not looked at
+                    one |= {f"jpg_{side}": one[f"jpg_{side}"] + padding for side in (0, 1)}
+                file.write_table(pa.Table.from_pylist(made, SCHEMA), row_group_size=rows_each)
+        told = PROCESSES.Queue()
+        process = PROCESSES.Process(target=peak_memory, args=(tmp_path / name, told))
+        process.start()
+        count, peaks[name] = told.get(timeout=60)
+        process.join(60)
+        assert count == 2 * groups * rows_each
+    assert peaks["many"] - peaks["few"] < 30e6
+    assert peaks["large"] - peaks["few"] < 30e6

@@ -17,6 +17,8 @@ RUN_CHANGES = [
     "seed=1",
 ]
 RUN_KEEPS = [
+    "data.workers=3",
+    "data.max_unusable=0.5",
     "trainer.accelerator=cpu",
     "trainer.threads=1",
     "trainer.checkpoint_every=7",
@@ -53,6 +55,11 @@ def test_both_modes_share_the_data_and_not_the_run() -> None:
 def test_another_world_has_another_data_folder() -> None:
     configs = compose_each([[], ["data.concepts=50"], ["data.seed=9"], ["data.validation=0.1"]])
     assert len({data_folder(config) for config in configs}) == 4
+
+
+def test_what_only_changes_the_work_keeps_the_data_folder() -> None:
+    configs = compose_each([[], ["data.workers=3"], ["data.max_unusable=0.5"]])
+    assert len({data_folder(config) for config in configs}) == 1
 
 
 def test_a_whole_number_and_the_same_real_number_mean_the_same_run() -> None:

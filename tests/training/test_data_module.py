@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,8 @@ from ppd_lightning.data import layout
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.training import PreferenceDataModule, data_module
+from ppd_lightning.run.folders import data_folder
+from ppd_lightning.training import PreferenceDataModule, data_module, groupings
 from ppd_lightning.training.data_module import TrainingStream, ValidationBatches
 from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.training.order import ExampleOrder
@@ -234,6 +236,46 @@ def test_shots_and_pair_differ_in_their_captions() -> None:
     assert found == [{2}, {3}, {2}, {0}, {1}]
 
 
+def test_many_pairs_are_compared_with_their_shots_as_few_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure(folder)
+    pairs = layout.read_pairs(config)
+    whole = Groupings(user_rows(config), pairs).rows_for(pairs)
+    monkeypatch.setattr(groupings, "BLOCK", 7)
+    assert len(pairs) % 7
+    for ours, theirs in zip(Groupings(user_rows(config), pairs).rows_for(pairs), whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_batch_is_the_stored_rows_of_its_pairs(make: Make, folder: Path) -> None:
+    """Read from the shards themselves; also in a process that is sent the examples."""
+    module, config = make(), configure(folder)
+    (batch,) = take(module, 1)
+    latents, text = stored(config, "latents"), stored(config, "text")
+    pairs = layout.read_pairs(config)
+    place = {pair: row for row, pair in enumerate(stable_ids(pairs["pair_id"]).tolist())}
+    for number, pair in enumerate(batch["pair"].tolist()):
+        row = pairs.slice(place[pair], 1).to_pylist()[0]
+        for side in ("preferred", "dispreferred"):
+            np.testing.assert_array_equal(batch[f"latents_{side}"][number], latents[row[side]]["latents"])
+        for name in ("text", "text_pooled"):
+            np.testing.assert_array_equal(batch[name][number], text[row["caption_id"]][name])
+    sent = pickle.loads(pickle.dumps(module._examples()))
+    assert_equal([TrainingStream(sent, BATCH, 0, 1, 0, 1).batch(0)], [batch])
+
+
+def stored(config: Config, name: str) -> dict[str, dict[str, np.ndarray]]:
+    """Everything in a store, by id."""
+    found = {}
+    for path in (data_folder(config) / name).glob("*.arrow"):
+        table = pa.ipc.open_file(path.read_bytes()).read_all()
+        columns = {
+            column: table[column].combine_chunks().to_numpy_ndarray() for column in table.column_names if column != "id"
+        }
+        for number, one in enumerate(table["id"].to_pylist()):
+            found[one] = {column: rows[number] for column, rows in columns.items()}
+    return found
+
+
 def test_shots_of_other_data_are_refused() -> None:
     table = pa.table({"pair_id": [f"{1:0>16}"], "user_id": ["ann"], "caption_id": ["cat"]})
     for shot in (0, 2):
@@ -343,7 +385,7 @@ def test_damaged_pairs_are_one_clear_message(make: Make, folder: Path) -> None:
     sound = path.read_bytes()
     try:
         flip_byte(path, len(sound) - 20)
-        with pytest.raises(UserError, match=r"pairs-people\.parquet: damaged or no parquet file"):
+        with pytest.raises(UserError, match=r"pairs-people\.arrow: damaged"):
             make()
     finally:
         path.write_bytes(sound)

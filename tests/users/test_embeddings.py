@@ -72,16 +72,17 @@ def test_the_shots_of_a_row_are_its_persons_and_never_of_the_tests(folder: Path,
 def test_embeddings_are_standardised_over_the_people_that_are_trained_on(folder: Path, model: ReleasedModel) -> None:
     found = open_user_rows(configure(folder), model)
     seen = np.isin(found.users, layout.people_of(configure(folder))["seen"])
-    np.testing.assert_allclose(found.embeddings[seen].mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(found.embeddings[seen].std(0), 1, atol=1e-4)
-    assert not np.allclose(found.embeddings[~seen].mean(0), 0, atol=1e-2)
+    embeddings = found.embeddings[:]
+    np.testing.assert_allclose(embeddings[seen].mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(embeddings[seen].std(0), 1, atol=1e-4)
+    assert not np.allclose(embeddings[~seen].mean(0), 0, atol=1e-2)
 
 
 def test_the_same_shots_give_the_same_row(folder: Path, model: ReleasedModel) -> None:
     """So a row depends on its shots alone: in whichever order they are, whoever made them."""
     found = open_user_rows(configure(folder), model)
     by_shots: dict[tuple[int, ...], np.ndarray] = {}
-    for shots, embedding in zip(found.shots.tolist(), found.embeddings, strict=True):
+    for shots, embedding in zip(found.shots.tolist(), found.embeddings[:], strict=True):
         np.testing.assert_allclose(by_shots.setdefault(tuple(sorted(shots)), embedding), embedding, atol=1e-5)
 
 
@@ -99,7 +100,7 @@ def test_pictures_of_the_tests_change_nothing(folder: Path, tmp_path: Path) -> N
     embed.run(config)
     model = ReleasedModel("emoji", str(tmp_path / "model"))
     np.testing.assert_array_equal(
-        open_user_rows(config, model).embeddings, open_user_rows(configure(folder), model).embeddings
+        open_user_rows(config, model).embeddings[:], open_user_rows(configure(folder), model).embeddings[:]
     )
 
 
@@ -117,7 +118,7 @@ def test_a_person_is_shown_by_the_first_grouping(folder: Path, model: ReleasedMo
     found = open_user_rows(config, model)
     people = sorted(set(found.users))
     asked = [people[3], people[0], people[3]]
-    expected = [found.embeddings[found.users.index(user)] for user in asked]
+    expected = found.embeddings[[found.users.index(user) for user in asked]]
     np.testing.assert_array_equal(user_embeddings(config, model, asked).numpy(), expected)
 
 
@@ -150,8 +151,3 @@ def test_embeddings_by_another_codec_are_stale(folder: Path, tmp_path: Path) -> 
     tiny.codec(seed=1).save_pretrained(tiny.model_folder(tmp_path / "other") / "codec")
     with pytest.raises(UserError, match=r"this store is stale \(encoder was .* now .*run `ppd embed`"):
         open_user_rows(configure(folder), ReleasedModel("emoji", str(tmp_path / "other")))
-
-
-def test_people_with_too_few_choices_stop_the_command(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"user\.shots: 50 choices are needed"):
-        embed.run(configure(folder, "user.shots=50"))

@@ -65,5 +65,5 @@ def test_every_pair_can_be_described_without_itself() -> None:
 
 def test_people_with_too_few_pairs_are_named() -> None:
     people = {"ann": {"train": 4}, "bob": {"train": 3}, "cy": {"shots": 2, "test_unseen": 9}}
-    with pytest.raises(UserError, match=r"4 choices are needed .* bob, cy$"):
+    with pytest.raises(UserError, match=r"4 choices are needed .* bob, cy; .*data\.min_pairs=5$"):
         choose_shots(table(people), 4, 2)

@@ -117,7 +117,7 @@ def _images(trained: TrainedRun, comparisons: Sequence[Comparison], folder: Path
         names = ["/".join(map(str, one)) for one in [*unique, *(tuple(vars(one).values()) for one in comparisons)]]
         write_store(folder, names, {"images": as_bytes(torch.cat([base, own]))}, key)
         store = Store.open(folder, key)
-    images = torch.from_numpy(np.array(store.arrays["images"])).permute(0, 3, 1, 2).float() / 255
+    images = torch.from_numpy(store.arrays["images"][:]).permute(0, 3, 1, 2).float() / 255
     place = {one: row for row, one in enumerate(unique)}
     return images[[place[one] for one in wanted]], images[len(unique) :]
 

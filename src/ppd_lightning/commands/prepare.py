@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from ppd_lightning.config.schemas import Config, EmojiData
-from ppd_lightning.data import layout
+from ppd_lightning.config.schemas import Config, EmojiData, FolderData
+from ppd_lightning.data import folder as own_pairs
+from ppd_lightning.data import layout, quarantine
 from ppd_lightning.data.emoji.source import make_source
-from ppd_lightning.data.encoding import ImageEncoder, encode_captions, encode_images, open_encoded
+from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images, open_encoded
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, pairs_of_scores, write_pairs
-from ppd_lightning.data.pickapic import read_rows, source_fingerprint
+from ppd_lightning.data.pickapic import read_rows, source_fingerprint, told_unusable
 from ppd_lightning.data.splits import SPLITS, choose_count, choose_share
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.models.devices import compute_device
@@ -35,12 +36,14 @@ log = logging.getLogger(__name__)
 SCORES = STATISTICS[:3]
 """The synthetic users of data.labels=scores: each prefers the image with more of its statistic."""
 
-LATENTS_DTYPE = {"emoji": np.float32, "pickapic": np.float16}
-"""How latents are stored; half the space where there are many."""
+DTYPE = {"emoji": np.float32, "pickapic": np.float16, "folder": np.float16}
+"""How latents and text states are stored; half the space where there are many."""
 
 
 def run(config: Config) -> dict[str, Any]:
     """Prepare the data of a configuration; what is there already and still right is kept.
+
+    Any number of processes may do so at once: they share the encoding and end with the same tables and stores.
 
     Returns:
         the summary: the folder, the counts of rows, images and pairs, and seconds.
@@ -52,21 +55,29 @@ def run(config: Config) -> dict[str, Any]:
     model = open_model(config.model)
     if isinstance(config.data, EmojiData):
         make_source(config, config.data, STATISTICS, _statistics)
+    if isinstance(config.data, FolderData):
+        own_pairs.make_source(config, config.data)
     parts = {"codec": "encoder", "text_encoder": "text_encoder", "tokenizer": "tokenizer"}
     model.require(*parts.values())
     key = {name: model.fingerprint(part) for name, part in parts.items()}
-    key["source"] = source_fingerprint(layout.source_folder(config))
+    source = (layout.source_folder(config), layout.source_files(config))
+    key["source"] = source_fingerprint(*source)
     told = folder / f"prepared-{config.data.labels}.json"
     finished = _finished(config, told, key)
     if finished is not None:
         log.info("%s is prepared: %s", folder, _in_words(finished["counts"]))
         return finished
     statistics, latents = _encoders(config, model)
-    rows = read_rows(layout.source_folder(config))
+    rows = read_rows(*source)
+    quarantine.write(config, rows.unusable, rows.counts["rows"])  # before the long work
     images = encode_images(config, rows.table, key["source"], [latents, statistics])
-    table = _with_images(rows.table, images)
+    usable = _has_images(rows.table, images)
+    table, damaged = rows.table.filter(usable), rows.table.filter(pc.invert(usable))
+    if len(damaged):
+        unusable = pa.concat_tables([rows.unusable, told_unusable(damaged, "damaged_image")])
+        quarantine.write(config, unusable, rows.counts["rows"])
     held_out, unseen = _tests(config, table)
-    counts = rows.counts | {"damaged_image": len(rows.table) - len(table), "images": len(images)}
+    counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)}
     counts |= _write_pairs(config, table, statistics, held_out, unseen)
     _write_captions(config, table, held_out)
     encode_captions(
@@ -96,30 +107,28 @@ def _finished(config: Config, told: Path, key: dict[str, str]) -> dict[str, Any]
 
 
 def _encoders(config: Config, model: ReleasedModel) -> tuple[ImageEncoder, ImageEncoder]:
-    """What computes the statistics and the latents of images."""
-    dtype = LATENTS_DTYPE[config.data.name]
+    """What computes the latents and the statistics of images."""
+    dtype, device = DTYPE[config.data.name], compute_device(config.trainer)
 
-    def load_codec() -> Callable[[np.ndarray], np.ndarray]:
-        device = compute_device(config.trainer)
+    def load_codec() -> Encode:
         codec = model.load_codec(device, "encoder")
 
         @torch.no_grad()
         def latents(pixels: np.ndarray) -> np.ndarray:
-            return codec.encode(_floats(pixels).to(device)).cpu().numpy().astype(dtype)
+            return codec.encode(_floats(pixels, device)).cpu().numpy().astype(dtype)
 
         return latents
 
     return (
-        ImageEncoder("statistics", {"names": STATISTICS}, lambda: _statistics),
+        ImageEncoder("statistics", {"names": STATISTICS}, lambda: lambda pixels: _statistics(pixels, device)),
         ImageEncoder("latents", {"codec": model.fingerprint("encoder")}, load_codec),
     )
 
 
-def _with_images(rows: pa.Table, images: pa.Table) -> pa.Table:
-    """The rows whose two images are usable."""
+def _has_images(rows: pa.Table, images: pa.Table) -> pa.ChunkedArray:
+    """Whether the two images of each row are usable."""
     known = images["image_id"]
-    both = pc.and_(pc.is_in(rows["image_0"], value_set=known), pc.is_in(rows["image_1"], value_set=known))
-    return rows.filter(both)
+    return pc.and_(pc.is_in(rows["image_0"], value_set=known), pc.is_in(rows["image_1"], value_set=known))
 
 
 def _tests(config: Config, rows: pa.Table) -> tuple[frozenset[str], frozenset[str]]:
@@ -139,10 +148,13 @@ def _write_pairs(
     """Write the pairs and return what was left out and how many are in each split."""
     validation = config.data.validation
     if config.data.labels == "people":
-        pairs, counts = pairs_of_people(rows, held_out=held_out, unseen=unseen, validation=validation)
+        pairs, counts = pairs_of_people(
+            rows, held_out=held_out, unseen=unseen, validation=validation, min_pairs=config.data.min_pairs
+        )
     else:
         store = open_encoded(config, statistics)
-        scores = {name: store.arrays["statistics"][:, STATISTICS.index(name)] for name in SCORES}
+        measured = store.arrays["statistics"][:]
+        scores = {name: measured[:, STATISTICS.index(name)] for name in SCORES}
         image_rows = (store.index(rows["image_0"]), store.index(rows["image_1"]))
         pairs, counts = pairs_of_scores(rows, scores, image_rows, held_out=held_out, validation=validation)
     write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config))
@@ -158,22 +170,22 @@ def _write_captions(config: Config, rows: pa.Table, held_out: frozenset[str]) ->
 
 
 def _text_of(config: Config, model: ReleasedModel) -> Callable[[list[str]], dict[str, np.ndarray]]:
-    states = model.load_text(compute_device(config.trainer))
+    states, dtype = model.load_text(compute_device(config.trainer)), DTYPE[config.data.name]
 
     def encode(captions: list[str]) -> dict[str, np.ndarray]:
         text, pooled = states(captions)
-        return {"text": text.cpu().numpy(), "text_pooled": pooled.cpu().numpy()}
+        return {"text": text.cpu().numpy().astype(dtype), "text_pooled": pooled.cpu().numpy().astype(dtype)}
 
     return encode
 
 
-def _statistics(pixels: np.ndarray) -> np.ndarray:
+def _statistics(pixels: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
     """Statistics (B, J) of pixels (B, 3, H, W) uint8."""
-    return image_statistics(_floats(pixels)).numpy()
+    return image_statistics(_floats(pixels, device)).cpu().numpy()
 
 
-def _floats(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pixels).float() / 255
+def _floats(pixels: np.ndarray, device: torch.device | str) -> torch.Tensor:
+    return torch.from_numpy(pixels).to(device).float() / 255
 
 
 def _in_words(counts: dict[str, int]) -> str:

@@ -57,6 +57,14 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "do not",
     ),
     (
+        ("data.name", "data.labels", "user.kind", "data.min_pairs", "user.shots"),
+        lambda name, labels, kind, pairs, shots: (
+            name != "emoji" and labels == "people" and kind == "features" and pairs <= shots
+        ),
+        "data.min_pairs: must be above user.shots, so that nobody's pair is among its own shots, and {data_min_pairs} "
+        "is not above {user_shots}",
+    ),
+    (
         ("data.image_size", "model.name"),
         lambda size, name: size % STRIDES[name] != 0,
         "data.image_size: {data_image_size} pixels are off the grid of {model_name}'s latents; use a multiple of its "

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ppd_lightning.config.schemas import Config, Data
+from ppd_lightning.config.schemas import Config, EmojiData, FolderData, PickapicData
 
 LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 TYPES = {
@@ -35,10 +35,12 @@ class Key:
 def known_keys(data: str | None = None) -> dict[str, Key]:
     """The keys by name, in the order of the schemas; `data` names the source, else the keys of all are there."""
     whole = TypeAdapter(Config).json_schema()
-    shared = TypeAdapter(Data).json_schema()["properties"]
-    for source in ("EmojiData", "PickapicData"):  # pydantic does not hand a docstring on to a subclass
-        for name, field in shared.items():
-            whole["$defs"][source]["properties"][name].setdefault("description", field["description"])
+    for source in (EmojiData, PickapicData, FolderData):  # pydantic does not hand a docstring on to a subclass
+        for base in source.__mro__[1:-1]:
+            for name, field in TypeAdapter(base).json_schema()["properties"].items():
+                if "description" in field:
+                    own = whole["$defs"][source.__name__]["properties"][name]
+                    own.setdefault("description", field["description"])
     found: dict[str, Key] = {}
     for key in _walk(whole, whole["$defs"], "", data):
         same = found.get(key.name, key)

@@ -53,6 +53,12 @@ class Data:
     """Side in pixels to which images are brought before they are encoded."""
     validation: ProperFraction
     """Share of the training pairs that is held back to watch the training."""
+    min_pairs: Count
+    """Training pairs that a person needs, others are left out; an unseen person needs one less, to be described by."""
+    max_unusable: Fraction
+    """Share of the source's rows that may be damaged; with more of them the command stops."""
+    workers: Natural
+    """Processes that read and decode images beside the one that encodes them; with 0 it does all itself."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
@@ -77,16 +83,33 @@ class EmojiData(Data):
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
-class PickapicData(Data):
-    """Real people's choices: a local folder of parquet files in Pick-a-Pic v2's schema."""
+class PeopleData(Data):
+    """Choices of real people, with what is kept for the tests chosen by hash."""
 
-    name: Literal["pickapic"]
-    root: str
-    """The folder that holds the parquet files."""
     held_out_captions: ProperFraction
     """Share of the captions, chosen by hash, that only the tests see."""
     unseen_users: ProperFraction
     """Share of the users, chosen by hash, that only the tests see."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class PickapicData(PeopleData):
+    """Parquet files in Pick-a-Pic v2's schema, images included."""
+
+    name: Literal["pickapic"]
+    root: str
+    """The folder that holds the parquet files, an fsspec URL of one (s3://, gs://), or OWNER/NAME on the model hub."""
+    files: Annotated[str, Field(min_length=1)]
+    """Which of its files are read, as a glob such as data/train-*.parquet."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class FolderData(PeopleData):
+    """One's own pairs: a table beside images."""
+
+    name: Literal["folder"]
+    table: str
+    """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
@@ -257,7 +280,7 @@ class Evaluation:
 class Config:
     """One run of any verb."""
 
-    data: Annotated[EmojiData | PickapicData, Field(discriminator="name")]
+    data: Annotated[EmojiData | PickapicData | FolderData, Field(discriminator="name")]
     model: Model
     user: User
     objective: Objective

@@ -1,29 +1,47 @@
 """One pass over a source's images, and one over its captions, into stores.
 
+The images are cut into units (`images.image_units`), the captions too. A process goes through the units that are
+missing, in an order of its own, and leaves out what others have finished meanwhile; so any number of processes share
+the work without knowing of each other, and one that was killed goes on where it was. Images are decoded in worker
+processes (`data.workers`) and encoded here. A batch never holds images of two units, so a unit comes out the same
+whoever makes it, on hardware of one kind.
+
 B = images in a batch, H, W = height and width.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
-from ppd_lightning.data.images import images_fingerprint, index_images, read_images
-from ppd_lightning.data.stores import Store, StoreWriter
+from ppd_lightning.data.images import ids_fingerprint, image_units, images_fingerprint, index_images, read_images
+from ppd_lightning.data.stores import Store, finish_store, finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.tables import table_key, write_table
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.run.folders import data_folder
+from ppd_lightning.run.progress import Counted
 
-log = logging.getLogger(__name__)
+CAPTION_UNIT = 256
+"""Captions that are encoded and stored together; their states are large."""
+
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+"""How workers are started. Those of a fork server would outlive this process if it is killed."""
+
+Encode = Callable[[np.ndarray], np.ndarray]
+"""Pixels (B, 3, H, W) uint8 RGB to an array (B, ...)."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +49,19 @@ class ImageEncoder:
     """What computes one store of images.
 
     store: the store's name in the data folder, and its array's. key: what the numbers depend on, beside the images.
-    load: gives the function from pixels (B, 3, H, W) uint8 RGB to an array (B, ...); called if there is work.
+    load: gives the function that computes the array; called if there is work.
     """
 
     store: str
     key: Mapping[str, Any]
-    load: Callable[[], Callable[[np.ndarray], np.ndarray]]
+    load: Callable[[], Encode]
 
 
 def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequence[ImageEncoder]) -> pa.Table:
     """Decode every image once, for all encoders together, and write their stores and the table of images.
 
-    Nothing is done where all of them are there and were made from the same.
+    Nothing is done where all of them are there and were made from the same. Every store also has the array `digest`
+    (N, 32) uint8, the SHA-256 of each image's bytes.
 
     Args:
         rows: `pickapic.Rows.table`.
@@ -57,31 +76,22 @@ def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequenc
     if _encoded(config, source, encoders):
         return layout.read_images_table(config)
     index, size = index_images(rows), config.data.image_size
-    ids: list[str] = []
-    digests: list[str] = []
-    damaged: list[str] = []
-    with ExitStack() as stack:
-        work = [
-            (encoder, encoder.load(), stack.enter_context(StoreWriter(data_folder(config) / encoder.store)))
-            for encoder in encoders
-        ]
-        for batch in read_images(layout.source_folder(config), index, size):
-            damaged += batch.damaged
-            if batch.ids:
-                ids += batch.ids
-                digests += batch.digests
-                for encoder, encode, writer in work:
-                    writer.add(batch.ids, {encoder.store: encode(batch.pixels)})
-        if not ids:
-            raise UserError(f"{layout.source_folder(config)}: none of its {len(index)} images can be decoded")
-        images = images_fingerprint(ids, digests, size)
-        for encoder, _, writer in work:
-            writer.key = {"images": images, **encoder.key}
-    if damaged:
-        log.warning("%d images cannot be decoded and are left out, such as %s", len(damaged), ", ".join(damaged[:3]))
-    usable = index.filter(pc.is_in(index["image_id"], value_set=pa.array(ids, pa.string())))
+    units = image_units(index)
+    plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
+    shards = [
+        _Shards(data_folder(config) / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key})
+        for encoder in encoders
+    ]
+    _encode_units(config, index, units, encoders, shards)
+    parts = [read_shard(shards[0].folder, unit, shards[0].key) for unit in units]
+    ids = pa.concat_arrays([own for own, _ in parts])
+    if not len(ids):
+        raise UserError(f"{layout.source_folder(config)}: none of its {len(index)} images can be decoded")
+    images = images_fingerprint(ids, np.concatenate([arrays["digest"] for _, arrays in parts]), size)
+    for encoder, own_shards in zip(encoders, shards, strict=True):
+        finish_store(own_shards.folder, list(units), {"images": images, **encoder.key}, own_shards.key)
+    usable = index.filter(pc.is_in(index["image_id"], value_set=ids))
     write_table(layout.images_path(config), usable, {"source": source, "images": images})
-    log.info("encoded %d images", len(ids))
     return usable
 
 
@@ -109,11 +119,161 @@ def encode_captions(
         return
     except UserError:
         pass  # missing, damaged or stale: made anew
-    table, encode = layout.read_captions(config), load()
-    with StoreWriter(folder, key) as writer:
-        for batch in table.to_batches(max_chunksize=256):
-            writer.add(batch["caption_id"].to_pylist(), encode(batch["caption"].to_pylist()))
-    log.info("encoded %d captions", len(table))
+    table = layout.read_captions(config)
+    units = {f"{begin:06}": table.slice(begin, CAPTION_UNIT) for begin in range(0, len(table), CAPTION_UNIT)}
+    missing = _in_own_order(units.keys() - finished_units(folder, key))
+    done = len(table) - sum(len(units[unit]) for unit in missing)
+    if missing:
+        encode = load()
+        with Counted("captions", len(table), done=done, bar=config.trainer.progress) as counted:
+            for unit in missing:
+                if not is_finished(folder, unit, key):
+                    captions = units[unit]["caption"].to_pylist()
+                    write_shard(folder, unit, units[unit]["caption_id"].to_pylist(), encode(captions), key)
+                counted.add(len(units[unit]))
+    finish_store(folder, list(units), key, key)
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """Where the units of one store are, finished or not; key: what their numbers depend on."""
+
+    folder: Path
+    key: dict[str, Any]
+
+    def have(self, unit: str) -> bool:
+        """Whether the unit is there, whoever made it."""
+        return is_finished(self.folder, unit, self.key)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is decoded of a unit at once, or only that the unit ends here, or what stops the command.
+
+    ids: B image ids. digests: of their bytes. pixels: (B, 3, H, W) uint8, in memory that processes share. passed: how
+    many images of the plan are done with it, damaged ones too.
+    """
+
+    unit: str
+    ids: list[str] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    pixels: torch.Tensor | None = None
+    passed: int = 0
+    ends: bool = False
+    faults: tuple[str, ...] = ()
+
+
+class _Decoding(IterableDataset[_Batch]):
+    """The images of some units, one unit after the other; every worker takes its share of the units."""
+
+    def __init__(
+        self, root: str, images: pa.Table, size: int, units: Mapping[str, tuple[int, int]], shards: Sequence[_Shards]
+    ) -> None:
+        self.root, self.size, self.units, self.shards = root, size, units, shards
+        self.images = images.select(["image_id", "file", "row_group", "row", "side"])
+
+    def __iter__(self) -> Iterator[_Batch]:
+        worker = get_worker_info()
+        first, every = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        for unit in list(self.units)[first::every]:
+            try:
+                yield from self._unit(unit)
+            except UserError as error:  # a loader would hand it on as text, with its trace
+                yield _Batch(unit, faults=tuple(error.faults))
+
+    def _unit(self, unit: str) -> Iterator[_Batch]:
+        begin, end = self.units[unit]
+        if all(own.have(unit) for own in self.shards):
+            yield _Batch(unit, passed=end - begin)
+            return
+        for batch in read_images(self.root, self.images.slice(begin, end - begin), self.size):
+            passed = len(batch.ids) + len(batch.damaged)
+            yield _Batch(unit, batch.ids, batch.digests, torch.from_numpy(batch.pixels), passed)
+        yield _Batch(unit, ends=True)
+
+
+class _UnitWriter:
+    """Encodes the batches of one unit and writes it.
+
+    Args:
+        work: of each store: its array's name, its function, and its shards.
+    """
+
+    def __init__(self, unit: str, work: Sequence[tuple[str, Encode, _Shards]], size: int) -> None:
+        self.unit, self.size = unit, size
+        self.work = [one for one in work if not one[2].have(unit)]
+        self.ids: list[str] = []
+        self.digests: list[bytes] = []
+        self.parts: list[list[np.ndarray]] = [[] for _ in self.work]
+
+    def add(self, batch: _Batch) -> None:
+        if batch.pixels is None or not batch.ids:
+            return
+        self.ids += batch.ids
+        self.digests += batch.digests
+        for parts, (_, encode, _) in zip(self.parts, self.work, strict=True):
+            parts.append(encode(batch.pixels.numpy()))
+
+    def write(self) -> None:
+        digests = np.frombuffer(b"".join(self.digests), np.uint8).reshape(-1, 32)
+        for parts, (name, encode, shards) in zip(self.parts, self.work, strict=True):
+            if not self.ids:  # the shape is that of an image, although there is none
+                parts.append(encode(np.zeros((1, 3, self.size, self.size), np.uint8))[:0])
+            arrays = {name: np.concatenate(parts), "digest": digests}
+            write_shard(shards.folder, self.unit, self.ids, arrays, shards.key)
+
+
+def _encode_units(
+    config: Config,
+    index: pa.Table,
+    units: Mapping[str, tuple[int, int]],
+    encoders: Sequence[ImageEncoder],
+    shards: Sequence[_Shards],
+) -> None:
+    """Write the missing units of the stores of images."""
+    lacking = [units.keys() - finished_units(own.folder, own.key) for own in shards]
+    missing = {unit: units[unit] for unit in _in_own_order(set().union(*lacking))}
+    if not missing:
+        return
+    decoding = _Decoding(layout.source_folder(config), index, config.data.image_size, missing, shards)
+    # The workers are started before the networks are there, so that they do not carry their memory along.
+    batches = iter(_loader(decoding, min(config.data.workers, len(missing))))
+    try:
+        work = [
+            (encoder.store, encoder.load(), own)
+            for encoder, own, absent in zip(encoders, shards, lacking, strict=True)
+            if absent
+        ]
+        begun: dict[str, _UnitWriter] = {}
+        done = len(index) - sum(end - begin for begin, end in missing.values())
+        with Counted("images", len(index), done=done, bar=config.trainer.progress) as counted:
+            for batch in batches:
+                if batch.faults:
+                    raise UserError(batch.faults)
+                if batch.pixels is not None or batch.ends:
+                    if batch.unit not in begun:
+                        begun[batch.unit] = _UnitWriter(batch.unit, work, config.data.image_size)
+                    begun[batch.unit].add(batch)
+                if batch.ends:
+                    begun.pop(batch.unit).write()
+                counted.add(batch.passed)
+    finally:
+        del batches  # ends the workers now, not when an error is forgotten
+
+
+def _loader(decoding: _Decoding, workers: int) -> DataLoader[_Batch]:
+    """Batches as they come; what is made of them does not depend on the order of the units."""
+    if not workers:
+        return DataLoader(decoding, batch_size=None)
+    return DataLoader(
+        decoding, batch_size=None, num_workers=workers, multiprocessing_context=START_METHOD, in_order=False
+    )
+
+
+def _in_own_order(units: Iterable[str]) -> list[str]:
+    """Units in an order that no other process has, so that few of them are made twice."""
+    ordered = sorted(units)
+    return random.Random().sample(ordered, len(ordered))  # what comes out does not depend on it
 
 
 def _encoded(config: Config, source: str, encoders: Sequence[ImageEncoder]) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from ppd_lightning.data.pickapic import open_parquet, read_group
+from ppd_lightning.data.pickapic import open_parquet, stream_group
 from ppd_lightning.run.fingerprints import fingerprint
 
 IMAGES_SCHEMA = pa.schema(
@@ -32,6 +33,21 @@ IMAGES_SCHEMA = pa.schema(
 )
 """One row an image: what it was drawn for and by, and where its bytes are; side 0 is jpg_0, 1 is jpg_1."""
 
+ORDER = [(name, "ascending") for name in ("file", "row_group", "row", "side")]
+"""The order of the files."""
+
+UNIT = 1024
+"""Images that are prepared together, at least; a unit is made of whole row groups, so that each is read once."""
+
+LARGEST_UNIT = 4 * UNIT
+"""Row groups with more images are cut into such pieces, although each of these reads it from its beginning."""
+
+BATCH, BATCH_BYTES = 64, 32 << 20
+"""A batch ends at so many images or bytes of pixels."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""What is decoded: files come from anywhere, and PIL starts other programs for some formats."""
+
 
 @dataclass(frozen=True)
 class DecodedImages:
@@ -41,61 +57,81 @@ class DecodedImages:
     """
 
     ids: list[str]
-    digests: list[str]
+    digests: list[bytes]
     pixels: np.ndarray
     damaged: list[str]
 
 
 def index_images(rows: pa.Table) -> pa.Table:
     """Every distinct image of a source's usable rows, where it comes first in the order of the files, in that order."""
-    sides = [
-        pa.table(
-            {
-                "image_id": rows[f"image_{side}"],
-                "caption": rows["caption"],
-                "model": rows[f"model_{side}"],
-                **{name: rows[name] for name in ("file", "row_group", "row")},
-                "side": pa.repeat(side, len(rows)),
-            }
-        )
-        for side in (0, 1)
-    ]
-    order = [(name, "ascending") for name in ("file", "row_group", "row", "side")]
-    table = pa.concat_tables(sides).sort_by(order)
-    ids = np.asarray(table["image_id"].combine_chunks().dictionary_encode().indices)
-    _, first = np.unique(ids, return_index=True)
-    return table.take(pa.array(np.sort(first))).cast(IMAGES_SCHEMA)
+    order = pc.sort_indices(rows.select(["file", "row_group", "row"]), ORDER[:-1])
+    if not np.array_equal(order, np.arange(len(rows))):
+        rows = rows.take(order)
+    both = pa.chunked_array([*rows["image_0"].chunks, *rows["image_1"].chunks], pa.string())
+    codes = np.asarray(both.combine_chunks().dictionary_encode().indices)  # (2 rows,)
+    _, first = np.unique(codes.reshape(2, -1).T.ravel(), return_index=True)
+    row, side = np.divmod(np.sort(first), 2)
+    shown, is_first = rows.take(pa.array(row)), pa.array(side == 0)
+    columns = {
+        "image_id": pc.if_else(is_first, shown["image_0"], shown["image_1"]),
+        "caption": shown["caption"],
+        "model": pc.if_else(is_first, shown["model_0"], shown["model_1"]),
+        **{name: shown[name] for name in ("file", "row_group", "row")},
+        "side": pa.array(side),
+    }
+    return pa.table(columns).cast(IMAGES_SCHEMA)
 
 
-def read_images(folder: Path, images: pa.Table, size: int, batch_size: int = 64) -> Iterator[DecodedImages]:
+def image_units(images: pa.Table) -> dict[str, tuple[int, int]]:
+    """Where each unit of images begins and ends in `images` (`index_images`), by its name, in that order.
+
+    Only the images and their places decide, so every process comes to the same units.
+    """
+    ends = [0]
+    begins = _group_begins(images).tolist()
+    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
+        if end - ends[-1] > LARGEST_UNIT and begin > ends[-1]:
+            ends.append(begin)
+        while end - ends[-1] > LARGEST_UNIT:
+            ends.append(ends[-1] + LARGEST_UNIT)
+        if end - ends[-1] >= UNIT or end == len(images):
+            ends.append(end)
+    return {f"{number:06}": (ends[number], ends[number + 1]) for number in range(len(ends) - 1)}
+
+
+def read_images(
+    root: str | Path, images: pa.Table, size: int, batch_size: int | None = None
+) -> Iterator[DecodedImages]:
     """Decode images at `size` x `size` pixels, in the order of the files.
 
+    Never more than a batch is held in memory, and of a row group the pages that are being read.
+
     Args:
-        folder: of the source's parquet files.
-        images: rows of `IMAGES_SCHEMA`, in any order.
+        root: of the source's parquet files.
+        images: rows of `IMAGES_SCHEMA`, in any order; image_id, file, row_group, row and side are enough.
+        batch_size: None is what fits well into memory.
 
     Raises:
         UserError: a file or a row group is damaged. A damaged image is only listed.
     """
+    most = batch_size or max(1, min(BATCH, BATCH_BYTES // (3 * size * size)))
     ids: list[str] = []
-    digests: list[str] = []
-    pixels: list[np.ndarray] = []
+    digests: list[bytes] = []
     damaged: list[str] = []
-    for image_id, data in _stored(folder, images):
+    pixels = np.empty((most, size, size, 3), np.uint8)  # as pictures lie in memory; what is given is a view
+    for image_id, data in _stored(root, images):
         decoded = decode(data, size)
         if data is None or decoded is None:
             damaged.append(image_id)
             continue
+        pixels[len(ids)] = decoded.transpose(1, 2, 0)
         ids.append(image_id)
-        digests.append(hashlib.sha256(data).hexdigest())
-        pixels.append(decoded)
-        if len(ids) == batch_size:
-            yield DecodedImages(ids, digests, np.stack(pixels), damaged)
-            ids, digests, pixels, damaged = [], [], [], []
+        digests.append(hashlib.sha256(data).digest())
+        if len(ids) == most:
+            yield DecodedImages(ids, digests, pixels.transpose(0, 3, 1, 2), damaged)
+            ids, digests, damaged, pixels = [], [], [], np.empty_like(pixels)
     if ids or damaged:
-        yield DecodedImages(
-            ids, digests, np.stack(pixels or [np.empty((3, size, size), np.uint8)])[: len(ids)], damaged
-        )
+        yield DecodedImages(ids, digests, pixels[: len(ids)].transpose(0, 3, 1, 2), damaged)
 
 
 def decode(data: bytes | None, size: int) -> np.ndarray | None:
@@ -103,10 +139,10 @@ def decode(data: bytes | None, size: int) -> np.ndarray | None:
     if not data:
         return None
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             picture = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None  # what PIL raises at damaged, truncated, foreign and malicious files
+    except Exception:  # damaged, truncated, foreign and malicious files make PIL raise almost anything
+        return None
     width, height = picture.size
     if (width, height) != (size, size):
         side = min(width, height)
@@ -115,22 +151,45 @@ def decode(data: bytes | None, size: int) -> np.ndarray | None:
     return np.asarray(picture).transpose(2, 0, 1)
 
 
-def images_fingerprint(ids: Sequence[str], digests: Sequence[str], size: int) -> str:
-    """12 hex digits of the images' ids and bytes and of the size at which they are seen; their order does not count."""
-    return fingerprint([size, sorted(zip(ids, digests, strict=True))])
+def images_fingerprint(ids: pa.Array, digests: np.ndarray, size: int) -> str:
+    """12 hex digits of the images' ids and bytes and of the size at which they are seen; their order does not count.
+
+    Args:
+        ids: N strings.
+        digests: (N, 32) uint8, SHA-256 of each image's bytes.
+    """
+    order = pc.sort_indices(ids)
+    whole = hashlib.sha256(digests[order.to_numpy()].tobytes())
+    return fingerprint([size, whole.hexdigest(), ids_fingerprint(ids.take(order))])
 
 
-def _stored(folder: Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
+def ids_fingerprint(ids: pa.Array | pa.ChunkedArray) -> str:
+    """64 hex digits of strings in their order, without holding them all as objects."""
+    whole = hashlib.sha256()
+    for begin in range(0, len(ids), 1 << 16):
+        whole.update(json.dumps(ids.slice(begin, 1 << 16).to_pylist()).encode())
+    return whole.hexdigest()
+
+
+def _group_begins(images: pa.Table) -> np.ndarray:
+    """Where each row group begins in a table in the order of the files."""
+    files = np.asarray(images["file"].combine_chunks().dictionary_encode().indices)
+    groups = np.asarray(images["row_group"])
+    begins = np.flatnonzero((np.diff(files) != 0) | (np.diff(groups) != 0)) + 1
+    return np.concatenate([[0], begins])
+
+
+def _stored(root: str | Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
     """The images' ids and bytes, reading each row group once."""
-    images = images.sort_by([(name, "ascending") for name in ("file", "row_group", "row", "side")])
-    for name in pc.unique(images["file"]).to_pylist():
-        of_file = images.filter(pc.equal(images["file"], name))
-        file = open_parquet(folder / name, ("jpg_0", "jpg_1"))
-        for group in pc.unique(of_file["row_group"]).to_pylist():
-            wanted = of_file.filter(pc.equal(of_file["row_group"], group))
-            table = read_group(file, folder / name, group, ("jpg_0", "jpg_1"))
-            columns = [table["jpg_0"], table["jpg_1"]]
-            for image_id, row, side in zip(
-                *(wanted[column].to_pylist() for column in ("image_id", "row", "side")), strict=True
-            ):
-                yield image_id, columns[side][row].as_py()
+    images = images.sort_by(ORDER)
+    begins = _group_begins(images).tolist()
+    file, opened = None, None
+    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
+        wanted = images.slice(begin, end - begin)
+        name, group = wanted["file"][0].as_py(), wanted["row_group"][0].as_py()
+        if file is None or opened != name:
+            file, opened = open_parquet(root, name, ("jpg_0", "jpg_1"), streamed=True), name
+        ids, rows, sides = (wanted[column].to_pylist() for column in ("image_id", "row", "side"))
+        stored = stream_group(file, f"{root}/{name}", group, ("jpg_0", "jpg_1"), rows)
+        for image_id, side, jpegs in zip(ids, sides, stored, strict=True):
+            yield image_id, jpegs[side].as_py()

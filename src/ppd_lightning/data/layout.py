@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,26 +18,31 @@ from ppd_lightning.run.folders import data_folder
 CAPTIONS_SCHEMA = pa.schema({"caption_id": pa.string(), "caption": pa.string(), "held_out": pa.bool_()})
 
 
-def source_folder(config: Config) -> Path:
-    """Where the source's parquet files are."""
+def source_folder(config: Config) -> str:
+    """Where the source's parquet files are: a folder, or what else `remote` can read."""
     if isinstance(config.data, PickapicData):
-        return Path(config.data.root)
-    return data_folder(config) / "source"
+        return config.data.root
+    return str(data_folder(config) / "source")
+
+
+def source_files(config: Config) -> str:
+    """Which files of that folder are the source's, as a glob."""
+    return config.data.files if isinstance(config.data, PickapicData) else "*.parquet"
 
 
 def images_path(config: Config) -> Path:
     """The table of every usable image (`images.IMAGES_SCHEMA`)."""
-    return data_folder(config) / "images.parquet"
+    return data_folder(config) / "images.arrow"
 
 
 def captions_path(config: Config) -> Path:
     """The table of every caption."""
-    return data_folder(config) / "captions.parquet"
+    return data_folder(config) / "captions.arrow"
 
 
 def pairs_path(config: Config) -> Path:
     """The pairs table of the labels that the configuration asks for."""
-    return data_folder(config) / f"pairs-{config.data.labels}.parquet"
+    return data_folder(config) / f"pairs-{config.data.labels}.arrow"
 
 
 def images_key(config: Config) -> str:
@@ -89,9 +95,9 @@ def captions_of(config: Config, *, held_out: bool) -> list[str]:
     return [row["caption"] for row in table.to_pylist() if row["held_out"] == held_out]
 
 
-def read_images_table(config: Config) -> pa.Table:
+def read_images_table(config: Config, columns: Sequence[str] | None = None) -> pa.Table:
     """Every usable image: its caption, the model that drew it (an emoji's style) and where its bytes are."""
-    return read_table(images_path(config), IMAGES_SCHEMA)
+    return read_table(images_path(config), IMAGES_SCHEMA, columns=columns)
 
 
 def read_captions(config: Config) -> pa.Table:

@@ -16,10 +16,22 @@ from ppd_lightning.run.errors import UserError
 
 PAIRS_SCHEMA = pa.schema(
     {
-        name: pa.string()
-        for name in ("pair_id", "user_id", "caption_id", "caption", "preferred", "dispreferred", "split")
+        "pair_id": pa.string(),
+        "user_id": pa.string(),
+        "caption_id": pa.string(),
+        "caption": pa.dictionary(pa.int32(), pa.string()),  # long, and the same in many pairs
+        "preferred": pa.string(),
+        "dispreferred": pa.string(),
+        "split": pa.string(),
     }
 )
+
+DIGITS = 16
+"""Of a pair id."""
+
+VALUE_OF = np.full(256, 255, np.uint8)
+"""Of a hex digit, by its ASCII code."""
+VALUE_OF[list(b"0123456789abcdef")] = np.arange(16)
 
 
 def caption_id(caption: str) -> str:
@@ -28,26 +40,44 @@ def caption_id(caption: str) -> str:
 
 
 def stable_ids(pair_ids: Sequence[str] | pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Pair ids (16 hex digits) as (N,) int64 that fit a tensor."""
-    listed = pair_ids.to_pylist() if isinstance(pair_ids, pa.Array | pa.ChunkedArray) else pair_ids
-    return np.array([int(pair, 16) for pair in listed], np.uint64).view(np.int64)
+    """Pair ids (16 hex digits) as (N,) int64 that fit a tensor.
+
+    Raises:
+        ValueError: one of them is something else.
+    """
+    ids = pair_ids.combine_chunks() if isinstance(pair_ids, pa.ChunkedArray) else pa.array(pair_ids, pa.string())
+    fixed = ids.cast(pa.binary()).cast(pa.binary(DIGITS))
+    letters = np.frombuffer(fixed.buffers()[1] or b"", np.uint8, len(fixed) * DIGITS, fixed.offset * DIGITS)
+    digits = VALUE_OF[letters].reshape(-1, DIGITS)
+    if (digits > 15).any():
+        raise ValueError("a pair id must be 16 hex digits")
+    return (digits[:, ::2] << 4 | digits[:, 1::2]).view(">u8")[:, 0].astype(np.uint64).view(np.int64)
 
 
 def pairs_of_people(
-    rows: pa.Table, *, held_out: Collection[str], unseen: Collection[str], validation: float
+    rows: pa.Table, *, held_out: Collection[str], unseen: Collection[str], validation: float, min_pairs: int
 ) -> tuple[pa.Table, dict[str, int]]:
     """People's own choices.
 
     Args:
         rows: `pickapic.Rows.table`; ties are left out.
+        min_pairs: what a person needs in train, so that any of these pairs can be described by others; for one who is
+            never trained on, one less in shots (but one) is enough. People with fewer are left out, with their pairs.
 
     Returns:
-        the pairs and how many were left out: ties, and those that show an image of the tests.
+        the pairs and how many were left out: ties, those of people with too few pairs and how many people that are, and
+        those that show an image of the tests.
     """
     decided = rows.filter(pc.not_equal(rows["label_0"], 0.5))
     first = pc.equal(decided["label_0"], 1.0)
-    table, counts = _split(decided, decided["user_id"], first, held_out, unseen, validation)
-    return table, {"ties": len(rows) - len(decided), **counts}
+    table = _split(decided, decided["user_id"], first, held_out, unseen, validation)
+    # Twice, because pairs that are left out for the tests' sake count no longer, and people who are, have no tests.
+    described = _describable(table, min_pairs)
+    apart, counts = _without_test_images(described)
+    kept = _describable(apart, min_pairs)
+    users = len(pc.unique(table["user_id"])) - len(pc.unique(kept["user_id"]))
+    few = len(table) - len(described) + len(apart) - len(kept)
+    return kept, {"ties": len(rows) - len(decided), "few_pairs": few, "users_with_few_pairs": users, **counts}
 
 
 def pairs_of_scores(
@@ -75,14 +105,21 @@ def pairs_of_scores(
     decided = lead != 0
     users = pa.array(np.array(names)[drawn[decided]], pa.string())
     kept = rows.filter(pa.array(decided))
-    table, counts = _split(kept, users, pa.array(lead[decided] > 0), held_out, frozenset(), validation)
+    table = _split(kept, users, pa.array(lead[decided] > 0), held_out, frozenset(), validation)
+    table, counts = _without_test_images(table)
     return table, {"ties": len(rows) - len(kept), **counts}
 
 
 def write_pairs(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
-    """Write a pairs table after checking it, with what it was made from."""
+    """Write a pairs table in the order of the pair ids, after checking it, with what it was made from."""
     check_no_leak(table, str(path))
-    write_table(path, table.cast(PAIRS_SCHEMA), key)
+    table = table.cast(PAIRS_SCHEMA).sort_by("pair_id")
+    # One dictionary for both images of a pair, so that a leak is a matter of comparing numbers whenever it is read.
+    images = pa.chunked_array([*table["preferred"].chunks, *table["dispreferred"].chunks], pa.string())
+    coded = images.combine_chunks().dictionary_encode()
+    for begin, name in ((0, "preferred"), (len(table), "dispreferred")):
+        table = table.set_column(table.column_names.index(name), name, coded.slice(begin, len(table)))
+    write_table(path, table, key)
 
 
 def load_pairs(path: Path, split: str | None = None, key: Mapping[str, str] | None = None) -> pa.Table:
@@ -96,13 +133,13 @@ def load_pairs(path: Path, split: str | None = None, key: Mapping[str, str] | No
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"no split {split!r}; the splits are {', '.join(SPLITS)}")
-    table = read_table(path, PAIRS_SCHEMA, key)
+    table = read_table(path, PAIRS_SCHEMA, key, compact=True)
     check_no_leak(table, str(path))
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
         if not len(table):
             raise UserError(f"{path}: the split {split} is empty; use more pairs, or other shares in data.*")
-    return table.sort_by("pair_id")
+    return table.cast(PAIRS_SCHEMA)
 
 
 def _split(
@@ -112,28 +149,37 @@ def _split(
     held_out: Collection[str],
     unseen: Collection[str],
     validation: float,
-) -> tuple[pa.Table, dict[str, int]]:
-    captions = rows["caption"].to_pylist()
-    splits = assign_splits(
-        rows["pair_id"].to_pylist(),
-        users.to_pylist(),
-        captions,
-        held_out=held_out,
-        unseen=unseen,
-        validation=validation,
-    )
+) -> pa.Table:
+    """The rows as pairs with their splits, in the order of the pair ids; `first` says that image_0 was preferred."""
+    captions = pc.unique(rows["caption"]).sort()
+    of_caption = pc.index_in(rows["caption"], value_set=captions).combine_chunks()
+    ids = pa.array([caption_id(caption) for caption in captions.to_pylist()], pa.string())
     table = pa.table(
         {
             "pair_id": rows["pair_id"],
             "user_id": users,
-            "caption_id": pa.array([caption_id(caption) for caption in captions], pa.string()),
-            "caption": rows["caption"],
+            "caption_id": ids.take(of_caption),
+            "caption": pa.DictionaryArray.from_arrays(of_caption, captions),
             "preferred": pc.if_else(first, rows["image_0"], rows["image_1"]),
             "dispreferred": pc.if_else(first, rows["image_1"], rows["image_0"]),
-            "split": pa.array(splits, pa.string()),
+            "split": assign_splits(
+                rows["pair_id"], users, rows["caption"], held_out=held_out, unseen=unseen, validation=validation
+            ),
         }
     )
-    table = table.sort_by("pair_id")
-    leaks = shares_test_image(table)
-    kept = table.filter(pc.invert(leaks))
+    return table.sort_by("pair_id")
+
+
+def _describable(table: pa.Table, min_pairs: int) -> pa.Table:
+    """The pairs of those people who have enough of them to be described: in train, or one less in shots."""
+    enough = []
+    for split, needed in (("train", min_pairs), ("shots", max(1, min_pairs - 1))):
+        counted = pc.value_counts(table["user_id"].filter(pc.equal(table["split"], split)))
+        enough.append(counted.field("values").filter(pc.greater_equal(counted.field("counts"), needed)))
+    return table.filter(pc.is_in(table["user_id"], value_set=pa.concat_arrays(enough)))
+
+
+def _without_test_images(table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+    """The pairs without those that share an image with the tests, and how many these are."""
+    kept = table.filter(pc.invert(shares_test_image(table)))
     return kept, {"image_of_tests": len(table) - len(kept)}

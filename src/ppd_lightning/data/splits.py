@@ -12,8 +12,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,30 +42,32 @@ def choose_count(purpose: str, names: Iterable[str], count: int) -> frozenset[st
 
 
 def assign_splits(
-    pair_ids: Sequence[str],
-    user_ids: Sequence[str],
-    captions: Sequence[str],
+    pair_ids: pa.Array | pa.ChunkedArray,
+    user_ids: pa.Array | pa.ChunkedArray,
+    captions: pa.Array | pa.ChunkedArray,
     *,
     held_out: Collection[str],
     unseen: Collection[str],
     validation: float,
-) -> list[str]:
-    """The split of each pair.
+) -> pa.Array | pa.ChunkedArray:
+    """The split of each pair, from its strings of id, user and caption.
 
     Args:
         held_out: captions that only the tests see.
         unseen: users that are never trained on.
         validation: share of the training pairs that is held back, by hash of the pair.
     """
-    splits = []
-    for pair, user, caption in zip(pair_ids, user_ids, captions, strict=True):
-        if caption in held_out:
-            splits.append("test_unseen" if user in unseen else "test_seen")
-        elif user in unseen:
-            splits.append("shots")
-        else:
-            splits.append("validation" if hash_fraction("validation", pair) < validation else "train")
-    return splits
+    tested = pc.is_in(captions, value_set=pa.array(list(held_out), pa.string()))
+    is_unseen = pc.is_in(user_ids, value_set=pa.array(list(unseen), pa.string()))
+    watched = pa.array([hash_fraction("validation", pair) < validation for pair in pair_ids.to_pylist()], pa.bool_())
+    return pc.case_when(
+        pc.make_struct(pc.and_(tested, is_unseen), tested, is_unseen, watched),
+        "test_unseen",
+        "test_seen",
+        "shots",
+        "validation",
+        "train",
+    )
 
 
 def shares_test_image(table: pa.Table) -> pa.ChunkedArray:
@@ -78,37 +82,63 @@ def check_no_leak(table: pa.Table, name: str = "pairs") -> None:
     """Make sure that nothing of the tests was learnt from.
 
     Args:
-        table: with the columns of `pairs.PAIRS_SCHEMA`.
+        table: with the columns of `pairs.PAIRS_SCHEMA`, as text or as dictionaries of text.
         name: what to call the table in messages.
 
     Raises:
         UserError: a caption or an image of a test pair is in train, validation or shots too; an unseen user is in train
             or validation; a pair comes twice; a split has an unknown name.
     """
-    splits = table["split"]
-    test = table.filter(pc.is_in(splits, value_set=pa.array(TESTS)))
-    other = table.filter(pc.is_in(splits, value_set=pa.array(["train", "validation", "shots"])))
-    learnt = table.filter(pc.is_in(splits, value_set=pa.array(["train", "validation"])))
-    unseen = table.filter(pc.is_in(splits, value_set=pa.array(["shots", "test_unseen"])))
+    (splits,), names = _codes(table["split"])
+    known = names.to_pylist()
+
+    def among(*wanted: str) -> np.ndarray:
+        return np.isin(splits, [code for code, split in enumerate(known) if split in wanted])
+
+    test, other = among(*TESTS), among("train", "validation", "shots")
+    learnt, unseen = among("train", "validation"), among("shots", "test_unseen")
     faults = []
-    for what, kept, used in (
-        ("caption", test["caption"], other["caption"]),
-        ("image", _images(test), _images(other)),
-        ("unseen user", unseen["user_id"], learnt["user_id"]),
+    for what, columns, kept, used in (
+        ("caption", ("caption",), test, other),
+        ("image", ("preferred", "dispreferred"), test, other),
+        ("unseen user", ("user_id",), unseen, learnt),
     ):
-        both = pc.filter(used, pc.is_in(used, value_set=pc.unique(kept))).unique().to_pylist()
-        if both:
+        coded, values = _codes(*(table[column] for column in columns))
+        is_kept, is_used = np.zeros((2, len(values)), bool)
+        for codes in coded:
+            is_kept[codes[kept]], is_used[codes[used]] = True, True
+        both = np.flatnonzero(is_kept & is_used)
+        if len(both):
             faults.append(
                 f"{name}: {len(both)} {what}{'s' if len(both) > 1 else ''} of the tests would be learnt from, "
-                f"such as {both[0]!r}; run `ppd prepare` again"
+                f"such as {values[both[0]].as_py()[:80]!r}; run `ppd prepare` again"
             )
-    wrong = set(pc.unique(splits).to_pylist()) - set(SPLITS)
+    wrong = {known[code] for code in np.unique(splits).tolist()} - set(SPLITS)
     if wrong:
         faults.append(f"{name}: there is no split {', '.join(sorted(map(repr, wrong)))}; run `ppd prepare` again")
-    if len(pc.unique(table["pair_id"])) != len(table):
+    if not _all_differ(table["pair_id"]):
         faults.append(f"{name}: a pair comes twice; run `ppd prepare` again")
     if faults:
         raise UserError(faults)
+
+
+def _codes(*columns: pa.ChunkedArray) -> tuple[list[np.ndarray], pa.Array]:
+    """Columns of text as numbers, (N,) each, and what they stand for; equal text is one number."""
+    whole = [column.combine_chunks() for column in columns]
+    coded = all(pa.types.is_dictionary(column.type) for column in whole)
+    if not (coded and all(column.dictionary.equals(whole[0].dictionary) for column in whole[1:])):
+        together = pa.chunked_array([column.cast(pa.string()) for column in whole])
+        both = together.combine_chunks().dictionary_encode()
+        ends = np.cumsum([0, *map(len, whole)]).tolist()
+        whole = [both.slice(begin, end - begin) for begin, end in pairwise(ends)]
+    return [np.asarray(column.indices) for column in whole], whole[0].dictionary
+
+
+def _all_differ(ids: pa.ChunkedArray) -> bool:
+    text = ids.cast(pa.string())
+    if pc.all(pc.less(text[:-1], text[1:]), min_count=0).as_py():
+        return True  # sorted, as they are stored
+    return len(pc.unique(text)) == len(text)
 
 
 def _images(table: pa.Table) -> pa.Array:

@@ -1,43 +1,101 @@
 """Stores: arrays with one row for each distinct thing, keyed by id, memory-mapped, and bound to what made them.
 
-A folder holds one `.npy` file an array, the ids as parquet, and `meta.json`, which names those files and carries the
-key. Files are never overwritten: a new version is written beside the old one and takes its place with `meta.json`, at
-once.
+A store is a folder of shards, a shard one unit of rows: an Arrow file with their ids and arrays, whose schema carries
+its key. Units are written in any order by any number of processes (`write_shard`), and `finish_store` puts the whole
+in place at once with `meta.json`, which names the units in order. Nothing is locked and no shard is overwritten by
+another one: its name holds its checksum, and a note beside it says which shard is whose unit. So a killed run goes on
+with the units that have no note, and a unit that two processes made at once is no conflict.
+
+N = rows, n = rows of a shard.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ppd_lightning.run.atomic import atomic_path, write_json_atomic
+from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256
+from ppd_lightning.run.fingerprints import file_sha256, fingerprint
 
 META = "meta.json"
+KEY = b"ppd_lightning.key"
+
+
+class StoredArray:
+    """One array of a store, (N, ...), in memory-mapped parts; indexing copies the rows that it names.
+
+    A process that is given one (a worker of a data loader) maps the same files again.
+    """
+
+    def __init__(self, name: str, paths: Sequence[Path], parts: Sequence[np.ndarray]) -> None:
+        self._name, self._paths, self._parts = name, tuple(paths), tuple(parts)
+        lengths = np.array([len(part) for part in parts])
+        self._ends = np.cumsum(lengths)
+        self._begins = self._ends - lengths
+        self.dtype: np.dtype[Any] = parts[0].dtype
+        self.shape: tuple[int, ...] = (int(self._ends[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray | Sequence[int] | slice) -> np.ndarray:
+        """A copy of some rows, (len(rows), ...), by their numbers in any order.
+
+        Raises:
+            IndexError: a row is not in [-N, N).
+        """
+        if isinstance(rows, slice):
+            begin, end, step = rows.indices(len(self))
+            if step != 1:
+                raise TypeError("rows are chosen one after the other, or by their numbers")
+            whole = zip(self._parts, self._begins.tolist(), strict=True)
+            return np.concatenate([part[max(begin - at, 0) : max(end - at, 0)] for part, at in whole])
+        wanted = np.asarray(rows) if np.size(rows) else np.empty(0, np.int64)
+        if wanted.ndim != 1 or wanted.dtype.kind not in "iu":
+            raise TypeError(f"rows are chosen by their numbers, not by {wanted.shape} {wanted.dtype}")
+        if ((wanted < -len(self)) | (wanted >= len(self))).any():
+            raise IndexError(f"{self._name} has no row beyond its {len(self)}")
+        wanted = wanted % len(self)
+        part = np.searchsorted(self._ends, wanted, "right")
+        own = wanted - self._begins[part]
+        copy = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        for place, (number, row) in enumerate(zip(part.tolist(), own.tolist(), strict=True)):
+            copy[place] = self._parts[number][row]
+        return copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _mapped_again, (self._name, self._paths)
 
 
 class Store:
     """An opened store.
 
-    ids: N strings. arrays: each (N, ...), read-only, memory-mapped. key: what the store was made from.
+    ids: N strings. arrays: each (N, ...), memory-mapped. key: what the store was made from. units: the names of its
+    shards' units, in the order of the rows.
     """
 
-    def __init__(self, folder: Path, ids: pa.Array, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        self.folder, self.ids, self.arrays = folder, ids, arrays
-        self.key: dict[str, Any] = meta["key"]
-        self._meta = meta
+    def __init__(self, folder: Path, key: dict[str, Any], shards: Sequence[_Shard]) -> None:
+        self.folder, self.key = folder, key
+        self.units = tuple(shard.unit for shard in shards)
+        self._shards = tuple(shards)
+        paths = [folder / shard.file for shard in shards]
+        opened = [_map_shard(path) for path in paths]
+        self.ids: pa.Array = pa.concat_arrays([part["id"] for part in opened])
+        self.arrays = {
+            name: StoredArray(name, paths, [_as_numpy(part[name]) for part in opened])
+            for name in opened[0].schema.names
+            if name != "id"
+        }
 
     @classmethod
     def open(cls, folder: Path, key: Mapping[str, Any], *, made_by: str = "ppd prepare") -> Store:
@@ -54,33 +112,27 @@ class Store:
         remedy = f"run `{made_by}` with the same settings"
         try:
             meta = json.loads((folder / META).read_text(encoding="utf-8"))
-            made_from = meta["key"]
-            files = {name: folder / file["name"] for name, file in meta["files"].items()}
-            sizes = {name: file["bytes"] for name, file in meta["files"].items()}
+            made_from, count = dict(meta["key"]), int(meta["count"])
+            shards = [_Shard(shard) for shard in meta["shards"]]
         except FileNotFoundError:
             raise UserError(f"{folder}: this store is missing; {remedy}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{folder / META}: damaged ({error!r}); delete {folder} and {remedy}") from error
-        key = json.loads(json.dumps(key))
+        key = _as_read(key)
         if made_from != key:
             differing = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
             told = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in differing)
             raise UserError(f"{folder}: this store is stale ({told}); {remedy}")
-        for name, path in files.items():
-            if not path.is_file() or path.stat().st_size != sizes[name]:
-                found = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
-                raise UserError(
-                    f"{path}: damaged (expected {sizes[name]} bytes, found {found}); delete {folder} and {remedy}"
-                )
+        faults = [fault for shard in shards if (fault := shard.wrong_size(folder))]
+        if faults:
+            raise UserError([f"{fault}; delete it and {remedy}" for fault in faults])
         try:
-            ids = pq.read_table(files.pop("ids"), columns=["id"]).column("id").combine_chunks()
-            arrays = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in files.items()}
-        except (ValueError, KeyError, OSError, pa.ArrowException) as error:
+            store = cls(folder, made_from, shards)
+        except (ValueError, KeyError, IndexError, OSError, pa.ArrowException) as error:
             raise UserError(f"{folder}: damaged ({error}); delete it and {remedy}") from error
-        lengths = {"ids": len(ids)} | {name: len(array) for name, array in arrays.items()}
-        if len(set(lengths.values())) != 1:
-            raise UserError(f"{folder}: damaged (different lengths: {lengths}); delete it and {remedy}")
-        return cls(folder, ids, arrays, meta)
+        if len(store) != count:
+            raise UserError(f"{folder}: damaged ({len(store)} rows instead of {count}); delete it and {remedy}")
+        return store
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -110,132 +162,233 @@ class Store:
         """Read every byte.
 
         Raises:
-            UserError: a file differs from what was written.
+            UserError: a shard differs from what was written.
         """
-        faults = []
-        for file in self._meta["files"].values():
-            path = self.folder / file["name"]
-            if file_sha256(path) != file["sha256"]:
-                faults.append(f"{path}: damaged (its checksum differs); delete {self.folder} and make it again")
+        faults = [fault for shard in self._shards if (fault := shard.damage(self.folder))]
         if faults:
-            raise UserError(faults)
+            raise UserError([f"{fault}; delete it and run the command that made it again" for fault in faults])
 
 
-class StoreWriter(AbstractContextManager["StoreWriter"]):
-    """Writes a store batch by batch, in bounded memory; leaving the block without an error puts it in place.
+def write_shard(
+    folder: Path, unit: str, ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]
+) -> None:
+    """Write one unit of a store; it is there whole or not at all, whenever the process is killed.
 
-        with StoreWriter(folder, key) as writer:
-            writer.add(ids, {"latents": latents})
+    Args:
+        unit: its name: letters, digits, _ and -.
+        ids: n strings, distinct; none where nothing of the unit could be used.
+        arrays: each (n, ...), of integers or floats; the same names, row shapes and types in every unit.
+        key: what the numbers depend on.
 
-    The key can also be set while the block goes on, as `writer.key`, where it is known only then. Every batch brings
-    the same arrays with the same row shapes and types. Until the block ends, an older store in `folder` stays readable.
+    Raises:
+        ValueError: ids or arrays are not so.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", unit):
+        raise ValueError(f"{unit!r} is no name of a unit: letters, digits, _ and - only")
+    batch = _record_batch(ids, arrays, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{unit}.{uuid.uuid4().hex[:8]}.arrow"
+    try:
+        with temporary.open("wb") as file:
+            with pa.ipc.new_file(file, batch.schema) as writer:
+                writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
+        checksum = file_sha256(temporary)
+        name = f"{unit}.{checksum[:12]}.arrow"
+        note = {"unit": unit, "file": name, "rows": len(batch), "bytes": temporary.stat().st_size, "sha256": checksum}
+        os.replace(temporary, folder / name)
+        write_json_atomic(_note_path(folder, unit, key), note)
+    except FileNotFoundError:
+        # Another process made this unit too, finished the store and swept it.
+        if _read_note(folder, unit, key) is None:
+            raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def finished_units(folder: Path, key: Mapping[str, Any]) -> set[str]:
+    """The units that `write_shard` has written to `folder` with this key."""
+    end = _note_path(folder, "", key).name
+    units = [path.name.removesuffix(end) for path in folder.glob(f"*{end}") if not path.name.startswith(".")]
+    return {unit for unit in units if _read_note(folder, unit, key) is not None}
+
+
+def is_finished(folder: Path, unit: str, key: Mapping[str, Any]) -> bool:
+    """Whether `write_shard` has written this unit to `folder` with this key."""
+    return _read_note(folder, unit, key) is not None
+
+
+def read_shard(folder: Path, unit: str, key: Mapping[str, Any]) -> tuple[pa.Array, dict[str, np.ndarray]]:
+    """The ids and memory-mapped arrays of one unit that `write_shard` wrote with this key, finished store or not.
+
+    Raises:
+        UserError: the unit is missing or damaged.
+    """
+    shard = _read_note(folder, unit, key)
+    if shard is None:
+        raise UserError(f"{folder}: the part {unit} is not written yet; run the same command again")
+    try:
+        batch = _map_shard(folder / shard.file)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        told = f"{folder / shard.file}: damaged ({error}); delete it and run the same command again"
+        raise UserError(told) from error
+    return batch["id"], {name: _as_numpy(batch[name]) for name in batch.schema.names if name != "id"}
+
+
+def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], shard_key: Mapping[str, Any]) -> None:
+    """Make a store of written units; it takes the place of the one in `folder`, whose files go.
+
+    Every byte of the shards is read and checked. Where the same store is in place already, nothing is done.
+
+    Args:
+        units: in the order that the rows shall have.
+        key: what the store is made from.
+        shard_key: the key that the shards were written with.
+
+    Raises:
+        UserError: a unit is missing or damaged; all of them are told.
+        ValueError: there is no unit, an id comes twice, or the units differ in their arrays.
+    """
+    if not units:
+        raise ValueError(f"{folder}: nothing to store")
+    try:
+        if Store.open(folder, key).units == tuple(units):
+            return
+    except UserError:
+        pass  # missing, damaged or stale: made anew
+    notes = {unit: _read_note(folder, unit, shard_key) for unit in units}
+    missing = [unit for unit, note in notes.items() if note is None]
+    shards = [note for note in notes.values() if note is not None]
+    again = "run the same command again"
+    faults = [f"{fault}; delete it and {again}" for shard in shards if (fault := shard.damage(folder))]
+    if missing:
+        named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        faults.append(f"{folder}: {len(missing)} of {len(notes)} parts are not written yet ({named}); {again}")
+    if faults:
+        raise UserError(faults)
+    parts = [_map_shard(folder / shard.file) for shard in shards]
+    for part, unit in zip(parts, units, strict=True):
+        if not part.schema.equals(parts[0].schema, check_metadata=True):
+            raise ValueError(f"{folder}: the units {units[0]} and {unit} differ in their arrays")
+    ids = pa.chunked_array([part["id"] for part in parts])
+    if len(pc.unique(ids)) != len(ids):
+        raise ValueError(f"{folder}: an id comes twice")
+    meta = {"key": _as_read(key), "count": len(ids), "shards": [shard.note for shard in shards]}
+    try:
+        write_json_atomic(folder / META, meta)
+    except FileNotFoundError:
+        # Another process finished the store too and swept this file while it had its temporary name.
+        Store.open(folder, key)
+        return
+    _sweep(folder, shards, shard_key)
+
+
+def write_store(folder: Path, ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]) -> None:
+    """Write a whole store at once: ids (N,), arrays (N, ...)."""
+    write_shard(folder, "all", ids, arrays, key)
+    finish_store(folder, ["all"], key, key)
+
+
+class _Shard:
+    """What a note says of a shard.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no note.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any] | None = None) -> None:
-        self.folder = folder
-        self.key: dict[str, Any] = dict(key or {})
-        self.ids: list[str] = []
-        self._arrays: dict[str, _ArrayFile] = {}
-        self._version = uuid.uuid4().hex[:8]
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, note: dict[str, Any]) -> None:
+        self.note = note
+        self.unit, self.file, self.sha256 = str(note["unit"]), Path(str(note["file"])).name, str(note["sha256"])
+        self.bytes = int(note["bytes"])
 
-    def add(self, ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
-        """Append rows: arrays (len(ids), ...)."""
-        if not self.ids:
-            self._arrays = {
-                name: _ArrayFile(self.folder / f"{name}-{self._version}.npy", array) for name, array in arrays.items()
-            }
-        if arrays.keys() != self._arrays.keys():
-            raise ValueError(f"expected the arrays {list(self._arrays)}, got {list(arrays)}")
-        for name, array in arrays.items():
-            if len(array) != len(ids):
-                raise ValueError(f"{name}: {len(array)} rows for {len(ids)} ids")
-            self._arrays[name].append(array)
-        self.ids += ids
+    def wrong_size(self, folder: Path) -> str | None:
+        """What is wrong with the size of its file, if anything is."""
+        path = folder / self.file
+        found = path.stat().st_size if path.is_file() else None
+        if found == self.bytes:
+            return None
+        told = "no file" if found is None else f"{found} bytes"
+        return f"{path}: damaged (expected {self.bytes} bytes, found {told})"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        done = False
-        try:
-            if kind is None:
-                self._finish()
-                done = True
-        finally:
-            for array in self._arrays.values():
-                array.file.close()
-                if not done:
-                    array.path.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        if not self.ids:
-            raise ValueError(f"{self.folder}: nothing to store")
-        if len(set(self.ids)) != len(self.ids):
-            raise ValueError(f"{self.folder}: an id comes twice")
-        files = {name: array.finish() for name, array in self._arrays.items()}
-        listed = self.folder / f"ids-{self._version}.parquet"
-        with atomic_path(listed) as temporary:
-            pq.write_table(pa.table({"id": pa.array(self.ids, pa.string())}), temporary)
-        files["ids"] = {"name": listed.name, "bytes": listed.stat().st_size, "sha256": file_sha256(listed)}
-        old = _named_files(self.folder)
-        write_json_atomic(self.folder / META, {"key": self.key, "count": len(self.ids), "files": files})
-        for path in old:
-            path.unlink(missing_ok=True)
+    def damage(self, folder: Path) -> str | None:
+        """What is wrong with its file, if anything is; reads every byte."""
+        fault = self.wrong_size(folder)
+        if fault is None and file_sha256(folder / self.file) != self.sha256:
+            fault = f"{folder / self.file}: damaged (its checksum differs)"
+        return fault
 
 
-def write_store(
-    folder: Path,
-    ids: Sequence[str],
-    arrays: Mapping[str, np.ndarray | Iterable[np.ndarray]],
-    key: Mapping[str, Any],
-) -> None:
-    """Write a whole store: each array (N, ...), or batches that make it up one after the other."""
-    streams = {name: iter([array] if isinstance(array, np.ndarray) else array) for name, array in arrays.items()}
-    with StoreWriter(folder, key) as writer:
-        while len(writer.ids) < len(ids):
-            batch = {name: next(stream) for name, stream in streams.items()}
-            begin = len(writer.ids)
-            writer.add(list(ids[begin : begin + len(next(iter(batch.values())))]), batch)
+def _note_path(folder: Path, unit: str, key: Mapping[str, Any]) -> Path:
+    return folder / f"{unit}.{fingerprint(_as_read(key))}.json"
 
 
-class _ArrayFile:
-    """An `.npy` file that grows; numpy leaves room in its header for the first dimension."""
-
-    def __init__(self, path: Path, like: np.ndarray) -> None:
-        if like.dtype.hasobject:
-            raise ValueError(f"{path.name}: objects cannot be memory-mapped")
-        self.path, self.shape, self.dtype = path, like.shape[1:], like.dtype
-        self.count = 0
-        self.file: BinaryIO = path.open("w+b")
-        self._header()
-        self.data_at = self.file.tell()
-
-    def append(self, array: np.ndarray) -> None:
-        if array.shape[1:] != self.shape or array.dtype != self.dtype:
-            raise ValueError(
-                f"{self.path.name}: expected rows of {self.shape} {self.dtype}, got {array.shape[1:]} {array.dtype}"
-            )
-        self.file.write(np.ascontiguousarray(array).tobytes())
-        self.count += len(array)
-
-    def finish(self) -> dict[str, Any]:
-        self.file.seek(0)
-        self._header()
-        if self.file.tell() != self.data_at:
-            raise ValueError(f"{self.path.name}: the header outgrew its place")
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        return {"name": self.path.name, "bytes": self.path.stat().st_size, "sha256": file_sha256(self.path)}
-
-    def _header(self) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(self.file, {**header, "shape": (self.count, *self.shape)})
-
-
-def _named_files(folder: Path) -> list[Path]:
-    """The files of the version that is in place."""
+def _read_note(folder: Path, unit: str, key: Mapping[str, Any]) -> _Shard | None:
+    """The shard that is this unit, if it is there and has its size."""
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        return [folder / Path(file["name"]).name for file in meta["files"].values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
+        shard = _Shard(json.loads(_note_path(folder, unit, key).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return shard if shard.unit == unit and shard.wrong_size(folder) is None else None
+
+
+def _as_read(key: Mapping[str, Any]) -> dict[str, Any]:
+    """The key as JSON gives it back."""
+    read: dict[str, Any] = json.loads(json.dumps(dict(key)))
+    return read
+
+
+def _record_batch(ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]) -> pa.RecordBatch:
+    columns: dict[str, pa.Array] = {"id": pa.array(ids, pa.string())}
+    if columns["id"].null_count or len(pc.unique(columns["id"])) != len(ids):
+        raise ValueError("an id is None or comes twice")
+    for name, array in arrays.items():
+        if name == "id":
+            raise ValueError("no array may have the name id")
+        if len(array) != len(ids):
+            raise ValueError(f"{name}: {len(array)} rows for {len(ids)} ids")
+        if array.dtype.kind not in "iuf" or array.itemsize > 8 or not array.dtype.isnative or 0 in array.shape[1:]:
+            raise ValueError(
+                f"{name}: expected integers or floats, at least one a row, got {array.shape} {array.dtype}"
+            )
+        columns[name] = _as_column(np.ascontiguousarray(array))
+    batch = pa.RecordBatch.from_pydict(columns)
+    return batch.replace_schema_metadata({KEY: json.dumps(_as_read(key), sort_keys=True)})
+
+
+def _as_column(array: np.ndarray) -> pa.Array:
+    if array.ndim == 1:
+        return pa.array(array)
+    if not len(array):  # pyarrow makes no tensors of nothing
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((1, *array.shape[1:]), array.dtype))[:0]
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(array)
+
+
+def _map_shard(path: Path) -> pa.RecordBatch:
+    """A shard's columns, memory-mapped; the file is closed, so that stores of thousands of shards can be open."""
+    with pa.memory_map(str(path)) as file:
+        batch = pa.ipc.open_file(file).get_batch(0)
+    batch.validate()
+    batch["id"].validate(full=True)
+    return batch
+
+
+def _as_numpy(column: pa.Array) -> np.ndarray:
+    """A view of a column, (n, ...)."""
+    tensors = isinstance(column, pa.FixedShapeTensorArray)
+    array: np.ndarray = column.to_numpy_ndarray() if tensors else column.to_numpy(zero_copy_only=True)
+    return array
+
+
+def _mapped_again(name: str, paths: Sequence[Path]) -> StoredArray:
+    return StoredArray(name, paths, [_as_numpy(_map_shard(path)[name]) for path in paths])
+
+
+def _sweep(folder: Path, shards: Sequence[_Shard], key: Mapping[str, Any]) -> None:
+    """Remove older versions and what killed processes have left; not what a note of this version names."""
+    noted = [shard for unit in finished_units(folder, key) if (shard := _read_note(folder, unit, key))]
+    kept = {META} | {shard.file for shard in [*shards, *noted]}
+    kept |= {_note_path(folder, shard.unit, key).name for shard in shards}
+    for path in [*folder.glob("*.arrow"), *folder.glob("*.json"), *folder.glob(".*.arrow"), *folder.glob(".*.json")]:
+        if path.name not in kept:
+            path.unlink(missing_ok=True)

@@ -1,25 +1,36 @@
-"""Small parquet tables that carry in their metadata what they were made from."""
+"""Tables as memory-mapped Arrow files, each with a small JSON beside it: its checksum, and what it was made from.
+
+Text that repeats is stored once, so a table of a million pairs opens in a moment and takes the memory that is touched.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.run.atomic import atomic_path, write_json_atomic
 from ppd_lightning.run.errors import UserError
 
-KEY = b"ppd_lightning.key"
 REMEDY = "run `ppd prepare` with the same settings"
 
 
 def write_table(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
-    """Write a table and its key, whole or not at all."""
+    """Write a table, `path`, and then its key and checksum, `path` with the suffix .json."""
+    columns = {name: _compact(table[name]) for name in table.column_names}
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata({KEY: json.dumps(dict(key))}), temporary)
+        with pa.OSFile(str(temporary), "wb") as file:
+            stored = pa.table(columns)
+            with pa.ipc.new_file(file, stored.schema) as writer:
+                writer.write_table(stored)
+        with pa.memory_map(str(temporary)) as written:
+            told = {"key": dict(key), "rows": len(table), "sha256": _sha256(written)}
+    write_json_atomic(_told(path), told)
 
 
 def table_key(path: Path) -> dict[str, str]:
@@ -28,40 +39,88 @@ def table_key(path: Path) -> dict[str, str]:
     Raises:
         UserError: there is no table, or it is damaged.
     """
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except FileNotFoundError:
-        raise UserError(f"{path}: this table is missing; {REMEDY}") from None
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(path, error) from error
-    key: dict[str, str] = json.loads(metadata.get(KEY, b"{}"))
+    key: dict[str, str] = _read_told(path)["key"]
     return key
 
 
-def read_table(path: Path, schema: pa.Schema, key: Mapping[str, str] | None = None) -> pa.Table:
+def read_table(
+    path: Path,
+    schema: pa.Schema,
+    key: Mapping[str, str] | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    compact: bool = False,
+) -> pa.Table:
     """The table at `path`.
 
     Args:
+        schema: of the whole table.
         key: what it must have been made from; None takes it as it is.
+        columns: which of the schema's are given; None is all.
+        compact: leave text that repeats as dictionaries, which stay memory-mapped.
 
     Raises:
         UserError: it is missing, damaged, has other columns, or was made from something else.
     """
-    made_from = table_key(path)
+    told = _read_told(path)
+    made_from = told["key"]
     if key is not None and made_from != key:
         parts = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
-        told = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in parts)
-        raise UserError(f"{path}: this table is stale ({told}); {REMEDY}")
+        differing = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in parts)
+        raise UserError(f"{path}: this table is stale ({differing}); {REMEDY}")
     try:
-        table = pq.read_table(path, partitioning=None)
+        file = pa.memory_map(str(path))
+        if _sha256(file) != told["sha256"]:
+            raise _damaged(path, "its checksum differs")
+        table = pa.ipc.open_file(file).read_all()
+    except FileNotFoundError:
+        raise _missing(path) from None
     except (OSError, pa.ArrowException) as error:
-        raise _damaged(path, error) from error
-    if table.schema.remove_metadata() != schema:
-        columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        raise UserError(f"{path}: expected the columns {columns}; delete it and {REMEDY}")
-    return table.replace_schema_metadata(None)
+        raise _damaged(path, str(error)) from error
+    if [(field.name, _plain(field.type)) for field in table.schema] != [(f.name, _plain(f.type)) for f in schema]:
+        expected = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        raise UserError(f"{path}: expected the columns {expected}; delete it and {REMEDY}")
+    if columns is not None:
+        table, schema = table.select(columns), pa.schema([schema.field(name) for name in columns])
+    return table if compact else table.cast(schema)
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UserError(f"{path}: damaged or no parquet file ({reason}); delete it and {REMEDY}")
+def _compact(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece, text as a dictionary where that takes less room."""
+    if pa.types.is_string(column.type):
+        coded = pc.dictionary_encode(column.combine_chunks())
+        if coded.nbytes < column.nbytes:
+            return coded
+    return column.combine_chunks()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _told(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _read_told(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(_told(path).read_text(encoding="utf-8"))
+        return {"key": dict(told["key"]), "sha256": str(told["sha256"])}
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{_told(path)}: damaged ({error!r}); delete it and {REMEDY}") from error
+
+
+def _sha256(file: pa.MemoryMappedFile) -> str:
+    file.seek(0)
+    return hashlib.sha256(file.read_buffer()).hexdigest()
+
+
+def _missing(path: Path) -> UserError:
+    return UserError(f"{path}: this table is missing; {REMEDY}")
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    first = (reason.splitlines() or ["no reason is known"])[0].rstrip(".")
+    return UserError(f"{path}: damaged ({first}); delete it and {REMEDY}")

@@ -9,13 +9,16 @@ from typing import Any
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.run.fingerprints import fingerprint
 
+NO_RESULT_KEYS_OF_DATA = ("max_unusable", "workers")
+"""They change what is allowed or how fast it goes, not what comes out."""
+
 RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision")
 """The others change how fast a training goes or what it tells, not what comes out."""
 
 
 def data_folder(config: Config) -> Path:
     """`{output}/data/{name}-{fingerprint}`: a source, its pairs by each kind of label, and what is computed of it."""
-    source = _fields(config.data)
+    source = _data(config)
     del source["labels"]
     return Path(config.output) / "data" / f"{config.data.name}-{fingerprint(source)}"
 
@@ -24,7 +27,7 @@ def run_folder(config: Config) -> Path:
     """`{output}/runs/{objective}-{user}-{fingerprint}`: one training and everything that is made with its result."""
     trainer = _fields(config.trainer)
     settings = {
-        "data": config.data,
+        "data": _data(config),
         "model": config.model,
         "user": config.user,
         "objective": config.objective,
@@ -39,6 +42,10 @@ def run_folder(config: Config) -> Path:
 def sweep_folder(output: str, verbs: list[str], overrides: list[str]) -> Path:
     """`{output}/sweeps/{fingerprint}`: the table of one multirun's runs."""
     return Path(output) / "sweeps" / fingerprint({"verbs": verbs, "overrides": overrides})
+
+
+def _data(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in _fields(config.data).items() if key not in NO_RESULT_KEYS_OF_DATA}
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ B = pairs in a batch, N = pairs, G = groupings of shots, E = width of a user emb
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
 from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.data.stores import Store
+from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.models.released import open_model
 from ppd_lightning.run.errors import UserError
@@ -32,6 +33,8 @@ from ppd_lightning.users.embeddings import open_user_rows
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
+
+EXAMPLE_COLUMNS = ["pair_id", "user_id", "caption_id", "preferred", "dispreferred", "split"]
 
 
 class PreferenceDataModule(LightningDataModule):
@@ -73,10 +76,10 @@ class PreferenceDataModule(LightningDataModule):
         users = open_user_rows(config, model)
         table = layout.read_pairs(config)
         groupings = Groupings(users, table)
-        parts = [table.filter(pc.equal(table["split"], name)) for name in ("train", "validation")]
-        training, validation = (
-            Examples(part, latents, text, users.embeddings, groupings, config.seed) for part in parts
-        )
+        table = table.select(EXAMPLE_COLUMNS).filter(pc.is_in(table["split"], pa.array(["train", "validation"])))
+        everything = Examples(table, latents, text, users.embeddings, groupings, config.seed)
+        trained = np.asarray(pc.equal(table["split"], "train"))
+        training, validation = everything.part(trained), everything.part(~trained)
         for name, examples in (("training", training), ("validation", validation)):
             if examples.left_out:
                 log.warning(
@@ -139,29 +142,41 @@ class PreferenceDataModule(LightningDataModule):
 
 
 class Examples:
-    """The pairs of one split with the rows of the stores that they need.
+    """Pairs with the rows of the stores that they need.
 
     Args:
-        table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids. Pairs that no grouping of their user may
-            describe are left out; `left_out` counts them.
+        table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids, of which the caption is not needed.
         users: the embeddings (R, E) whose rows `groupings` knows.
     """
 
     def __init__(
-        self, table: pa.Table, latents: Store, text: Store, users: np.ndarray, groupings: Groupings, seed: int
+        self,
+        table: pa.Table,
+        latents: Store,
+        text: Store,
+        users: np.ndarray | StoredArray,
+        groupings: Groupings,
+        seed: int,
     ) -> None:
         self.users, self.seed = users, seed
         self.latents = latents.arrays["latents"]
         self.text, self.text_pooled = text.arrays["text"], text.arrays["text_pooled"]
-        pairs = stable_ids(table["pair_id"])
-        rows, usable = groupings.rows_for(table)
-        kept = usable > 0
-        self.left_out = int((~kept).sum())
-        self.pairs = pairs[kept]
-        self.user_rows, self.usable_groupings = rows[kept], usable[kept]
-        self.preferred = latents.index(table["preferred"])[kept]
-        self.dispreferred = latents.index(table["dispreferred"])[kept]
-        self.caption = text.index(table["caption_id"])[kept]
+        self.left_out = 0
+        self.pairs = stable_ids(table["pair_id"])
+        self.user_rows, self.usable_groupings = groupings.rows_for(table)
+        images = pa.chunked_array([*table["preferred"].chunks, *table["dispreferred"].chunks], pa.string())
+        self.preferred, self.dispreferred = latents.index(images).reshape(2, -1)
+        self.caption = text.index(table["caption_id"])
+
+    def part(self, chosen: np.ndarray) -> Examples:
+        """Those of `chosen`, (N,) bool, that a grouping of their user may describe; `left_out` counts the others."""
+        kept = chosen & (self.usable_groupings > 0)
+        part = copy.copy(self)
+        part.left_out = int(chosen.sum() - kept.sum())
+        part.pairs, part.caption = self.pairs[kept], self.caption[kept]
+        part.user_rows, part.usable_groupings = self.user_rows[kept], self.usable_groupings[kept]
+        part.preferred, part.dispreferred = self.preferred[kept], self.dispreferred[kept]
+        return part
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -227,6 +242,6 @@ class ValidationBatches(Dataset[Batch]):
         return self.examples.batch(rows, np.zeros(len(rows), np.int64))
 
 
-def _gather(array: np.ndarray, rows: np.ndarray) -> Tensor:
-    """Copies of some rows of a memory-mapped array, as a float32 tensor."""
-    return torch.from_numpy(np.asarray(array[rows], np.float32))
+def _gather(array: np.ndarray | StoredArray, rows: np.ndarray) -> Tensor:
+    """Copies of some rows of an array, as a float32 tensor."""
+    return torch.from_numpy(array[rows]).float()

@@ -15,6 +15,9 @@ from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.embeddings import UserRows
 
+BLOCK = 65_536
+"""Pairs that are compared with the captions of all their shots at once."""
+
 
 class Groupings:
     """The rows of user embeddings, and the captions of the shots that they were made from.
@@ -36,33 +39,39 @@ class Groupings:
         if not (ids[rows] == users.shots).all():
             raise UserError("the shots of the user embeddings are no pairs of these data; run `ppd embed` again")
         self._shot_captions = self._codes(pairs)[rows]  # (R, S)
-        self._rows: dict[str, list[int]] = {}
+        own: dict[str, list[int]] = {}
         for row, user in enumerate(users.users):
-            self._rows.setdefault(user, []).append(row)
+            own.setdefault(user, []).append(row)
+        self._users = pa.array(list(own), pa.string())
+        self._rows = np.full((len(own), max(map(len, own.values()), default=0)), -1, np.int32)  # (users, G)
+        for number, listed in enumerate(own.values()):
+            self._rows[number, : len(listed)] = listed
 
     def rows_for(self, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """For each of N pairs, the rows of its user with shots of other captions only.
 
         Returns:
-            rows (N, G) int64, of which the first count (N,) of each pair are those rows, in a fixed order.
+            rows (N, G) int32, of which the first count (N,) of each pair are those rows, in a fixed order.
 
         Raises:
             UserError: a user has no row.
         """
-        users = pairs["user_id"].to_pylist()
-        absent = sorted(set(users) - set(self._rows))
-        if absent:
+        place = pc.index_in(pairs["user_id"], value_set=self._users)
+        if place.null_count:
+            absent = sorted(pc.unique(pairs["user_id"].filter(pc.is_null(place))).to_pylist())
             raise UserError(f"{len(absent)} users have no embedding, such as {absent[0]}; run `ppd embed` again")
-        place = {user: number for number, user in enumerate(self._rows)}
-        padded = np.full((len(place), max(map(len, self._rows.values()), default=0)), -1, np.int64)
-        for user, own in self._rows.items():
-            padded[place[user], : len(own)] = own
-        rows = padded[np.array([place[user] for user in users], np.int64)]
-        same = self._shot_captions[rows] == self._codes(pairs)[:, None, None]
-        allowed = (rows >= 0) & ~same.any(2)
-        first = np.argsort(~allowed, axis=1, kind="stable")
-        return np.take_along_axis(rows, first, 1), allowed.sum(1)
+        places, captions = np.asarray(place), self._codes(pairs)
+        rows = np.empty((len(pairs), self._rows.shape[1]), np.int32)
+        counts = np.empty(len(pairs), np.int32)
+        for begin in range(0, len(pairs), BLOCK):
+            block = slice(begin, begin + BLOCK)
+            own = self._rows[places[block]]
+            same = self._shot_captions[own] == captions[block, None, None]
+            allowed = (own >= 0) & ~same.any(2)
+            first = np.argsort(~allowed, axis=1, kind="stable")
+            rows[block], counts[block] = np.take_along_axis(own, first, 1), allowed.sum(1)
+        return rows, counts
 
     def _codes(self, pairs: pa.Table) -> np.ndarray:
-        """The captions of pairs as (N,) int64."""
-        return np.asarray(pc.index_in(pairs["caption_id"], value_set=self._captions)).astype(np.int64)
+        """The captions of pairs as (N,) int32."""
+        return np.asarray(pc.index_in(pairs["caption_id"], value_set=self._captions))

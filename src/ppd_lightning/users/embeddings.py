@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
-from ppd_lightning.data.stores import Store
+from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
@@ -31,12 +31,12 @@ VERSION = 1
 class UserRows:
     """Embeddings with one row a user, or several (groupings of shots).
 
-    users: R user ids. embeddings: (R, E) float32. shots: (R, S) int64, the stable ids of the pairs that made each row;
-    S is 0 where no pair did.
+    users: R user ids. embeddings: (R, E) floats, in memory or stored. shots: (R, S) int64, the stable ids of the pairs
+    that made each row; S is 0 where no pair did.
     """
 
     users: tuple[str, ...]
-    embeddings: np.ndarray
+    embeddings: np.ndarray | StoredArray
     shots: np.ndarray
 
 
@@ -64,7 +64,7 @@ def open_user_rows(config: Config, model: ReleasedModel) -> UserRows:
     if config.user.kind == "features":
         store = Store.open(embeddings_folder(config), embeddings_key(config, model), made_by="ppd embed")
         users = tuple(row.rsplit("/", 1)[0] for row in store.ids.to_pylist())
-        return UserRows(users, store.arrays["embedding"], store.arrays["shots"])
+        return UserRows(users, store.arrays["embedding"], store.arrays["shots"][:])
     users = tuple(sorted(pc.unique(layout.read_pairs(config)["user_id"]).to_pylist()))
     one_hot = config.user.kind == "one_hot"
     vectors = np.eye(len(users), dtype=np.float32) if one_hot else np.ones((len(users), 1), np.float32)

@@ -33,7 +33,10 @@ def choose_shots(pairs: pa.Table, shots: int, groupings: int) -> dict[str, list[
     poor = sorted(user for user, listed in own.items() if len(listed) < shots)
     if poor:
         named = ", ".join(poor[:5]) + (f" and {len(poor) - 5} more" if len(poor) > 5 else "")
-        raise UserError(f"user.shots: {shots} choices are needed to describe a person, fewer are there of {named}")
+        raise UserError(
+            f"user.shots: {shots} choices are needed to describe a person, fewer are there of {named}; use fewer, or "
+            f"leave these people out with data.min_pairs={shots + 1}"
+        )
     return {user: [_drawn(user, g, sorted(listed), shots) for g in range(groupings)] for user, listed in own.items()}
 
 

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ppd_lightning.config.schemas import Config, EmojiData
-from ppd_lightning.data import layout
 from ppd_lightning.data.emoji.people import Choices, People, choose, make_people, write_people
 from ppd_lightning.data.emoji.pictures import STYLES, draw_world, shipped_concepts
 from ppd_lightning.data.emoji.vendors import PACKAGES, credits_text, fetch_packages
@@ -54,8 +53,8 @@ def make_source(
     Raises:
         UserError: the packages cannot be fetched, or the concepts not be drawn.
     """
-    folder, path = data_folder(config), layout.source_folder(config) / "choices.parquet"
-    stamp, key = folder / "source.key", _made_from(names)
+    folder, key = data_folder(config), _made_from(names)
+    path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
     if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
         return
     files = fetch_packages(Path(config.output) / "packages")

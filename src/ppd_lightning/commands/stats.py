@@ -1,0 +1,105 @@
+"""`ppd stats`: what the prepared pairs are made of, as a table and a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ppd_lightning.commands.stats_picture import draw_tally
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import layout
+from ppd_lightning.data.pickapic import REASONS
+from ppd_lightning.data.tally import Tally, tally
+from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import data_folder
+
+LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
+"""What `ppd prepare` counts of rows that nothing can be learnt from, whoever is asked."""
+
+NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests")
+"""What it counts of usable rows that became no pairs."""
+
+MODELS = 20
+"""So many models are listed."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Print the tables and write the picture, stats-{labels}.png in the data folder.
+
+    Returns:
+        the summary: rows, ties, pairs, users and their pairs at some quantiles, captions, images, models and splits.
+
+    Raises:
+        UserError: the data are not prepared.
+    """
+    counts = _counts(config)
+    found = tally(layout.read_pairs(config), layout.read_images_table(config, ("image_id", "model")))
+    usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
+    path = data_folder(config) / f"stats-{config.data.labels}.png"
+    summary = {
+        "rows": counts["rows"],
+        "usable": usable,
+        "ties": counts["ties"],
+        "share_of_ties": round(counts["ties"] / usable, 4) if usable else 0.0,
+        "left_out": {name: counts[name] for name in (*LEFT_OUT, *NOT_PAIRED) if counts.get(name)},
+        **dataclasses.asdict(found.splits["all"]),
+        "pairs_per_user": found.quantiles(),
+        "splits": {name: dataclasses.asdict(part) for name, part in found.splits.items() if name != "all"},
+        "models": {model.name or "unknown": dataclasses.asdict(model) for model in found.models},
+        "picture": str(path),
+    }
+    _print(config, found, summary)
+    with atomic_path(path) as temporary:
+        ties = f"{100 * summary['share_of_ties']:.1f} % of the choices are ties"
+        draw_tally(found, f"{config.data.name}, {config.data.labels}: {ties}").save(temporary)
+    return summary
+
+
+def _counts(config: Config) -> dict[str, int]:
+    """What `ppd prepare` counted."""
+    path = data_folder(config) / f"prepared-{config.data.labels}.json"
+    try:
+        counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
+        return counts
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: missing or damaged; run `ppd prepare` with the same settings") from error
+
+
+def _print(config: Config, found: Tally, summary: dict[str, Any]) -> None:
+    whole = Table("", "number", title=f"{config.data.name}, {config.data.labels}", title_justify="left")
+    whole.columns[1].justify = "right"
+    whole.add_row("rows of the source", f"{summary['rows']:,}")
+    for name, count in summary["left_out"].items():
+        share = f" ({100 * summary['share_of_ties']:.1f} % of the usable)" if name == "ties" else ""
+        whole.add_row(f"  left out: {name.replace('_', ' ')}", f"{count:,}{share}")
+    for name in ("pairs", "users", "captions", "images"):
+        whole.add_row(name, f"{summary[name]:,}")
+    for name, count in summary["pairs_per_user"].items():
+        whole.add_row(f"  pairs a user, {name}", f"{count:,}")
+    whole.add_row("  pairs of the most active 10 %", f"{100 * found.share_of_most_active(0.1):.0f} %")
+    splits = _table("split", "pairs", "users", "captions", "images")
+    for name, part in found.splits.items():
+        splits.add_row(name, *(f"{value:,}" for value in dataclasses.astuple(part)))
+    models = _table("model", "images", "won", "lost", "win rate")
+    for model in found.models[:MODELS]:
+        rate = f"{100 * model.win_rate:.1f} %" if model.won + model.lost else "-"
+        models.add_row(escape(model.name or "unknown"), f"{model.images:,}", f"{model.won:,}", f"{model.lost:,}", rate)
+    if len(found.models) > MODELS:
+        models.add_row(f"and {len(found.models) - MODELS} more")
+    console = Console()
+    for table in (whole, splits, models):
+        console.print(table)
+    console.print(f"picture: {summary['picture']}", soft_wrap=True, markup=False)
+
+
+def _table(first: str, *numbers: str) -> Table:
+    table = Table(first)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table

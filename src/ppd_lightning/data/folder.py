@@ -1,0 +1,159 @@
+"""One's own pairs as parquet files in Pick-a-Pic v2's schema, so that there is one way on."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import logging
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ppd_lightning.config.schemas import Config, FolderData
+from ppd_lightning.data.own_table import Choice, read_choices, refuse
+from ppd_lightning.data.pickapic import SCHEMA
+from ppd_lightning.data.remote import Place, place
+from ppd_lightning.run.atomic import atomic_path, write_text_atomic
+from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.run.folders import data_folder
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised when the same table would give other files."""
+
+GROUP_ROWS, GROUP_BYTES = 1024, 64 << 20
+"""A row group ends at so many rows, or bytes of distinct images; within it, an image is stored once."""
+
+CHANGES = ("size", "mtime", "LastModified", "updated", "ETag", "created")
+"""What file systems tell of an image that changes with it; each tells some of this."""
+
+WRITTEN = datetime.datetime(1970, 1, 1)
+"""Stands where Pick-a-Pic has the time of a choice, which the table does not tell."""
+
+STORED = pa.schema(
+    [field.with_type(pa.dictionary(pa.int32(), pa.binary())) if "jpg" in field.name else field for field in SCHEMA]
+).set(SCHEMA.get_field_index("user_id"), pa.field("user_id", pa.string()))
+"""Pick-a-Pic's schema, where a user is called by name and an image can be in many rows."""
+
+
+def make_source(config: Config, data: FolderData) -> None:
+    """Write the data folder's source; nothing is done where it was made from the same table and images.
+
+    An image is known by its content, whatever its names; __index_level_0__ is the line of the table.
+
+    Raises:
+        UserError: the table or an image cannot be read, or the table has faults; all of them are told, or the first.
+    """
+    folder, table = data_folder(config), place(data.table, "data.table")
+    path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
+    choices, images = read_choices(table)
+    key = _made_from(choices, images)
+    if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
+        return
+    prompts = Counter(choice.caption for choice in choices)
+    faults: list[tuple[int, str]] = []
+    with atomic_path(path) as temporary:
+        with pq.ParquetWriter(
+            temporary,
+            STORED,
+            dictionary_pagesize_limit=2 * GROUP_BYTES,  # larger than any group's images: never spelt out
+            write_page_checksum=True,
+            store_schema=False,  # read back as plain bytes, as Pick-a-Pic's own files are
+        ) as writer:
+            for group in _groups(choices, images):
+                content = _contents(table, group)
+                broken = {name for name, data in content.items() if not _is_image(data)}
+                faults += [
+                    (choice.line, f"{name} is no image that can be read")
+                    for choice in group
+                    for name in choice.images
+                    if name in broken
+                ]
+                writer.write_table(_as_pickapic(group, content, prompts))
+        refuse(table, faults)
+    write_text_atomic(stamp, key)
+    log.info("took over %d choices between %d images from %s", len(choices), len(images), table.url)
+
+
+def _made_from(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) -> str:
+    states = [[name, *(str(images[name].get(what)) for what in CHANGES)] for name in sorted(images)]
+    return fingerprint([VERSION, choices, states])
+
+
+def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) -> Iterator[list[Choice]]:
+    """The choices in their order, in groups that fit the memory."""
+    group: list[Choice] = []
+    sizes: dict[str, int] = {}
+    total = 0
+    for choice in choices:
+        group.append(choice)
+        for name in choice.images:
+            if name not in sizes:
+                sizes[name] = int(images[name]["size"])
+                total += sizes[name]
+        if len(group) == GROUP_ROWS or total >= GROUP_BYTES:
+            yield group
+            group, sizes, total = [], {}, 0
+    if group:
+        yield group
+
+
+def _contents(table: Place, group: Sequence[Choice]) -> dict[str, bytes]:
+    """The bytes of the images of a group, by path."""
+    names = list(dict.fromkeys(name for choice in group for name in choice.images))
+    try:
+        found = table.system.cat(names)
+    except Exception as error:  # each file system has its own
+        raise table.unreachable(error) from error
+    return {name: found[name] for name in names}
+
+
+def _is_image(data: bytes) -> bool:
+    """Whether it begins as an image does; whether it can be decoded to the end, preparing shows."""
+    try:
+        with Image.open(io.BytesIO(data)):
+            return True
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
+def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts: Mapping[str, int]) -> pa.Table:
+    uids = {name: hashlib.blake2b(data, digest_size=16).hexdigest() for name, data in content.items()}
+    stored = {uids[name]: data for name, data in content.items()}
+    number = {uid: row for row, uid in enumerate(stored)}
+    labels = [choice.label for choice in group]
+    sides = [[uids[choice.images[side]] for choice in group] for side in (0, 1)]
+    columns: dict[str, Any] = {
+        "are_different": [label != 0.5 for label in labels],
+        "best_image_uid": [{1.0: one, 0.0: two}.get(label) for label, one, two in zip(labels, *sides, strict=True)],
+        "caption": [choice.caption for choice in group],
+        "created_at": [WRITTEN] * len(group),
+        "has_label": [True] * len(group),
+        "label_0": labels,
+        "label_1": [1 - label for label in labels],
+        "ranking_id": [_ranking_id(choice) for choice in group],
+        "user_id": [choice.user for choice in group],
+        "num_example_per_prompt": [prompts[choice.caption] for choice in group],
+        "__index_level_0__": [choice.line for choice in group],
+    }
+    for side in (0, 1):
+        columns[f"image_{side}_uid"] = sides[side]
+        columns[f"image_{side}_url"] = [posixpath.basename(choice.images[side]) for choice in group]
+        columns[f"model_{side}"] = [choice.models[side] or None for choice in group]
+        columns[f"jpg_{side}"] = pa.DictionaryArray.from_arrays(
+            pa.array([number[uid] for uid in sides[side]], pa.int32()), pa.array(list(stored.values()), pa.binary())
+        )
+    return pa.table([columns[name] for name in STORED.names], schema=STORED)
+
+
+def _ranking_id(choice: Choice) -> int:
+    """63 bits of the ranking's name; where there is none, what a person was asked for one caption is one ranking."""
+    name = ["ranking", choice.ranking] if choice.ranking else ["caption", choice.user, choice.caption]
+    return int.from_bytes(hashlib.blake2b("\0".join(name).encode(), digest_size=8).digest(), "little") >> 1

@@ -1,0 +1,182 @@
+"""A table of one's own choices between images: reading it, with every fault of it told at once.
+
+The table is CSV (UTF-8, with a header), JSONL or parquet, a row a choice, beside its images. Its columns: caption;
+image_0 and image_1, paths relative to the table; choice, 0 or 1 for the image that was preferred, or tie; user, a name
+or a number. And if they are there: ranking, what was asked at once; model_0 and model_1, what drew the images.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from ppd_lightning.data.remote import Place, first_line
+from ppd_lightning.run.errors import UserError
+
+COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
+"""The columns that a table must have."""
+
+LABELS = {"0": 1.0, "1": 0.0, "tie": 0.5}
+"""What a choice makes of label_0."""
+
+FAULTS_TOLD = 20
+"""Of a table with more faults, the first are told, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A sound row.
+
+    line: where it is: the line of a CSV or JSONL file, the row of a parquet file, counted from 1.
+    images: as the table's file system names them. label: 1 the first was preferred, 0 the second, 0.5 a tie.
+    ranking, models: nothing where the table does not tell them.
+    """
+
+    line: int
+    caption: str
+    images: tuple[str, str]
+    label: float
+    user: str
+    ranking: str
+    models: tuple[str, str]
+
+
+def read_choices(table: Place) -> tuple[list[Choice], dict[str, dict[str, Any]]]:
+    """The choices of a table, and what its file system tells of each image that they show, by path.
+
+    Raises:
+        UserError: the table is missing, cannot be read, or has faults.
+    """
+    choices: list[Choice] = []
+    faults: list[tuple[int, str]] = []
+    for line, row in _rows(table):
+        if isinstance(row, str):
+            faults.append((line, row))
+            continue
+        if not choices and not faults:
+            absent = [name for name in COLUMNS if name not in row]
+            if absent:
+                found = ", ".join(map(str, row))
+                raise UserError(f"{table.url}: lacks the columns {', '.join(absent)}; it has {found}")
+        values = {name: "" if value is None else str(value).strip() for name, value in row.items()}
+        own = _faults(values)
+        faults += [(line, fault) for fault in own]
+        if not own:
+            choices.append(_choice(table, line, values))
+    if not choices and not faults:
+        raise UserError(f"{table.url}: holds no rows")
+    images = _images(table, choices)
+    for choice in choices:
+        missing = [path for path in dict.fromkeys(choice.images) if path not in images]
+        faults += [(choice.line, f"there is no image {path}") for path in missing]
+    refuse(table, faults)
+    return choices, images
+
+
+def refuse(table: Place, faults: Iterable[tuple[int, str]]) -> None:
+    """Raise a `UserError` that names the first of these faults (line, sentence) and counts them; none is no error."""
+    told = [f"{table.url}: line {line}: {fault}" for line, fault in sorted(faults)]
+    if len(told) > FAULTS_TOLD:
+        told[FAULTS_TOLD:] = [f"{table.url}: and {len(told) - FAULTS_TOLD} faults more"]
+    if told:
+        raise UserError(told)
+
+
+def _faults(values: Mapping[str, str]) -> list[str]:
+    """What is wrong with a row for itself."""
+    faults = [f"{name} is empty" for name in ("caption", "image_0", "image_1", "user") if not values.get(name)]
+    if values.get("image_0") and values.get("image_0") == values.get("image_1"):
+        faults.append(f"image_0 and image_1 are both {values['image_0']}")
+    if _choice_key(values) not in LABELS:
+        faults.append(f"choice must be 0, 1 or tie, not {values.get('choice', '')!r}")
+    return faults
+
+
+def _choice(table: Place, line: int, values: Mapping[str, str]) -> Choice:
+    first, second = (
+        posixpath.normpath(posixpath.join(posixpath.dirname(table.path), values[name]))
+        for name in ("image_0", "image_1")
+    )
+    return Choice(
+        line,
+        values["caption"],
+        (first, second),
+        LABELS[_choice_key(values)],
+        values["user"],
+        values.get("ranking", ""),
+        (values.get("model_0", ""), values.get("model_1", "")),
+    )
+
+
+def _choice_key(values: Mapping[str, str]) -> str:
+    return values.get("choice", "").lower().removesuffix(".0")  # a column with gaps is one of floats to many writers
+
+
+def _images(table: Place, choices: Iterable[Choice]) -> dict[str, dict[str, Any]]:
+    """The images that are there, with their sizes, by one listing a folder."""
+    shown = {path for choice in choices for path in choice.images}
+    found: dict[str, dict[str, Any]] = {}
+    for folder in sorted({posixpath.dirname(path) for path in shown}):
+        try:
+            listed = table.system.ls(folder, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except Exception as error:  # each file system has its own
+            raise table.unreachable(error) from error
+        found |= {info["name"]: info for info in listed if info["name"] in shown and info["type"] != "directory"}
+    return found
+
+
+Row = tuple[int, Mapping[str, Any] | str]
+"""The line, and what stands there by column; or what is wrong with the line."""
+
+
+def _rows(table: Place) -> Iterator[Row]:
+    """Every row of the table."""
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
+    reader = readers.get(posixpath.splitext(table.path)[1].lower())
+    if reader is None:
+        raise UserError(f"data.table: {table.url} is none of {', '.join(readers)}")
+    try:
+        file = table.system.open(table.path, "rb")
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"data.table: there is no file {table.url}") from None
+    except Exception as error:  # each file system has its own
+        raise table.unreachable(error) from error
+    with file:
+        try:
+            yield from reader(file)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{table.url}: is no UTF-8 text ({error}); save it as UTF-8") from error
+        except (csv.Error, OSError, ValueError) as error:  # pyarrow's are among these
+            raise UserError(f"{table.url}: damaged, or not what its name says ({first_line(error)})") from error
+
+
+def _csv_rows(file: Any) -> Iterator[Row]:
+    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), restkey="\0", strict=True)
+    for row in reader:
+        more = "\0" in row
+        yield reader.line_num, "has more fields than the header; put a text with commas in quotes" if more else row
+
+
+def _json_rows(file: Any) -> Iterator[Row]:
+    for line, text in enumerate(io.TextIOWrapper(file, "utf-8-sig"), 1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+            yield line, row if isinstance(row, dict) else "is no JSON object"
+        except ValueError as error:
+            yield line, f"is no JSON ({first_line(error)})"
+
+
+def _parquet_rows(file: Any) -> Iterator[Row]:
+    rows = (row for batch in pq.ParquetFile(file).iter_batches() for row in batch.to_pylist())
+    yield from enumerate(rows, 1)

@@ -1,0 +1,52 @@
+"""The rows of a source that cannot be used: each with its place and the reason, and how many are too many."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data.pickapic import UNUSABLE_SCHEMA
+from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import data_folder
+
+log = logging.getLogger(__name__)
+
+
+def path(config: Config) -> Path:
+    """The table of unusable rows."""
+    return data_folder(config) / "quarantine.parquet"
+
+
+def write(config: Config, unusable: pa.Table, rows: int) -> None:
+    """Write the table of unusable rows, anew each time, and stop where they are too many.
+
+    Args:
+        unusable: of `pickapic.UNUSABLE_SCHEMA`; a row comes once for each reason.
+        rows: how many the source has in all.
+
+    Raises:
+        UserError: they are more than the share `data.max_unusable`; the table is written all the same.
+    """
+    order = [(name, "ascending") for name in ("file", "row_group", "row", "reason")]
+    unusable = unusable.cast(UNUSABLE_SCHEMA).sort_by(order)
+    with atomic_path(path(config)) as temporary:
+        pq.write_table(unusable, temporary)
+    count = len(unusable.group_by(["file", "row_group", "row"]).aggregate([]))
+    if not count:
+        return
+    reasons = Counter(unusable["reason"].to_pylist()).most_common()
+    told = ", ".join(f"{reason.replace('_', ' ')} {number}" for reason, number in reasons)
+    first = unusable.slice(0, 1).to_pylist()[0]
+    example = f"the first is row {first['row']} of row group {first['row_group']} of {first['file']}"
+    if count > config.data.max_unusable * rows:
+        raise UserError(
+            f"{count} of {rows} rows cannot be used ({told}; {example}), more than data.max_unusable="
+            f"{config.data.max_unusable:g} allows; look at {path(config)}, mend the source, or allow more"
+        )
+    log.warning("%d of %d rows cannot be used (%s; %s) and are listed in %s", count, rows, told, example, path(config))

@@ -1,0 +1,118 @@
+"""Where files are read from: a local folder, or any URL that fsspec knows, a data set on the model hub among them."""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from ppd_lightning.run.errors import UserError
+
+PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "sftp": "paramiko",
+}
+"""What to install beside fsspec for a protocol."""
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a file somewhere.
+
+    url: as it is told to people. path: as the file system names it.
+    """
+
+    url: str
+    path: str
+    system: Any
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine's own file systems."""
+        return isinstance(self.system, LocalFileSystem)
+
+    def listed(self, pattern: str) -> dict[str, dict[str, Any]]:
+        """The files below that match a glob, by their path from here, in alphabetical order; hidden ones are not there.
+
+        Raises:
+            UserError: a remote place cannot be reached.
+        """
+        try:
+            found = self.system.glob(f"{glob.escape(self.path)}/{pattern}", detail=True)
+        except Exception as error:  # each file system has its own
+            raise self.unreachable(error) from error
+        below = {path.removeprefix(f"{self.path}/"): info for path, info in found.items()}
+        names = {name: info for name, info in below.items() if info["type"] != "directory"}  # a link is neither
+        return {name: names[name] for name in sorted(names) if not any(part[0] == "." for part in name.split("/"))}
+
+    def open(self, name: str) -> BinaryIO:
+        """A file below, read in just the ranges that are asked for."""
+        file: BinaryIO = self.system.open(f"{self.path}/{name}", "rb", cache_type="none")
+        return file
+
+    def is_folder(self) -> bool:
+        """Whether there is such a folder.
+
+        Raises:
+            UserError: a remote place cannot be reached.
+        """
+        try:
+            return bool(self.system.info(self.path)["type"] == "directory")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except Exception as error:
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: Exception) -> UserError:
+        """What is said where a file system fails."""
+        what = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+        check = "the path" if self.is_local else "the name, your access to it and this machine's network"
+        return UserError(f"{self.url}: cannot be read ({what}); check {check}, and run the same command again")
+
+
+def data_set(root: str | Path, key: str) -> Place:
+    """As `place`, for a folder of files; OWNER/NAME that is no folder here is a data set on the model hub."""
+    name = str(root)
+    return place(f"hf://datasets/{name}" if HUB_NAME.fullmatch(name) and not Path(name).exists() else name, key)
+
+
+def place(url: str | Path, key: str) -> Place:
+    """The place that a setting names.
+
+    Args:
+        key: of the configuration, for messages.
+
+    Raises:
+        UserError: nothing that is installed can read such a URL.
+    """
+    url = str(url)
+    protocol = url.partition("://")[0]
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        package = PACKAGES.get(protocol)
+        remedy = f"pip install {package}" if package else first_line(error)
+        raise UserError(f"{key}: {url} needs a package that is not installed; {remedy}") from error
+    except ValueError as error:
+        known = "a folder, hf://datasets/OWNER/NAME, s3://, gs:// or another protocol of fsspec"
+        raise UserError(f"{key}: {url} cannot be read ({first_line(error)}); name {known}") from error
+    return Place(url.rstrip("/"), path.rstrip("/"), system)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its kind where it has none, without a full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,276 @@
+"""Units of images are shared between processes, outlive their deaths, and come out the same whoever makes them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch.utils.data._utils.worker as torch_workers
+from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
+
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import images, layout
+from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images, open_encoded
+from ppd_lightning.data.pickapic import SCHEMA, read_rows
+from ppd_lightning.data.tables import write_table
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import data_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+UNIT = 4
+UNITS = 12
+"""Of the 45 images of `handmade.rows()`, in row groups of 2 rows."""
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__, "ppd_lightning.data.encoding"])
+
+
+@pytest.fixture(autouse=True)
+def _small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "UNIT", UNIT)
+
+
+@functools.cache
+def composed() -> Config:
+    return compose(["data=pickapic", "data.root=set below", f"data.image_size={SIZE}", "trainer.progress=false"])
+
+
+def configured(root: Path, output: Path, workers: int = 0) -> Config:
+    return replace(composed(), output=str(output), data=replace(composed().data, root=str(root), workers=workers))
+
+
+def encoder(name: str = "means", *, then: Callable[[], None] = lambda: None) -> ImageEncoder:
+    """Mean colours; something else happens at each batch."""
+
+    def load() -> Encode:
+        def means(pixels: np.ndarray) -> np.ndarray:
+            then()
+            return pixels.mean((2, 3), dtype=np.float32)
+
+        return means
+
+    return ImageEncoder(name, {"of": "colours"}, load)
+
+
+def encode(config: Config, *encoders: ImageEncoder) -> pa.Table:
+    return encode_images(config, read_rows(config.data.root).table, "source", encoders or [encoder()])
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    """All files but hidden ones, which a killed process leaves."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("source")
+    write(root, rows(), group=2)
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """All that a single process writes."""
+    config = configured(source, tmp_path_factory.mktemp("undisturbed"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "UNIT", UNIT)
+        encode(config)
+    made = bytes_below(Path(config.output))
+    assert len(list(data_folder(config).glob("means/*.arrow"))) == UNITS
+    return made
+
+
+def test_a_store_holds_every_image_once_with_the_digest_of_its_bytes(source: Path, tmp_path: Path) -> None:
+    config = configured(source, tmp_path)
+    usable = encode(config)
+    store = open_encoded(config, encoder())
+    assert store.ids.to_pylist() == usable["image_id"].to_pylist()
+    assert set(store.ids.to_pylist()) == {r[f"image_{side}_uid"] for r in rows() for side in (0, 1)}
+    for image_id, digest, mean in zip(
+        store.ids.to_pylist(), store.arrays["digest"][:], store.arrays["means"][:], strict=True
+    ):
+        assert digest.tobytes() == hashlib.sha256(jpeg(image_id)).digest()
+        pixels = images.decode(jpeg(image_id), SIZE)
+        assert pixels is not None
+        np.testing.assert_allclose(mean, pixels.mean((1, 2)), rtol=1e-5)
+
+
+def test_workers_change_nothing(source: Path, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    encode(configured(source, tmp_path, workers=2))
+    assert bytes_below(tmp_path) == undisturbed
+
+
+def test_what_is_encoded_is_not_encoded_again(source: Path, tmp_path: Path) -> None:
+    config = configured(source, tmp_path)
+    usable = encode(config)
+    refusing = replace(encoder(), load=pytest.fail)
+    assert encode(config, refusing).equals(usable)
+    layout.images_path(config).unlink()  # what is left of a process that was killed before it wrote the table
+    assert encode(config, refusing).equals(usable)
+
+
+def test_another_encoder_leaves_the_stores_of_the_others_alone(source: Path, tmp_path: Path) -> None:
+    config = configured(source, tmp_path)
+    encode(config)
+    before = bytes_below(data_folder(config) / "means")
+    encode(config, replace(encoder(), load=pytest.fail), encoder("more"))
+    assert bytes_below(data_folder(config) / "means") == before
+    assert len(open_encoded(config, encoder("more"))) == len(open_encoded(config, encoder()))
+
+
+def test_a_unit_without_a_usable_image_is_finished_all_the_same(tmp_path: Path) -> None:
+    made = rows(users=3)
+    made[4:8] = [row(900 + n, user=1, caption=f"odd {n}", jpg_0=b"x", jpg_1=None) for n in range(4)]
+    write(tmp_path / "source", made, group=2)
+    config = configured(tmp_path / "source", tmp_path / "out")
+    usable = encode(config)
+    assert not any("odd" in name for name in usable["image_id"].to_pylist())
+    assert len(open_encoded(config, encoder())) == len(usable) > 20
+    assert encode(config, replace(encoder(), load=pytest.fail)).equals(usable)
+
+
+def test_nothing_but_damaged_images_is_one_clear_message(tmp_path: Path) -> None:
+    write(tmp_path / "source", [row(1, user=1, caption="odd", jpg_0=b"x", jpg_1=b"y")])
+    with pytest.raises(UserError, match="none of its 2 images can be decoded"):
+        encode(configured(tmp_path / "source", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_row_group_is_the_same_message_from_a_worker(tmp_path: Path, workers: int) -> None:
+    path = write(tmp_path / "source", rows(users=3), group=10)
+    config = configured(tmp_path / "source", tmp_path / "out", workers)
+    table = read_rows(config.data.root).table
+    column = pq.ParquetFile(path).metadata.row_group(1).column(SCHEMA.get_field_index("jpg_1"))
+    flip_byte(path, (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2)
+    with pytest.raises(UserError, match=r"train-0\.parquet: row group 1 is damaged") as caught:
+        encode_images(config, table, "source", [encoder()])
+    assert "Traceback" not in str(caught.value)
+
+
+def killed_at(moment: int, config: Config) -> None:
+    """Encode, and die of kill -9 at the `moment`th time that a file takes its place."""
+    images.UNIT = UNIT
+    torch_workers.MP_STATUS_CHECK_INTERVAL = 0.1  # how soon a loader's processes see that theirs is gone
+    before, seen = os.replace, iter(range(1, 1000))
+
+    def replaced(source: Any, target: Any) -> None:
+        if next(seen) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        before(source, target)
+
+    os.replace = replaced  # type: ignore[assignment]
+    encode(config)
+
+
+def finished(config: Config) -> list[Path]:
+    """The notes of the units that are whole."""
+    return list(data_folder(config).glob("means/[!.]*.json"))
+
+
+def die(moment: int, config: Config) -> None:
+    process = PROCESSES.Process(target=killed_at, args=(moment, config))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_kill_9_at_any_moment_and_the_same_command_again_ends_with_the_same_bytes(
+    source: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    """Each process goes on where the one before it was killed; at last one is let live."""
+    config = configured(source, tmp_path)
+    # Each unit takes two renames, of its shard and of its note; then come those of meta.json and the table of images.
+    for moment in (1, 2, 5, 6):
+        die(moment, config)
+    assert len(finished(config)) == 4
+    die(2 * (UNITS - 4) + 1, config)
+    assert not (data_folder(config) / "means/meta.json").exists()
+    die(2, config)
+    assert not layout.images_path(config).exists()
+    encode(config)
+    assert bytes_below(tmp_path) == undisturbed
+
+
+def test_kill_9_with_workers_and_the_same_command_again_ends_with_the_same_bytes(
+    source: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    config = configured(source, tmp_path, workers=2)
+    die(8, config)
+    assert len(finished(config)) == 3
+    encode(config)
+    assert bytes_below(tmp_path) == undisturbed
+
+
+def encode_slowly(config: Config, go: Any, made: Any) -> None:
+    images.UNIT = UNIT
+    batches: list[int] = []
+
+    def slow() -> None:
+        batches.append(1)
+        time.sleep(0.05)
+
+    go.wait()
+    encode(config, encoder(then=slow))
+    made.put(len(batches))
+
+
+def test_processes_at_once_share_the_work_and_end_with_the_same_bytes(
+    source: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    config, go, made = configured(source, tmp_path), PROCESSES.Event(), PROCESSES.Queue()
+    processes = [PROCESSES.Process(target=encode_slowly, args=(config, go, made)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    go.set()
+    batches = [made.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert bytes_below(tmp_path) == undisturbed
+    assert sum(batches) < 2 * UNITS  # three that know nothing of each other's work would make 3 * UNITS
+
+
+def captions(config: Config, count: int) -> Config:
+    listed = sorted(f"thing {number}" for number in range(count))
+    columns = [[f"id of {caption}" for caption in listed], listed, [False] * count]
+    write_table(layout.captions_path(config), pa.table(columns, schema=layout.CAPTIONS_SCHEMA), {})
+    return config
+
+
+def lengths(of: list[str]) -> dict[str, np.ndarray]:
+    return {"text": np.array([[len(caption)] for caption in of], np.float32)}
+
+
+def test_captions_are_encoded_in_units_and_what_is_there_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppd_lightning.data.encoding.CAPTION_UNIT", 8)
+    one, other = (captions(configured(tmp_path, tmp_path / name), 30) for name in ("one", "other"))
+    encode_captions(one, {"made": "so"}, lambda: lengths)
+    calls: Iterator[int] = iter(range(100))
+
+    def tired(of: list[str]) -> dict[str, np.ndarray]:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return lengths(of)
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_captions(other, {"made": "so"}, lambda: tired)
+    encode_captions(other, {"made": "so"}, lambda: tired)
+    assert next(calls) == 5  # 4 units, of which one was begun twice
+    assert bytes_below(tmp_path / "one") == bytes_below(tmp_path / "other")
+    encode_captions(other, {"made": "so"}, pytest.fail)

@@ -1,0 +1,269 @@
+"""One's own table beside images goes the way of Pick-a-Pic's files, and its faults are told all at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from tests.data.handmade import jpeg
+
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import folder
+from ppd_lightning.data.folder import make_source
+from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
+from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, read_rows, source_fingerprint
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import data_folder
+
+ROWS = [
+    {"caption": "a cat", "image_0": "img/a.jpg", "image_1": "img/b.png", "choice": 0, "user": "ann"},
+    {"caption": 'one, "two"', "image_0": "img/b.png", "image_1": "img/c.jpg", "choice": 1, "user": "bo b"},
+    {"caption": "猫 🐈 é\nin two lines", "image_0": "img/a.jpg", "image_1": "img/c.jpg", "choice": "tie", "user": "7"},
+]
+Row = dict[str, Any]
+
+
+def png(name: str) -> bytes:
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(jpeg(name))) as picture:
+        picture.convert("LA").save(file, "PNG")
+    return file.getvalue()
+
+
+IMAGES = {"img/a.jpg": jpeg("a"), "img/b.png": png("b"), "img/c.jpg": jpeg("c")}
+
+
+def as_csv(rows: Sequence[Row]) -> bytes:
+    text = io.StringIO(newline="")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8-sig")
+
+
+def as_jsonl(rows: Sequence[Row]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def as_parquet(rows: Sequence[Row]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row | {"choice": str(row["choice"])} for row in rows]), file)
+    return file.getvalue()
+
+
+WRITERS: dict[str, Callable[[Sequence[Row]], bytes]] = {"csv": as_csv, "jsonl": as_jsonl, "parquet": as_parquet}
+
+
+@cache
+def composed() -> Config:
+    return compose(["data=folder", "data.table=set below"])
+
+
+def config_for(table: str | Path, output: Path) -> Config:
+    config = composed()
+    return replace(config, data=replace(config.data, table=str(table)), output=str(output))
+
+
+def place(tmp_path: Path, table: bytes, images: dict[str, bytes] | None = None, name: str = "pairs.csv") -> Config:
+    """A configuration for a table and images that are written first."""
+    for path, data in {name: table, **(IMAGES if images is None else images)}.items():
+        (tmp_path / "mine" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / path).write_bytes(data)
+    return config_for(tmp_path / "mine" / name, tmp_path / "out")
+
+
+def source(config: Config) -> Path:
+    make_source(config, config.data)  # type: ignore[arg-type]
+    return data_folder(config) / "source"
+
+
+def faults(config: Config) -> list[str]:
+    with pytest.raises(UserError) as failure:
+        source(config)
+    assert not (data_folder(config) / "source").exists() or not list((data_folder(config) / "source").iterdir())
+    return failure.value.faults
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_table_of_every_kind_is_read_as_pick_a_pic(tmp_path: Path, kind: str) -> None:
+    root = source(place(tmp_path, WRITERS[kind](ROWS), name=f"pairs.{kind}"))
+    read = read_rows(root)
+    assert read.counts["rows"] == len(read.table) == 3
+    found = read.table.to_pylist()
+    assert [row["user_id"] for row in found] == ["ann", "bo b", "7"]
+    assert [row["caption"] for row in found] == [row["caption"] for row in ROWS]
+    assert [row["label_0"] for row in found] == [1.0, 0.0, 0.5]
+    images = index_images(read.table)
+    assert images.schema.equals(IMAGES_SCHEMA)
+    stored = {}
+    file = open_parquet(root, "choices.parquet", ("jpg_0", "jpg_1"))
+    columns = read_group(file, root, 0, ("jpg_0", "jpg_1"))
+    for image in images.to_pylist():
+        stored[image["image_id"]] = columns[f"jpg_{image['side']}"][image["row"]].as_py()
+    assert sorted(stored.values()) == sorted(IMAGES.values())
+    assert stored[found[1]["image_1"]] == IMAGES["img/c.jpg"]
+
+
+def test_the_columns_are_those_of_pick_a_pic(tmp_path: Path) -> None:
+    table = pq.read_table(source(place(tmp_path, as_csv(ROWS))) / "choices.parquet")
+    assert table.column_names == SCHEMA.names
+    told = table.drop_columns(["jpg_0", "jpg_1"]).to_pylist()
+    assert [row["best_image_uid"] for row in told] == [told[0]["image_0_uid"], told[1]["image_1_uid"], None]
+    assert [row["are_different"] for row in told] == [True, True, False]
+    assert [row["__index_level_0__"] for row in told] == [2, 3, 5]  # the lines where they end
+
+
+def test_an_image_with_two_names_is_one(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "image_0": "img/again.jpg"}, ROWS[0] | {"caption": "other"}]
+    read = read_rows(source(place(tmp_path, as_csv(rows), {**IMAGES, "img/again.jpg": IMAGES["img/a.jpg"]})))
+    assert len(index_images(read.table)) == 2
+
+
+def test_an_image_in_many_rows_is_stored_once(tmp_path: Path) -> None:
+    many = [ROWS[0] | {"caption": f"cat {number}"} for number in range(200)]
+    noise = {name: data + bytes(10_000) for name, data in IMAGES.items()}
+    path = source(place(tmp_path, as_csv(many), noise)) / "choices.parquet"
+    metadata = pq.read_metadata(path)
+    columns = metadata.row_group(0)
+    sizes = [columns.column(SCHEMA.get_field_index(name)).total_uncompressed_size for name in ("jpg_0", "jpg_1")]
+    assert sum(sizes) < 2 * sum(map(len, noise.values()))
+    assert len(read_rows(path.parent).table) == 200
+
+
+def test_row_groups_fit_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = source(place(tmp_path, as_csv(ROWS)))
+    expected = pq.read_table(whole / "choices.parquet").to_pylist()
+    monkeypatch.setattr(folder, "GROUP_BYTES", len(IMAGES["img/a.jpg"]))
+    other = source(config_for(tmp_path / "mine/pairs.csv", tmp_path / "other"))
+    file = pq.ParquetFile(other / "choices.parquet")
+    assert file.num_row_groups == 3
+    assert file.read().to_pylist() == expected
+
+
+def test_rankings_and_models_are_read_where_they_are_told(tmp_path: Path) -> None:
+    told = {"ranking": "r1", "model_0": "sdxl", "model_1": ""}
+    rows = [ROWS[0] | told, ROWS[1] | told, ROWS[2] | told | {"ranking": "r2"}]
+    table = pq.read_table(source(place(tmp_path, as_csv(rows))) / "choices.parquet").to_pylist()
+    assert [row["model_0"] for row in table] == ["sdxl"] * 3
+    assert [row["model_1"] for row in table] == [None] * 3
+    assert table[0]["ranking_id"] == table[1]["ranking_id"] != table[2]["ranking_id"]
+
+
+def test_the_order_of_the_table_does_not_change_the_pairs(tmp_path: Path) -> None:
+    one = read_rows(source(place(tmp_path / "one", as_csv(ROWS)))).table["pair_id"].to_pylist()
+    other = read_rows(source(place(tmp_path / "other", as_csv(ROWS[::-1])))).table["pair_id"].to_pylist()
+    assert other == one[::-1]
+    assert len(set(one)) == 3
+
+
+def test_a_choice_told_twice_counts_once_and_a_contradiction_is_quarantined(tmp_path: Path) -> None:
+    rows = [*ROWS, ROWS[0], ROWS[1] | {"choice": 0}]
+    read = read_rows(source(place(tmp_path, as_csv(rows))))
+    assert read.table["user_id"].to_pylist() == ["ann", "7"]
+    assert (read.counts["repeated"], read.counts["contradictory"]) == (1, 2)
+    assert read.unusable["row"].to_pylist() == [1, 4]
+
+
+def test_all_faults_of_a_table_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    wrong: list[Row] = [
+        ROWS[0],
+        ROWS[0] | {"image_0": "img/nix.jpg", "image_1": "nowhere/b.png"},
+        ROWS[0] | {"choice": 2},
+        ROWS[0] | {"caption": "  "},
+        ROWS[0] | {"user": ""},
+        ROWS[0] | {"image_1": "img/a.jpg", "choice": ""},
+    ]
+    config = place(tmp_path, as_csv(wrong))
+    mine = tmp_path / "mine"
+    assert faults(config) == [
+        f"{mine}/pairs.csv: line 3: there is no image {mine}/img/nix.jpg",
+        f"{mine}/pairs.csv: line 3: there is no image {mine}/nowhere/b.png",
+        f"{mine}/pairs.csv: line 4: choice must be 0, 1 or tie, not '2'",
+        f"{mine}/pairs.csv: line 5: caption is empty",
+        f"{mine}/pairs.csv: line 6: user is empty",
+        f"{mine}/pairs.csv: line 7: choice must be 0, 1 or tie, not ''",
+        f"{mine}/pairs.csv: line 7: image_0 and image_1 are both img/a.jpg",
+    ]
+
+
+def test_of_very_many_faults_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    told = faults(place(tmp_path, as_csv([ROWS[0] | {"choice": "x"}] * 100)))
+    assert len(told) == 21
+    assert told[-1].endswith("and 80 faults more")
+
+
+def test_what_is_no_image_is_told_with_its_lines(tmp_path: Path) -> None:
+    images = IMAGES | {"img/b.png": b"<html>", "img/c.jpg": b""}
+    told = faults(place(tmp_path, as_jsonl(ROWS), images, name="pairs.jsonl"))
+    lines = [fault.split(": ", 1)[1].split(" ")[:3] for fault in told]
+    where = f"{tmp_path}/mine/img"
+    assert lines == [
+        ["line", "1:", f"{where}/b.png"],
+        ["line", "2:", f"{where}/b.png"],
+        ["line", "2:", f"{where}/c.jpg"],
+        ["line", "3:", f"{where}/c.jpg"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "told"),
+    [
+        ("pairs.csv", b"caption,image_0,image_1\na,b,c\n", "lacks the columns choice, user; it has caption, image_0"),
+        ("pairs.csv", b"caption;image_0;image_1;choice;user\n", "holds no rows"),
+        ("pairs.csv", b"caption;image_0;image_1;choice;user\na;b;c;0;d\n", "lacks the columns caption, image_0"),
+        ("pairs.csv", as_csv(ROWS[:1]) + b"cat, black,img/a.jpg,img/c.jpg,0,ann\n", "line 3: has more fields than"),
+        ("pairs.csv", "caption,käse\n".encode("latin-1"), "is no UTF-8 text"),
+        ("pairs.csv", b"", "holds no rows"),
+        ("pairs.jsonl", as_jsonl(ROWS[:1]) + b"{nix\n", "line 2: is no JSON (Expecting"),
+        ("pairs.jsonl", as_jsonl(ROWS[:1]) + b'\n"a"\n', "line 3: is no JSON object"),
+        ("pairs.parquet", b"PAR1 no", "damaged, or not what its name says"),
+        ("pairs.xlsx", b"PK", "is none of .csv, .jsonl, .parquet"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, name: str, table: bytes, told: str) -> None:
+    assert told in faults(place(tmp_path, table, name=name))[0]
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    assert faults(config_for(tmp_path / "nix.csv", tmp_path))[0].startswith("data.table: there is no file ")
+    assert "there is no file nix/pairs.csv" in faults(config_for("nix/pairs.csv", tmp_path))[0]
+
+
+def test_a_table_anywhere_goes_the_same_way(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for path, data in {"pairs.csv": as_csv(ROWS), **IMAGES}.items():
+        memory.pipe(f"/folder_test/{path}", data)
+    far = source(config_for("memory://folder_test/pairs.csv", tmp_path / "far"))
+    near = source(place(tmp_path, as_csv(ROWS)))
+    memory.rm("/folder_test", recursive=True)
+    assert (far / "choices.parquet").read_bytes() == (near / "choices.parquet").read_bytes()
+
+
+def test_it_is_made_once_and_again_when_table_or_image_change(tmp_path: Path) -> None:
+    config = place(tmp_path, as_csv(ROWS))
+    path = source(config) / "choices.parquet"
+    first, made = source_fingerprint(path.parent), path.stat().st_mtime_ns
+    source(config)
+    assert path.stat().st_mtime_ns == made
+    place(tmp_path, as_csv(ROWS[:2]))
+    source(config)
+    assert source_fingerprint(path.parent) != first
+    place(tmp_path, as_csv(ROWS))
+    source(config)
+    assert source_fingerprint(path.parent) == first
+    (tmp_path / "mine/img/a.jpg").write_bytes(jpeg("another"))
+    source(config)
+    assert source_fingerprint(path.parent) != first
