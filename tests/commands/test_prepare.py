@@ -256,7 +256,7 @@ def bytes_of(config: Config) -> dict[str, Any]:
     """What was made, but for hidden files, which a killed process leaves, and the seconds that it took."""
     folder = data_folder(config)
     made: dict[str, Any] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*.*")}
-    told = json.loads(made.pop("prepared-people.json"))
+    told = json.loads(made.pop(str(layout.prepared_path(config).relative_to(folder))))
     return made | {"key": told["key"], "counts": told["summary"]["counts"]}
 
 
@@ -273,6 +273,18 @@ def test_scores_relabel_the_same_images_by_their_statistics(pickapic: Make) -> N
                 pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
             values.append(image_statistics(pixels)[0, STATISTICS.index(pair["user_id"])])
         assert values[0] > values[1]
+
+
+@pytest.mark.parametrize("setting", ["min_pairs=12", "held_out_captions=0.3", "unseen_users=0.4", "validation=0.2"])
+def test_other_splits_encode_nothing_again(pickapic: Make, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    first, other = pickapic(), pickapic(f"data.{setting}")
+    prepare.run(first)
+    before = layout.read_pairs(first)
+    for name in ("load_codec", "load_text"):
+        monkeypatch.setattr(ReleasedModel, name, pytest.fail)
+    prepare.run(other)
+    assert not layout.read_pairs(other).equals(before)
+    assert layout.read_pairs(first).equals(before)
 
 
 def test_both_labels_share_one_folder_and_its_stores(pickapic: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,13 +311,14 @@ def test_the_same_command_again_does_no_work(pickapic: Make, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "lost", ["pairs-people.arrow", "images.arrow", "captions.arrow", "latents/meta.json", "text/meta.json"]
+    "lost", ["pairs-*/pairs.arrow", "images.arrow", "pairs-*/captions.arrow", "latents/meta.json", "text/meta.json"]
 )
 def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: str) -> None:
     config = pickapic()
     first = prepare.run(config)["counts"]
     pairs = layout.read_pairs(config)
-    (data_folder(config) / lost).unlink()
+    (only,) = data_folder(config).glob(lost)
+    only.unlink()
     assert prepare.run(config)["counts"] == first
     assert layout.read_pairs(config).equals(pairs)
     released = ReleasedModel("emoji", str(model))

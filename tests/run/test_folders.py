@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppd_lightning.config.compose import compose, compose_each
-from ppd_lightning.run.folders import data_folder, run_folder, sweep_folder
+from ppd_lightning.run.folders import data_folder, pairs_folder, run_folder, sweep_folder
 
 RUN_CHANGES = [
     "data.people=7",
@@ -53,8 +53,15 @@ def test_both_modes_share_the_data_and_not_the_run() -> None:
 
 
 def test_another_world_has_another_data_folder() -> None:
-    configs = compose_each([[], ["data.concepts=50"], ["data.seed=9"], ["data.validation=0.1"]])
+    configs = compose_each([[], ["data.concepts=50"], ["data.seed=9"], ["data.image_size=32"]])
     assert len({data_folder(config) for config in configs}) == 4
+
+
+def test_other_pairs_of_one_source_share_the_data_folder_and_neither_pairs_nor_run() -> None:
+    settings = ["mode=synthetic", "data.validation=0.1", "data.min_pairs=2", "data.held_out_concepts=9"]
+    configs = compose_each([[], *([setting] for setting in settings)])
+    assert len({data_folder(config) for config in configs}) == 1
+    assert len({pairs_folder(config) for config in configs}) == len({run_folder(config) for config in configs}) == 5
 
 
 def test_what_only_changes_the_work_keeps_the_data_folder() -> None:

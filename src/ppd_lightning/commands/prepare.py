@@ -62,7 +62,7 @@ def run(config: Config) -> dict[str, Any]:
     key = {name: model.fingerprint(part) for name, part in parts.items()}
     source = (layout.source_folder(config), layout.source_files(config))
     key["source"] = source_fingerprint(*source)
-    told = folder / f"prepared-{config.data.labels}.json"
+    told = layout.prepared_path(config)
     finished = _finished(config, told, key)
     if finished is not None:
         log.info("%s is prepared: %s", folder, _in_words(finished["counts"]))

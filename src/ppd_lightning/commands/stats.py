@@ -17,7 +17,7 @@ from ppd_lightning.data.pickapic import REASONS
 from ppd_lightning.data.tally import Tally, tally
 from ppd_lightning.run.atomic import atomic_path
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.run.folders import pairs_folder
 
 LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
 """What `ppd prepare` counts of rows that nothing can be learnt from, whoever is asked."""
@@ -30,7 +30,7 @@ MODELS = 20
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Print the tables and write the picture, stats-{labels}.png in the data folder.
+    """Print the tables and write the picture, stats.png beside the pairs.
 
     Returns:
         the summary: rows, ties, pairs, users and their pairs at some quantiles, captions, images, models and splits.
@@ -41,7 +41,7 @@ def run(config: Config) -> dict[str, Any]:
     counts = _counts(config)
     found = tally(layout.read_pairs(config), layout.read_images_table(config, ("image_id", "model")))
     usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
-    path = data_folder(config) / f"stats-{config.data.labels}.png"
+    path = pairs_folder(config) / "stats.png"
     summary = {
         "rows": counts["rows"],
         "usable": usable,
@@ -63,7 +63,7 @@ def run(config: Config) -> dict[str, Any]:
 
 def _counts(config: Config) -> dict[str, int]:
     """What `ppd prepare` counted."""
-    path = data_folder(config) / f"prepared-{config.data.labels}.json"
+    path = layout.prepared_path(config)
     try:
         counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
         return counts

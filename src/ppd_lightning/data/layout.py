@@ -13,7 +13,7 @@ from ppd_lightning.data.images import IMAGES_SCHEMA
 from ppd_lightning.data.pairs import load_pairs
 from ppd_lightning.data.stores import Store
 from ppd_lightning.data.tables import read_table, table_key
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.run.folders import data_folder, pairs_folder
 
 CAPTIONS_SCHEMA = pa.schema({"caption_id": pa.string(), "caption": pa.string(), "held_out": pa.bool_()})
 
@@ -37,12 +37,17 @@ def images_path(config: Config) -> Path:
 
 def captions_path(config: Config) -> Path:
     """The table of every caption."""
-    return data_folder(config) / "captions.arrow"
+    return pairs_folder(config) / "captions.arrow"
 
 
 def pairs_path(config: Config) -> Path:
-    """The pairs table of the labels that the configuration asks for."""
-    return data_folder(config) / f"pairs-{config.data.labels}.arrow"
+    """The pairs table of the labels and splits that the configuration asks for."""
+    return pairs_folder(config) / "pairs.arrow"
+
+
+def prepared_path(config: Config) -> Path:
+    """What `ppd prepare` counted, as JSON; written last."""
+    return pairs_folder(config) / "prepared.json"
 
 
 def images_key(config: Config) -> str:

@@ -12,15 +12,23 @@ from ppd_lightning.run.fingerprints import fingerprint
 NO_RESULT_KEYS_OF_DATA = ("max_unusable", "workers")
 """They change what is allowed or how fast it goes, not what comes out."""
 
+KEYS_OF_PAIRS = ("labels", "validation", "min_pairs", "held_out_concepts", "held_out_captions", "unseen_users")
+"""They decide which pairs are made and what each is for; what is computed of the images serves all choices."""
+
 RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision")
 """The others change how fast a training goes or what it tells, not what comes out."""
 
 
 def data_folder(config: Config) -> Path:
-    """`{output}/data/{name}-{fingerprint}`: a source, its pairs by each kind of label, and what is computed of it."""
-    source = _data(config)
-    del source["labels"]
+    """`{output}/data/{name}-{fingerprint}`: a source and what is computed of its images and captions."""
+    source = {key: value for key, value in _data(config).items() if key not in KEYS_OF_PAIRS}
     return Path(config.output) / "data" / f"{config.data.name}-{fingerprint(source)}"
+
+
+def pairs_folder(config: Config) -> Path:
+    """`pairs-{labels}-{fingerprint}` in the data folder: the pairs by one kind of label in one choice of splits."""
+    choice = {key: value for key, value in _data(config).items() if key in KEYS_OF_PAIRS}
+    return data_folder(config) / f"pairs-{config.data.labels}-{fingerprint(choice)}"
 
 
 def run_folder(config: Config) -> Path:
