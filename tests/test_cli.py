@@ -211,5 +211,5 @@ def test_the_doctor_looks_into_the_model_folder_and_the_data(
         main(["doctor", "data=pickapic", f"data.root={tmp_path}", f"model.path={tmp_path}", "trainer=cpu"])
     assert end.value.code == 1
     out = capsys.readouterr().out
-    assert "set data.root to the folder" in out
+    assert "holds no files **/*.parquet (data.files chooses them)" in out
     assert f"model.path: {tmp_path} lacks prior/config.json and " in out

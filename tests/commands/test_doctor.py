@@ -49,6 +49,22 @@ def test_nothing_lacks_in_a_whole_folder(whole: Path, tmp_path: Path, capsys: py
     assert out.count("model stage_c_lite: ") == len(PARTS["stage_c_lite"])
 
 
+def test_a_source_that_cannot_be_read_is_told_as_preparing_would(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("model=stage_c_lite", f"model.path={whole}")
+    table = tmp_path / "pairs.csv"
+    assert doctor(tmp_path, *model, "data=folder", "~data.root", f"data.table={table}") == 1
+    assert f"data.table: there is no file {table}" in " ".join(capsys.readouterr().out.split())
+    table.write_text("caption,image_0,image_1,choice,user\ncat,a.jpg,b.jpg,3,ann\n", encoding="utf-8")
+    assert doctor(tmp_path, *model, "data=folder", "~data.root", f"data.table={table}") == 1
+    told = capsys.readouterr().out
+    assert "line 2: choice must be 0, 1 or tie, not '3'" in told
+    assert "line 2: there is no image" in told
+    assert doctor(tmp_path, *model, "data.root=memory://nowhere") == 1
+    assert "there is no folder memory://nowhere" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("model", ["stage_c", "stage_c_lite"])
 def test_an_empty_folder_lists_every_part_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str) -> None:
     assert doctor(tmp_path, f"model={model}", f"model.path={tmp_path}") == 1

@@ -20,7 +20,7 @@ from tests.data.handmade import jpeg
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import folder
+from ppd_lightning.data import folder, quarantine
 from ppd_lightning.data.folder import make_source
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
 from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, read_rows, source_fingerprint
@@ -197,6 +197,33 @@ def test_all_faults_of_a_table_are_told_at_once_with_their_lines(tmp_path: Path)
         f"{mine}/pairs.csv: line 7: choice must be 0, 1 or tie, not ''",
         f"{mine}/pairs.csv: line 7: image_0 and image_1 are both img/a.jpg",
     ]
+
+
+def test_a_few_faulty_rows_are_left_out_and_told_by_their_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = [ROWS[0] | {"caption": f"cat {number}"} for number in range(30)]
+    wrong: list[Row] = [
+        ROWS[0] | {"image_0": "img/nix.jpg"},
+        ROWS[0] | {"image_1": "img/broken.jpg"},
+        ROWS[0] | {"choice": 2},
+        ROWS[0] | {"caption": "  "},
+        {"caption": "a", "image_0": "img/a.jpg", "image_1": "img/c.jpg", "choice": 1},
+        ROWS[0] | {"image_1": "img/a.jpg"},
+        ROWS[0] | {"image_0": ""},
+    ]
+    reasons = ["no_image", "unclear_label", "empty_caption", "no_user", "same_image", "no_image"]
+    config = place(tmp_path, as_jsonl([*sound, *wrong]), IMAGES | {"img/broken.jpg": b"<html>"}, "pairs.jsonl")
+    config = replace(config, data=replace(config.data, max_unusable=0.2))
+    read = read_rows(source(config))
+    assert (read.counts["rows"], len(read.table)) == (37, 31)  # what is no image is found out when it is decoded
+    quarantine.write(config, read.unusable, read.counts["rows"])
+    listed = pq.read_table(quarantine.path(config)).to_pylist()
+    assert [(row["file"], row["row_group"], row["reason"]) for row in listed] == [
+        ("pairs.jsonl", None, reason) for reason in reasons
+    ]
+    assert [row["row"] for row in listed] == [31, 33, 34, 35, 36, 37]
+    assert "the first is line 31 of pairs.jsonl" in caplog.text
 
 
 def test_of_very_many_faults_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:

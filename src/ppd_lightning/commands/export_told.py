@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppd_lightning.config.schemas import Config, Objective, PickapicData
-from ppd_lightning.data.layout import people_of
+from ppd_lightning.config.schemas import Config, FolderData, Objective, PickapicData
+from ppd_lightning.data.layout import people_of, prepared_path
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
 
 NOT_MEASURED = "None was measured: there is no evaluation of these weights."
 EMOJI_WORLD = (
@@ -39,11 +38,12 @@ def read_told(path: Path, made_by: str) -> dict[str, Any]:
 
 def data_section(config: Config) -> str:
     """The source, its counts, and how a user is described."""
-    told = data_folder(config) / f"prepared-{config.data.labels}.json"
-    counts = read_told(told, "ppd prepare")["summary"]["counts"]
+    counts = read_told(prepared_path(config), "ppd prepare")["summary"]["counts"]
     source = EMOJI_WORLD
     if isinstance(config.data, PickapicData):
-        source = f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{Path(config.data.root).name}`."
+        source = f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{_last(config.data.root)}`."
+    if isinstance(config.data, FolderData):
+        source = f"Choices between images from a table called `{_last(config.data.table)}`."
     people = {group: len(users) for group, users in people_of(config).items()}
     described = {
         "features": f"{config.user.shots} of a user's choices, seen by `{config.user.encoder}`, make their vector.",
@@ -63,6 +63,11 @@ def data_section(config: Config) -> str:
         "No test pair shares its caption or an image with the training; `shots` describe users who are not trained on.",
     ]
     return "\n".join(lines)
+
+
+def _last(place: str) -> str:
+    """What a path or URL ends with: where it is, is nobody else's business."""
+    return place.rstrip("/").rpartition("/")[2]
 
 
 def training_section(config: Config, run: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import io
 import logging
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ppd_lightning.config.schemas import Config, FolderData
-from ppd_lightning.data.own_table import Choice, read_choices, refuse
+from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Place, place
 from ppd_lightning.run.atomic import atomic_path, write_text_atomic
@@ -43,22 +43,36 @@ STORED = pa.schema(
 """Pick-a-Pic's schema, where a user is called by name and an image can be in many rows."""
 
 
+def read_own(data: FolderData) -> OwnTable:
+    """One's own table.
+
+    Raises:
+        UserError: it cannot be read, or more than the share `data.max_unusable` of its rows have faults; all of these
+            are told, or the first.
+    """
+    table = place(data.table, "data.table")
+    read = read_choices(table)
+    _refuse_too_many(data, table, read)
+    return read
+
+
 def make_source(config: Config, data: FolderData) -> None:
     """Write the data folder's source; nothing is done where it was made from the same table and images.
 
-    An image is known by its content, whatever its names; __index_level_0__ is the line of the table.
+    An image is known by its content, whatever its names; __index_level_0__ is the line of the table. Rows with faults
+    are written as they are, for `pickapic.read_rows` to leave out, unless they are too many.
 
     Raises:
-        UserError: the table or an image cannot be read, or the table has faults; all of them are told, or the first.
+        UserError: as `read_own`, or an image cannot be read.
     """
     folder, table = data_folder(config), place(data.table, "data.table")
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
-    choices, images = read_choices(table)
+    read = read_own(data)
+    choices, images, faults = read.choices, read.images, read.faults
     key = _made_from(choices, images)
     if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
         return
     prompts = Counter(choice.caption for choice in choices)
-    faults: list[tuple[int, str]] = []
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(
             temporary,
@@ -68,7 +82,7 @@ def make_source(config: Config, data: FolderData) -> None:
             store_schema=False,  # read back as plain bytes, as Pick-a-Pic's own files are
         ) as writer:
             for group in _groups(choices, images):
-                content = _contents(table, group)
+                content = _contents(table, group, images)
                 broken = {name for name, data in content.items() if not _is_image(data)}
                 faults += [
                     (choice.line, f"{name} is no image that can be read")
@@ -77,9 +91,14 @@ def make_source(config: Config, data: FolderData) -> None:
                     if name in broken
                 ]
                 writer.write_table(_as_pickapic(group, content, prompts))
-        refuse(table, faults)
+        _refuse_too_many(data, table, read)
     write_text_atomic(stamp, key)
     log.info("took over %d choices between %d images from %s", len(choices), len(images), table.url)
+
+
+def _refuse_too_many(data: FolderData, table: Place, read: OwnTable) -> None:
+    if len({line for line, _ in read.faults}) > data.max_unusable * len(read.choices):
+        refuse(table, read.faults)
 
 
 def _made_from(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) -> str:
@@ -95,7 +114,7 @@ def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) 
     for choice in choices:
         group.append(choice)
         for name in choice.images:
-            if name not in sizes:
+            if name in images and name not in sizes:
                 sizes[name] = int(images[name]["size"])
                 total += sizes[name]
         if len(group) == GROUP_ROWS or total >= GROUP_BYTES:
@@ -105,11 +124,11 @@ def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) 
         yield group
 
 
-def _contents(table: Place, group: Sequence[Choice]) -> dict[str, bytes]:
-    """The bytes of the images of a group, by path."""
-    names = list(dict.fromkeys(name for choice in group for name in choice.images))
+def _contents(table: Place, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
+    """The bytes of those images of a group that are there, by path."""
+    names = list(dict.fromkeys(name for choice in group for name in choice.images if name in images))
     try:
-        found = table.system.cat(names)
+        found = table.system.cat(names) if names else {}
     except Exception as error:  # each file system has its own
         raise table.unreachable(error) from error
     return {name: found[name] for name in names}
@@ -129,15 +148,16 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
     stored = {uids[name]: data for name, data in content.items()}
     number = {uid: row for row, uid in enumerate(stored)}
     labels = [choice.label for choice in group]
-    sides = [[uids[choice.images[side]] for choice in group] for side in (0, 1)]
+    sides = [[uids.get(choice.images[side]) for choice in group] for side in (0, 1)]
+    shown = zip(labels, *sides, strict=True)
     columns: dict[str, Any] = {
         "are_different": [label != 0.5 for label in labels],
-        "best_image_uid": [{1.0: one, 0.0: two}.get(label) for label, one, two in zip(labels, *sides, strict=True)],
+        "best_image_uid": [one if label == 1 else two if label == 0 else None for label, one, two in shown],
         "caption": [choice.caption for choice in group],
         "created_at": [WRITTEN] * len(group),
         "has_label": [True] * len(group),
         "label_0": labels,
-        "label_1": [1 - label for label in labels],
+        "label_1": [None if label is None else 1 - label for label in labels],
         "ranking_id": [_ranking_id(choice) for choice in group],
         "user_id": [choice.user for choice in group],
         "num_example_per_prompt": [prompts[choice.caption] for choice in group],
@@ -148,7 +168,8 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
         columns[f"image_{side}_url"] = [posixpath.basename(choice.images[side]) for choice in group]
         columns[f"model_{side}"] = [choice.models[side] or None for choice in group]
         columns[f"jpg_{side}"] = pa.DictionaryArray.from_arrays(
-            pa.array([number[uid] for uid in sides[side]], pa.int32()), pa.array(list(stored.values()), pa.binary())
+            pa.array([None if uid is None else number[uid] for uid in sides[side]], pa.int32()),
+            pa.array(list(stored.values()), pa.binary()),
         )
     return pa.table([columns[name] for name in STORED.names], schema=STORED)
 

@@ -32,52 +32,64 @@ FAULTS_TOLD = 20
 
 @dataclass(frozen=True)
 class Choice:
-    """A sound row.
+    """A row.
 
     line: where it is: the line of a CSV or JSONL file, the row of a parquet file, counted from 1.
-    images: as the table's file system names them. label: 1 the first was preferred, 0 the second, 0.5 a tie.
-    ranking, models: nothing where the table does not tell them.
+    images: as the table's file system names them. label: 1 the first was preferred, 0 the second, 0.5 a tie; None where
+    the table says something else. Text is empty where the table does not tell it.
     """
 
     line: int
     caption: str
     images: tuple[str, str]
-    label: float
+    label: float | None
     user: str
     ranking: str
     models: tuple[str, str]
 
 
-def read_choices(table: Place) -> tuple[list[Choice], dict[str, dict[str, Any]]]:
-    """The choices of a table, and what its file system tells of each image that they show, by path.
+@dataclass(frozen=True)
+class OwnTable:
+    """What was read of a table.
+
+    choices: every row, those with faults too. images: what the file system tells of each image that is there, by path.
+    faults: what is wrong with rows, as (line, sentence).
+    """
+
+    choices: list[Choice]
+    images: dict[str, dict[str, Any]]
+    faults: list[tuple[int, str]]
+
+
+def read_choices(table: Place) -> OwnTable:
+    """The choices of a table, and which of them cannot be used.
 
     Raises:
-        UserError: the table is missing, cannot be read, or has faults.
+        UserError: the table is missing, cannot be read, lacks columns, or has lines that are no rows.
     """
     choices: list[Choice] = []
     faults: list[tuple[int, str]] = []
+    no_rows: list[tuple[int, str]] = []
     for line, row in _rows(table):
         if isinstance(row, str):
-            faults.append((line, row))
+            no_rows.append((line, row))
             continue
-        if not choices and not faults:
+        if not choices:
             absent = [name for name in COLUMNS if name not in row]
             if absent:
                 found = ", ".join(map(str, row))
                 raise UserError(f"{table.url}: lacks the columns {', '.join(absent)}; it has {found}")
         values = {name: "" if value is None else str(value).strip() for name, value in row.items()}
-        own = _faults(values)
-        faults += [(line, fault) for fault in own]
-        if not own:
-            choices.append(_choice(table, line, values))
-    if not choices and not faults:
+        faults += [(line, fault) for fault in _faults(values)]
+        choices.append(_choice(table, line, values))
+    refuse(table, no_rows)
+    if not choices:
         raise UserError(f"{table.url}: holds no rows")
     images = _images(table, choices)
     for choice in choices:
-        missing = [path for path in dict.fromkeys(choice.images) if path not in images]
+        missing = [path for path in dict.fromkeys(choice.images) if path and path not in images]
         faults += [(choice.line, f"there is no image {path}") for path in missing]
-    refuse(table, faults)
-    return choices, images
+    return OwnTable(choices, images, faults)
 
 
 def refuse(table: Place, faults: Iterable[tuple[int, str]]) -> None:
@@ -101,15 +113,15 @@ def _faults(values: Mapping[str, str]) -> list[str]:
 
 def _choice(table: Place, line: int, values: Mapping[str, str]) -> Choice:
     first, second = (
-        posixpath.normpath(posixpath.join(posixpath.dirname(table.path), values[name]))
+        posixpath.normpath(posixpath.join(posixpath.dirname(table.path), values[name])) if values.get(name) else ""
         for name in ("image_0", "image_1")
     )
     return Choice(
         line,
-        values["caption"],
+        values.get("caption", ""),
         (first, second),
-        LABELS[_choice_key(values)],
-        values["user"],
+        LABELS.get(_choice_key(values)),
+        values.get("user", ""),
         values.get("ranking", ""),
         (values.get("model_0", ""), values.get("model_1", "")),
     )
@@ -121,7 +133,7 @@ def _choice_key(values: Mapping[str, str]) -> str:
 
 def _images(table: Place, choices: Iterable[Choice]) -> dict[str, dict[str, Any]]:
     """The images that are there, with their sizes, by one listing a folder."""
-    shown = {path for choice in choices for path in choice.images}
+    shown = {path for choice in choices for path in choice.images if path}
     found: dict[str, dict[str, Any]] = {}
     for folder in sorted({posixpath.dirname(path) for path in shown}):
         try:
