@@ -36,6 +36,8 @@ lint: setup
 
 bench: setup
 	$(BIN)/python experiments/bench/training.py
+	$(BIN)/python experiments/bench/stores.py
+	$(BIN)/python experiments/bench/preparing.py
 	$(BIN)/python experiments/bench/stage_c.py --profile
 
 # The mini Stable Cascade that ships with the package, made anew: hours on a CPU.

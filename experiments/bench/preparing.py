@@ -84,7 +84,7 @@ def prepared(folder: Path, count: int, workers: int) -> dict[str, Any]:
         time.sleep(0.1)
     if process.returncode:
         raise RuntimeError(process.stderr.read() if process.stderr is not None else "")
-    (told,) = (folder / "out/data").glob("*/prepared-people.json")
+    (told,) = (folder / "out/data").glob("*/pairs-*/prepared.json")
     summary = json.loads(told.read_text())["summary"]
     return {
         "rows": count,

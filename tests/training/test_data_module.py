@@ -385,7 +385,7 @@ def test_damaged_pairs_are_one_clear_message(make: Make, folder: Path) -> None:
     sound = path.read_bytes()
     try:
         flip_byte(path, len(sound) - 20)
-        with pytest.raises(UserError, match=r"pairs-people\.arrow: damaged"):
+        with pytest.raises(UserError, match=r"pairs\.arrow: damaged"):
             make()
     finally:
         path.write_bytes(sound)
