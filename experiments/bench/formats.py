@@ -3,9 +3,9 @@
     pip install pylance zarr        # neither is needed by the project
     python experiments/bench/formats.py
 
-Each format holds the same rows (16x24x24 fp16), in files of about a thousand rows but for `.npy`, which is one file, and is
-asked for the same batches of random rows; best of three rounds. Arrow is read through `data/stores.py` itself. Give
-it one thread to compare with others: OMP_NUM_THREADS=1. Prints and writes outputs/bench/formats.json.
+Each format holds the same rows (16x24x24 fp16), in files of about a thousand rows but for `.npy`, which is one file.
+Each is asked for the same batches of random rows, best of three rounds. Arrow is read through `data/stores.py` itself.
+Give it one thread to compare with others: OMP_NUM_THREADS=1. Prints and writes outputs/bench/formats.json.
 """
 
 from __future__ import annotations
