@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ppd_lightning import multirun
 from ppd_lightning.cli import main
 from ppd_lightning.commands import doctor
 from ppd_lightning.commands.verbs import VERBS
@@ -17,6 +16,7 @@ from ppd_lightning.config.groups import options
 from ppd_lightning.config.keys import known_keys
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.sweeps import job
 
 HEAVY = ("torch", "diffusers", "lightning", "transformers", "pyarrow", "numpy")
 
@@ -43,7 +43,7 @@ def test_help_names_every_verb_and_every_option(capsys: pytest.CaptureFixture[st
 
 
 def test_help_on_a_verb_explains_every_key_that_it_reads(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "--help"]) == 0
+    assert main(["validate", "--help"]) == 0
     words = capsys.readouterr().out.split()
     assert [key for key in known_keys() if key not in words] == []
 
@@ -121,7 +121,7 @@ def test_a_sweep_runs_every_combination_and_keeps_a_table(
             raise ZeroDivisionError("by zero")
         return {"loss": config.objective.beta, "win_rate": {"seen": {"rate": 0.75}}}
 
-    monkeypatch.setattr(multirun, "run_verb", learn)
+    monkeypatch.setattr(job, "run_verb", learn)
     words = ["train", "evaluate", "-m", "experiment=emoji/ppd", "objective.beta=0.1,0.5,2", "mode=synthetic,real"]
     assert main([*words, f"output={tmp_path}"]) == 1
     [table] = tmp_path.glob("sweeps/*/runs.csv")
@@ -153,16 +153,16 @@ def test_a_sweep_whose_failures_are_all_mistakes_ends_with_2(monkeypatch: pytest
             raise UserError("data: nothing there")
         return {}
 
-    monkeypatch.setattr(multirun, "run_verb", refuse)
+    monkeypatch.setattr(job, "run_verb", refuse)
     assert main(["train", "-m", "seed=0,1", f"output={tmp_path}"]) == 2
-    monkeypatch.setattr(multirun, "run_verb", lambda verb, config: {})
+    monkeypatch.setattr(job, "run_verb", lambda verb, config: {})
     assert main(["train", "-m", "seed=0,1", f"output={tmp_path}"]) == 0
 
 
 def test_a_faulty_combination_keeps_every_run_of_a_sweep_from_starting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(multirun, "run_verb", lambda verb, config: pytest.fail("a run started"))
+    monkeypatch.setattr(job, "run_verb", lambda verb, config: pytest.fail("a run started"))
     assert main(["train", "-m", "seed=0,1", "user=features,one_hot", f"output={tmp_path}"]) == 2
     assert "user.kind: one_hot" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ FLOORS = [
     {"users", "rewards"},
     {"training", "generation"},
     {"evaluation"},
-    {"commands", "cli", "multirun", "help"},
+    {"commands", "cli", "multirun", "sweeps", "help"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

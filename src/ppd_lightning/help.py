@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.commands.verbs import VERBS
-from ppd_lightning.config.groups import options
+from ppd_lightning.config.groups import OF_HYDRA, options
 
 USAGE = "ppd VERB... [group=option] [key=value] [-m] [--dry-run] [--config-dir DIR]"
 FLAGS = (
-    ("-m, --multirun", "run every combination of values given as a,b,c; runs.csv holds what came out"),
+    ("-m, --multirun", "run every combination of values given as a,b,c or by sweep=; runs.csv holds what came out"),
     ("--dry-run", "check the configuration and show the folders; do nothing"),
     ("--config-dir DIR", "a further folder of options, laid out as the shipped conf/"),
     ("-h, --help", "this text; after a verb, its groups and keys"),
@@ -26,6 +26,8 @@ FLAGS = (
 EXAMPLES = (
     "ppd prepare embed train evaluate generate experiment=emoji/demo",
     "ppd train experiment=emoji/ppd -m objective.beta=0.1,0.5,2 mode=synthetic,real",
+    "ppd train evaluate experiment=emoji/ppd -m sweep=beta hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    "ppd report",
     "ppd validate experiment=emoji/ppd optimizer.lr=1e-4",
 )
 
@@ -37,7 +39,7 @@ def print_help(verbs: Sequence[str], config_dir: Path | None = None) -> None:
         console.print(f"[bold]{escape(USAGE)}[/]\n")
         console.print("Several verbs run in the order given; the same command again resumes.")
         _section(console, "Verbs", [(name, verb.meaning) for name, verb in VERBS.items()])
-        _section(console, "Groups and their options", _option_rows(list(options()), config_dir))
+        _section(console, "Groups and their options", _option_rows([*options(), *OF_HYDRA], config_dir))
         _section(console, "Flags", FLAGS)
         console.print("\n[bold]Examples[/]\n  " + "\n  ".join(EXAMPLES), soft_wrap=True)
         return
@@ -45,6 +47,7 @@ def print_help(verbs: Sequence[str], config_dir: Path | None = None) -> None:
         groups = VERBS[verb].groups
         console.print(f"[bold]ppd {verb} {escape('[group=option] [key=value]')}[/]\n\n{VERBS[verb].meaning}")
         _section(console, "Groups that it reads", _option_rows([*groups, "experiment"], config_dir))
+        _section(console, "With -m", _option_rows(["sweep", *OF_HYDRA], config_dir))
         _section(console, "Keys", list(_key_rows([*groups, "seed", "output"], config_dir)))
 
 
@@ -57,7 +60,9 @@ def _section(console: Console, title: str, rows: Sequence[Sequence[str]]) -> Non
 
 
 def _option_rows(groups: Sequence[str], config_dir: Path | None) -> list[tuple[str, str]]:
-    found = options(config_dir)
+    found = {group: dict.fromkeys(known) for group, known in options(config_dir).items()}
+    for group, known in OF_HYDRA.items():
+        found[group] = dict.fromkeys([*known, *found.get(group, {})])
     return [(f"{group}=", ", ".join(found[group])) for group in dict.fromkeys(groups) if group in found]
 
 

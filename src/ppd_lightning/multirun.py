@@ -1,114 +1,160 @@
-"""`-m`: every combination of the swept values, through Hydra's own sweeper and launcher."""
+"""`-m`: every combination of the swept values, or those that a sweeper chooses, through Hydra's launchers."""
 
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
 
-from ppd_lightning.commands.verbs import run_verb
-from ppd_lightning.config.compose import as_config, compose_each, quoted, search_path
+from ppd_lightning.config.compose import compose_runs, quoted, search_path, sweeper_of
 from ppd_lightning.config.groups import conf_folder
-from ppd_lightning.config.overrides import sweep_runs
+from ppd_lightning.config.overrides import examples, fixed, sweep_runs
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder, sweep_folder
-from ppd_lightning.run.sweep_table import SweepRun, numbers_of, read_runs, record
+from ppd_lightning.run.folders import sweep_folder
+from ppd_lightning.run.sweep_table import (
+    Sweep,
+    SweepRun,
+    read_run,
+    read_runs,
+    read_sweep,
+    record,
+    swept_keys,
+    write_sweep,
+)
+from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
+from ppd_lightning.sweeps.job import job
+from ppd_lightning.sweeps.launching import PlannedRun, hydra_context, launch, note
 
 log = logging.getLogger(__name__)
 
-MAIN_NUMBERS = (
-    "train.validation/loss",
-    "train.validation/implicit_accuracy",
-    "evaluate.win_rate.seen.rate",
-    "evaluate.win_rate.unseen.rate",
-    "evaluate.concept_accuracy.ppd",
-)
-"""The numbers that the printed table shows; runs.csv holds all of them."""
+NOT_OF_THE_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_trials=")
+"""Overrides with another value of which a sweep is still the same one: where its runs are made, and how many."""
 
 
 def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *, dry_run: bool = False) -> int:
-    """Run the verbs for every combination of the swept values, keep a table of the runs, and print it.
+    """Run the verbs for every run of the sweep, keep a table of the runs, and print it.
 
-    All combinations are checked before the first one starts. A run that fails does not end the others; one that was
-    finished before is skipped by its own verbs.
+    All runs are checked before the first one starts. One that fails does not end the others. The same command again
+    leaves out what is finished, goes on with what was cut off, and starts what is missing.
 
     Returns:
         0, or 1 if a run failed, or 2 if all that failed did so by a fault of the input.
 
     Raises:
-        UserError: with the faults of all combinations.
+        UserError: with the faults of all runs.
     """
-    combinations = sweep_runs(overrides)
-    configs = compose_each(combinations, config_dir)
-    folder = sweep_folder(configs[0].output, verbs, overrides)
+    sweeper = sweeper_of(overrides, config_dir)
+    presets = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    listed = sweeper.get("_target_", "BasicSweeper").endswith("BasicSweeper")
+    combinations = sweep_runs(overrides, presets) if listed else examples(overrides, presets)
     runs = [
-        SweepRun(number, _overrides(texts), str(run_folder(config)), "waiting")
-        for number, (texts, config) in enumerate(zip(combinations, configs, strict=True))
+        PlannedRun(number, texts, composed)
+        for number, (texts, composed) in enumerate(
+            zip(combinations, compose_runs(combinations, config_dir), strict=True)
+        )
     ]
+    config = runs[0].composed.config
+    told = [text for text in [*presets, *overrides] if not text.startswith(NOT_OF_THE_SWEEP)]
+    folder = sweep_folder(config.output, verbs, told)
     if dry_run:
-        _print_table(runs, f"would run: {' '.join(verbs)}")
+        chosen = "" if listed else "; values such as these, chosen by the sweeper"
+        _print_table([run.noted("waiting") for run in runs], f"would run: {' '.join(verbs)}{chosen}")
         return 0
-    record(folder, *runs)
-    log.info("%d runs, their table is %s", len(runs), folder / "runs.csv")
-    main = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-    with _arguments(["--multirun", *overrides, *search_path(config_dir), f"hydra.sweep.dir={quoted(str(folder))}"]):
-        main(_job(verbs, folder))()
+    write_sweep(folder, Sweep(verbs, told))
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        settings = [*fixed(overrides), *search_path(config_dir), f"hydra.sweep.dir={quoted(str(folder))}"]
+        master = hydra_compose("config", overrides=settings, return_hydra_config=True)
+        if listed:
+            note(folder, verbs, runs)
+            log.info("%d runs, their table is %s", len(runs), folder / "runs.csv")
+            launch(folder, runs, hydra_context(), master)
+        else:
+            log.info("the table of the runs is %s", folder / "runs.csv")
+            _let_choose([*presets, *overrides], folder, config_dir, master)
+    record(folder)
+    return _tell(folder, verbs, config)
+
+
+def launch_chosen(
+    folder: Path,
+    combinations: Sequence[Sequence[str]],
+    first: int,
+    config_dir: Path | None,
+    context: HydraContext,
+    master: DictConfig,
+) -> list[float | None]:
+    """Runs whose values a sweeper chose, numbered from `first`: their numbers for it; one with a fault fails alone."""
+    verbs = read_sweep(folder).verbs
+    runs = []
+    for number, texts in enumerate(map(list, combinations), start=first):
+        try:
+            runs.append(PlannedRun(number, texts, *compose_runs([texts], config_dir)))
+        except UserError as error:
+            values = dict(text.partition("=")[::2] for text in texts)
+            record(folder, SweepRun(number, values, "", "failed", "; ".join(error.faults), True))
+    note(folder, verbs, runs)
+    launch(folder, runs, context, master)
+    config = runs[0].composed.config if runs else None
+    return [_value(read_run(folder, first + place), config) for place in range(len(combinations))]
+
+
+def _value(run: SweepRun | None, config: Config | None) -> float | None:
+    if run is None or config is None or run.state != "done":
+        return None
+    metric = metric_of([run], config.report.metric)
+    return None if metric is None else run.numbers.get(metric)
+
+
+def _let_choose(overrides: Sequence[str], folder: Path, config_dir: Path | None, master: DictConfig) -> None:
+    """Hand the sweep to a sweeper that chooses values; it comes back to `launch_chosen` with them.
+
+    Raises:
+        UserError: the sweeper gave up.
+    """
+    through: dict[str, Any] = {
+        "_target_": "hydra_plugins.ppd_lightning_launcher.SweepLauncher",
+        "folder": str(folder),
+        "config_dir": None if config_dir is None else str(config_dir),
+    }
+    config = OmegaConf.create(OmegaConf.to_container(master))
+    assert isinstance(config, DictConfig)
+    with open_dict(config):
+        config.hydra.launcher = through
+    texts = {text.partition("=")[0]: text for text in overrides if not text.startswith(("hydra", "sweep="))}
+    try:
+        Plugins.instance().instantiate_sweeper(hydra_context=hydra_context(), task_function=job, config=config).sweep(
+            list(texts.values())
+        )
+    except (ValueError, AssertionError, RuntimeError) as error:
+        raise UserError(f"hydra.sweeper: gave up ({error})") from error
+
+
+def _tell(folder: Path, verbs: Sequence[str], config: Config) -> int:
+    """Print the table and what failed, and name the best run; the exit code."""
     runs = read_runs(folder)
     _print_table(runs, f"{' '.join(verbs)}: {folder / 'runs.csv'}")
+    metric = metric_of(runs, config.report.metric)
+    best = None if metric is None else best_run(runs, metric, config.report.goal)
+    if best is not None and len(runs) > 1:
+        values = " ".join(f"{key}={best.overrides[key]}" for key in swept_keys(runs) if key in best.overrides)
+        told = f"best by {metric}: run {best.number}, {best.numbers[str(metric)]:.4g} ({values})"
+        Console().print(told, markup=False, highlight=False, soft_wrap=True)
     failed = [run for run in runs if run.state != "done"]
     return 0 if not failed else 2 if all(run.mistake for run in failed) else 1
 
 
-def _job(verbs: list[str], folder: Path) -> Callable[[DictConfig], None]:
-    """What Hydra's launcher calls for each run, here or in another process."""
-
-    def run(composed: DictConfig) -> None:
-        from ppd_lightning.cli import set_up_logging
-
-        set_up_logging()
-        config = as_config(composed)
-        job = HydraConfig.get()
-        record(folder, _outcome(verbs, config, int(job.job.num), _overrides(job.overrides.task)))
-
-    return run
-
-
-def _outcome(verbs: list[str], config: Config, number: int, overrides: dict[str, str]) -> SweepRun:
-    where = str(run_folder(config))
-    log.info("run %d: %s", number, " ".join(f"{key}={value}" for key, value in overrides.items()))
-    numbers: dict[str, float] = {}
-    try:
-        for verb in verbs:
-            numbers.update(numbers_of(run_verb(verb, config), f"{verb}."))
-    except UserError as error:
-        log.error("run %d failed: %s", number, "; ".join(error.faults))
-        return SweepRun(number, overrides, where, "failed", "; ".join(error.faults), True, numbers)
-    except Exception as error:
-        log.exception("run %d failed", number)
-        return SweepRun(number, overrides, where, "failed", f"{type(error).__name__}: {error}", False, numbers)
-    return SweepRun(number, overrides, where, "done", numbers=numbers)
-
-
-def _overrides(texts: Sequence[str]) -> dict[str, str]:
-    return {key: value for key, _, value in (text.partition("=") for text in texts)}
-
-
 def _print_table(runs: Sequence[SweepRun], title: str) -> None:
-    swept = [
-        key
-        for key in dict.fromkeys(key for run in runs for key in run.overrides)
-        if len({run.overrides.get(key) for run in runs}) > 1
-    ]
+    swept = swept_keys(runs)
     measured = [name for name in MAIN_NUMBERS if any(name in run.numbers for run in runs)]
     table = Table(title=title, title_justify="left")
     for column in ("run", *swept, *measured, "state", "folder"):
@@ -121,15 +167,4 @@ def _print_table(runs: Sequence[SweepRun], title: str) -> None:
     console.print(table)
     for run in runs:
         if run.why:
-            console.print(f"run {run.number} failed: {run.why}", markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _arguments(arguments: list[str]) -> Iterator[None]:
-    """Hydra's public entry reads the process's arguments."""
-    before: list[Any] = sys.argv
-    sys.argv = ["ppd", *arguments]
-    try:
-        yield
-    finally:
-        sys.argv = before
+            console.print(f"run {run.number} {run.state}: {run.why}", markup=False, highlight=False, soft_wrap=True)

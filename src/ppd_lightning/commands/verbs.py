@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.place import place
 
 if TYPE_CHECKING:
     from ppd_lightning.config.schemas import Config
@@ -28,12 +29,16 @@ VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
     "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "mode")),
     "embed": Verb("describe every user by an embedding", ("data", "model", "user", "mode")),
+    "reference": Verb(
+        "compute the reference's errors once, for all runs with trainer.reference=stored", TRAINING
+    ),
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
+    "report": Verb("compare the runs of a sweep: each number against each swept key, and the best run", ("report",)),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
-    "validate": Verb("show the whole configuration, or every fault of it", (*DRAWING, "evaluation")),
+    "validate": Verb("show the whole configuration, or every fault of it", (*DRAWING, "evaluation", "report")),
     "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation")),
 }
 
@@ -46,7 +51,12 @@ def require_known(verbs: Sequence[str]) -> None:
 
 
 def run_verb(verb: str, config: Config) -> dict[str, Any]:
-    """Do one verb's work and return its summary."""
+    """Do one verb's work and return its summary.
+
+    Of the processes that train one run together, the first does the other verbs alone; theirs return nothing.
+    """
+    if verb != "train" and not place().is_first:
+        return {}
     command: Callable[[Config], dict[str, Any]] = importlib.import_module(f"ppd_lightning.commands.{verb}").run
     return command(config)
 

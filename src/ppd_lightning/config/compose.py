@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,17 @@ from ppd_lightning.run.errors import UserError
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
+@dataclass(frozen=True)
+class Composed:
+    """The configuration of one run of a sweep, and the settings of the launcher that is to start it.
+
+    What the launcher takes from the run, as in `tasks_per_node: ${trainer.devices}`, stands there as a value.
+    """
+
+    config: Config
+    launcher: dict[str, Any]
+
+
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
     """The configuration that `conf/` and the overrides make.
 
@@ -34,37 +46,49 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Co
     Raises:
         UserError: with one message for each fault of the overrides and of the chosen files.
     """
-    return compose_each([overrides], config_dir)[0]
+    presets = [text for text in overrides if text.startswith("sweep=") and text != "sweep=null"]
+    if presets:
+        raise UserError(f"{text}: stands for several runs; give -m as well" for text in presets)
+    _require_folder(config_dir)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return _compose(overrides, config_dir, swept=False).config
 
 
 def compose_each(combinations: Iterable[Sequence[str]], config_dir: Path | None = None) -> list[Config]:
     """As `compose`, for every run of a sweep; a fault that several runs share is told once."""
-    if config_dir is not None and not config_dir.is_dir():
-        raise UserError(f"--config-dir: there is no folder {config_dir}")
-    configs: list[Config] = []
+    return [run.config for run in compose_runs(combinations, config_dir)]
+
+
+def compose_runs(combinations: Iterable[Sequence[str]], config_dir: Path | None = None) -> list[Composed]:
+    """As `compose_each`, with each run's launcher."""
+    _require_folder(config_dir)
+    runs: list[Composed] = []
     faults: dict[str, None] = {}
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         for overrides in combinations:
             try:
-                configs.append(_compose(overrides, config_dir))
+                runs.append(_compose(overrides, config_dir, swept=True))
             except UserError as error:
                 faults.update(dict.fromkeys(error.faults))
     if faults:
         raise UserError(faults)
-    return configs
+    return runs
 
 
-def as_config(composed: DictConfig) -> Config:
-    """The `Config` of a composition that Hydra made itself, in a run of a sweep.
+def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """The settings of the sweeper that the overrides choose, with what a preset sweeps in `params`.
 
-    Raises:
-        UserError: as `compose`.
+    Faults of the overrides are left for `compose_runs` to tell.
     """
-    values, faults = _resolved(composed)
-    config, more = check(values)
-    if config is None or faults:
-        raise UserError([*faults, *more])
-    return config
+    _require_folder(config_dir)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        parsed, _ = parse_overrides(overrides, config_dir)
+        composed, _ = _compose_sound(parsed, config_dir)
+    if composed is None:
+        return {}
+    settings = OmegaConf.to_container(composed.hydra.sweeper)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
 
 
 def read_config(path: Path) -> Config:
@@ -103,7 +127,12 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "\\'") + "'"
 
 
-def _compose(overrides: Sequence[str], config_dir: Path | None) -> Config:
+def _require_folder(config_dir: Path | None) -> None:
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"--config-dir: there is no folder {config_dir}")
+
+
+def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) -> Composed:
     parsed, faults = parse_overrides(overrides, config_dir)
     composed, more = _compose_sound(parsed, config_dir)
     faults += more
@@ -112,11 +141,31 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> Config:
     values, more = _resolved(composed)
     faults += more
     origins = Origins(composed.hydra.runtime.choices, [override.key for override in parsed], config_dir)
-    config, more = check(values, origins)
+    launcher: dict[str, Any] = {}
+    if swept:
+        launcher, more = _launcher(composed)
+        faults += more
+    config, more = check(values, origins, {f"hydra.launcher.{key}": value for key, value in launcher.items()})
     faults += more
     if config is None or faults:
         raise UserError(faults)
-    return config
+    return Composed(config, launcher)
+
+
+def _launcher(composed: DictConfig) -> tuple[dict[str, Any], list[str]]:
+    """The launcher's settings; what they take from Hydra itself is left to Hydra, in each process anew."""
+    node = composed.hydra.launcher
+    raw = OmegaConf.to_container(node)
+    assert isinstance(raw, dict)
+    settings = {str(key): value for key, value in raw.items()}
+    faults = []
+    for key, value in settings.items():
+        if isinstance(value, str) and "${" in value and "${hydra" not in value:
+            try:
+                settings[key] = node[key]
+            except OmegaConfBaseException as error:
+                faults.append(f"hydra.launcher.{key}: {str(error).splitlines()[0]}")
+    return settings, faults
 
 
 def _compose_sound(overrides: list[ParsedOverride], config_dir: Path | None) -> tuple[DictConfig | None, list[str]]:
@@ -127,7 +176,10 @@ def _compose_sound(overrides: list[ParsedOverride], config_dir: Path | None) -> 
     unreadable = _unreadable(config_dir)
     if unreadable:
         return None, unreadable
-    alone = [(override, *_compose_with([override], config_dir)) for override in overrides]
+    # A setting is looked at beside the choices of groups, which say what keys there are.
+    choices = [override for override in overrides if override.is_choice]
+    choices = [choice for choice in choices if _compose_with([choice], config_dir)[0] is not None]
+    alone = [(override, *_compose_with([*choices, override], config_dir)) for override in overrides]
     faults = [f"{override.text}: {why}" for override, result, why in alone if result is None]
     composed, more = _compose_with([override for override, result, _ in alone if result is not None], config_dir)
     if composed is None:

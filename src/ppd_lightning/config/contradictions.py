@@ -77,6 +77,54 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "0.999 for the training, or use generation.weights=trained",
     ),
     (
+        ("trainer.batch_size", "trainer.nodes", "trainer.devices"),
+        lambda batch, nodes, devices: batch % (nodes * devices) != 0,
+        "trainer.batch_size: {trainer_batch_size} pairs cannot be shared equally by trainer.devices={trainer_devices} "
+        "on trainer.nodes={trainer_nodes}; choose a multiple of their product",
+    ),
+    (
+        ("hydra.launcher._target_", "trainer.nodes"),
+        lambda launcher, nodes: nodes > 1 and not launcher.endswith("SlurmLauncher"),
+        "trainer.nodes: a run on {trainer_nodes} machines needs a launcher that starts it on each of them; use "
+        "hydra/launcher=several_nodes, or trainer.nodes=1",
+    ),
+    (
+        (
+            "hydra.launcher._target_",
+            "hydra.launcher.tasks_per_node",
+            "hydra.launcher.nodes",
+            "trainer.devices",
+            "trainer.nodes",
+        ),
+        lambda launcher, tasks, nodes, devices, machines: (
+            launcher.endswith("SlurmLauncher")
+            and (tasks, nodes) != (devices, machines)
+            and (tasks, nodes, machines) != (1, 1, 1)
+        ),
+        "hydra.launcher.tasks_per_node: {hydra_launcher_tasks_per_node} tasks on each of {hydra_launcher_nodes} nodes are "
+        "asked for, and a run is trainer.devices={trainer_devices} processes on each of trainer.nodes={trainer_nodes}; "
+        "make tasks and nodes the same (or one task on one node, which starts the processes itself)",
+    ),
+    (
+        ("hydra.launcher._target_", "hydra.launcher.tasks_per_node"),
+        lambda launcher, tasks: launcher.endswith(".LocalLauncher") and tasks != 1,
+        "hydra.launcher.tasks_per_node: submitit_local's tasks know nothing of each other, so "
+        "{hydra_launcher_tasks_per_node} would each train the whole run; use 1, trainer.devices starts the processes",
+    ),
+    (
+        ("hydra.launcher.gpus_per_node", "trainer.accelerator", "trainer.devices"),
+        lambda gpus, accelerator, devices: gpus is not None and gpus != (0 if accelerator == "cpu" else devices),
+        "hydra.launcher.gpus_per_node: {hydra_launcher_gpus_per_node} are asked for, and "
+        "trainer.accelerator={trainer_accelerator} with trainer.devices={trainer_devices} does not use so many; make "
+        "them the same (null on the CPU)",
+    ),
+    (
+        ("hydra.launcher.signal_delay_s", "hydra.launcher.timeout_min"),
+        lambda delay, minutes: delay >= 60 * minutes,
+        "hydra.launcher.signal_delay_s: {hydra_launcher_signal_delay_s} s of warning are more than the whole job has, "
+        "hydra.launcher.timeout_min={hydra_launcher_timeout_min}; use less",
+    ),
+    (
         ("optimizer.warmup_steps", "trainer.max_steps"),
         lambda warmup, steps: warmup >= steps,
         "optimizer.warmup_steps: must be below trainer.max_steps, and {optimizer_warmup_steps} is not below "

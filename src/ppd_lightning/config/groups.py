@@ -6,6 +6,17 @@ from pathlib import Path
 
 import ppd_lightning
 
+OF_HYDRA = {
+    "hydra/launcher": {
+        "basic": "",
+        "joblib": "launchers",
+        "submitit_local": "launchers",
+        "submitit_slurm": "launchers",
+    },
+    "hydra/sweeper": {"basic": "", "optuna": "optuna"},
+}
+"""What comes with Hydra and its plugins, and which extra of this project brings it."""
+
 
 def conf_folder() -> Path:
     """`conf/` of the installed package, or of the repository where it is installed for development."""
@@ -17,12 +28,15 @@ def conf_folder() -> Path:
 def options(config_dir: Path | None = None) -> dict[str, dict[str, Path]]:
     """Every group with its options and their files; those of `config_dir` stand behind the shipped ones.
 
-    A folder inside a group is part of the option's name: `experiment=emoji/ppd` is `experiment/emoji/ppd.yaml`.
+    A folder inside a group is part of the option's name: `experiment=emoji/ppd` is `experiment/emoji/ppd.yaml`. Hydra's
+    own groups lie in its folder: `hydra/launcher=one_gpu` is `hydra/launcher/one_gpu.yaml`.
     """
     found: dict[str, dict[str, Path]] = {}
     for folder in (conf_folder(), *([config_dir] if config_dir is not None else [])):
         for path in sorted(folder.rglob("*.yaml")):
             group, *option = path.relative_to(folder).with_suffix("").parts
+            if group == "hydra" and len(option) > 1:
+                group = f"{group}/{option.pop(0)}"
             if option:
                 found.setdefault(group, {}).setdefault("/".join(option), path)
     return found

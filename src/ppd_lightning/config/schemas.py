@@ -204,8 +204,12 @@ class Trainer:
     """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
     accelerator: Literal["auto", "cpu", "gpu"]
     """The hardware; auto takes a GPU where there is one."""
+    nodes: Count
+    """How many machines, each with as many devices."""
     devices: Count
-    """How many devices."""
+    """How many devices of each machine; one process trains on each."""
+    reference: Literal["computed", "stored"]
+    """Whether each step computes the reference's errors, or they are made once and read by all runs of a sweep."""
     threads: Count | None
     """CPU threads of PyTorch; null leaves its own choice."""
     gradient_checkpointing: Switch
@@ -227,9 +231,17 @@ class Logger:
     """Where the figures of a training go."""
 
     tensorboard: Switch
-    """TensorBoard events in the run's folder."""
+    """TensorBoard events in the run's folder: figures, previews, and settings with final figures (its HParams tab)."""
     csv: Switch
     """metrics.csv in the run's folder."""
+    tracker: Literal["wandb", "mlflow"] | None
+    """An experiment tracker beside them, Weights & Biases or MLflow, each a package of its own; null is none."""
+    project: Annotated[str, Field(min_length=1)]
+    """The project (W&B) or experiment (MLflow) that the tracker files the run under."""
+    place: str | None
+    """Where the tracker's records go: MLflow's tracking URI, or W&B's folder; null is a folder in output."""
+    offline: Switch
+    """Whether W&B only writes files, which `wandb sync` sends later."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
@@ -277,6 +289,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Report:
+    """What a sweep is told of."""
+
+    sweep: str | None
+    """A sweep's folder; null is the one that was last worked on in output."""
+    metric: Annotated[str, Field(min_length=1)] | None
+    """The number that names the best run, as a column of runs.csv; null is the first main number that was measured."""
+    goal: Literal["maximize", "minimize"]
+    """Which way that number is better."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
 class Config:
     """One run of any verb."""
 
@@ -289,6 +313,7 @@ class Config:
     logger: Logger
     generation: Generation
     evaluation: Evaluation
+    report: Report
     mode: Literal["real", "synthetic"]
     """What belongs together: people's own choices and their shots, or computed scores and one-hot users."""
     seed: Natural

@@ -20,10 +20,13 @@ OWN_WORDS = ("precision", "blend")
 """The errors whose message says more than what is expected."""
 
 
-def check(values: Mapping[str, Any], origins: Origins | None = None) -> tuple[Config | None, list[str]]:
+def check(
+    values: Mapping[str, Any], origins: Origins | None = None, beside: Mapping[str, Any] | None = None
+) -> tuple[Config | None, list[str]]:
     """The typed configuration of plain nested values, or None and what is wrong with them.
 
-    Types, ranges, unknown and missing keys are looked at everywhere; contradictions among the values that are sound.
+    Types, ranges, unknown and missing keys are looked at everywhere; contradictions among the values that are sound
+    and those, by dotted key, that stand `beside` the configuration (a launcher's).
     """
     values = _without_missing(values)
     config: Config | None = None
@@ -37,7 +40,10 @@ def check(values: Mapping[str, Any], origins: Origins | None = None) -> tuple[Co
     keys = [_key(error) for error in errors]
     faults = [_sentence(key, error, values, origins) for key, error in zip(keys, errors, strict=True)]
     sound = {key: value for key, value in _leaves(values) if not any(f"{key}.".startswith(f"{bad}.") for bad in keys)}
-    opposed = contradictions(sound)
+    opposed = [
+        f"{sentence}{origins.of(sentence.partition(':')[0])}" if origins is not None else sentence
+        for sentence in contradictions({**sound, **(beside or {})})
+    ]
     return (None if opposed else config), [*dict.fromkeys(faults), *opposed]
 
 

@@ -1,6 +1,11 @@
-"""The table of a sweep: one row a run, written whole after each of them, by whichever process ran it.
+"""A sweep's folder: what it is made of, how each run stands, and the table of all of them.
 
-A run has a file of its own, so that processes on other machines never write the same one; the table is made of those.
+    sweep.json        the verbs and the overrides
+    runs/0003.yaml    the configuration of a run, composed once; whoever runs it reads this file
+    runs/0003.json    how it stands
+    runs.csv          the table, written anew whenever a run's state changes, by whichever process changed it
+
+A run has files of its own, so that processes on other machines never write the same one; the table is made of those.
 """
 
 from __future__ import annotations
@@ -10,20 +15,31 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ppd_lightning.run.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.run.claims import owner_of
+from ppd_lightning.run.errors import UserError
 
 FIXED = ("number", "state", "folder", "why")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One multirun: its verbs, and its overrides with the swept values in them."""
+
+    verbs: list[str]
+    overrides: list[str]
 
 
 @dataclass(frozen=True)
 class SweepRun:
     """One run of a sweep.
 
-    state: waiting, done or failed; why: what it failed of; mistake: whether that was a fault of the input;
+    state: waiting, running, done or failed; why: what it failed of; mistake: whether that was a fault of the input;
+    lost: whether it died without a word; owner: who has it or had it last; claim: the file that its owner keeps fresh;
     numbers: what the run measured, by dotted name.
     """
 
@@ -33,7 +49,32 @@ class SweepRun:
     state: str
     why: str = ""
     mistake: bool = False
+    lost: bool = False
+    owner: str = ""
+    claim: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
+
+
+def write_sweep(folder: Path, sweep: Sweep) -> None:
+    """Say what the sweep is made of."""
+    write_json_atomic(folder / "sweep.json", asdict(sweep))
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """What a sweep's folder is made of.
+
+    Raises:
+        UserError: it is no sweep's folder.
+    """
+    try:
+        return Sweep(**json.loads((folder / "sweep.json").read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: is no sweep's folder, it holds no sweep.json") from error
+
+
+def config_file(folder: Path, number: int) -> Path:
+    """Where the configuration of a run is."""
+    return folder / "runs" / f"{number:04d}.yaml"
 
 
 def record(folder: Path, *runs: SweepRun) -> None:
@@ -44,11 +85,15 @@ def record(folder: Path, *runs: SweepRun) -> None:
 
 
 def read_runs(folder: Path) -> list[SweepRun]:
-    """All runs that were noted, by number."""
-    files = sorted((folder / "runs").glob("[0-9]*.json"))
-    return sorted(
-        (SweepRun(**json.loads(file.read_text(encoding="utf-8"))) for file in files), key=lambda run: run.number
-    )
+    """All runs that were noted, by number; one whose process is gone without a word has failed."""
+    files = (folder / "runs").glob("[0-9]*.json")
+    return sorted((_read(file) for file in files), key=lambda run: run.number)
+
+
+def read_run(folder: Path, number: int) -> SweepRun | None:
+    """How one run stands; None where nothing was noted."""
+    file = folder / "runs" / f"{number:04d}.json"
+    return _read(file) if file.exists() else None
 
 
 def as_csv(runs: Sequence[SweepRun]) -> str:
@@ -64,6 +109,12 @@ def as_csv(runs: Sequence[SweepRun]) -> str:
     return text.getvalue()
 
 
+def swept_keys(runs: Sequence[SweepRun]) -> list[str]:
+    """The keys whose values differ between runs."""
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    return [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+
+
 def numbers_of(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """The finite numbers of a nested summary, by dotted name."""
     found: dict[str, float] = {}
@@ -73,3 +124,17 @@ def numbers_of(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             found[f"{prefix}{name}"] = value
     return found
+
+
+def _read(file: Path) -> SweepRun:
+    run = _noted(file)
+    if run.state != "running" or owner_of(Path(run.claim)) is not None:
+        return run
+    run = _noted(file)  # it may have ended between the two looks
+    if run.state != "running" or owner_of(Path(run.claim)) is not None:
+        return run
+    return replace(run, state="failed", why=f"died without a word ({run.owner})", lost=True)
+
+
+def _noted(file: Path) -> SweepRun:
+    return SweepRun(**json.loads(file.read_text(encoding="utf-8")))

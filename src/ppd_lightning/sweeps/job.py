@@ -1,0 +1,73 @@
+"""One run of a sweep, in whatever process a launcher starts it; it is told the run's number, and reads the rest."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from ppd_lightning.commands.verbs import run_verb
+from ppd_lightning.config.compose import read_config
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.run.claims import Claim, this_process
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.place import place
+from ppd_lightning.run.sweep_table import SweepRun, config_file, numbers_of, read_run, read_sweep, record
+
+log = logging.getLogger(__name__)
+
+
+def job(composed: DictConfig) -> None:
+    """What Hydra's launcher calls, here or in another process: `run` of the composition is the number."""
+    from ppd_lightning.cli import set_up_logging
+
+    set_up_logging()
+    do_run(Path(HydraConfig.get().sweep.dir), int(composed["run"]))
+
+
+def do_run(folder: Path, number: int) -> None:
+    """Do the verbs of one run and note what became of it; what it fails of is noted, not raised.
+
+    Of several processes that train the run together, the first notes and the others only work.
+    """
+    verbs, config = read_sweep(folder).verbs, read_config(config_file(folder, number))
+    if not place().is_first:
+        for verb in verbs:
+            run_verb(verb, config)
+        return
+    run = read_run(folder, number)
+    assert run is not None
+    claim = Path(f"{run.folder}.owner").absolute()
+    with Claim(claim):
+        run = read_run(folder, number)  # another process may have finished it while this one waited
+        assert run is not None
+        if run.state == "done":
+            return
+        log.info("run %d: %s", number, " ".join(f"{key}={value}" for key, value in run.overrides.items()))
+        run = replace(run, state="running", why="", mistake=False, owner=str(this_process()), claim=str(claim))
+        record(folder, run)
+        record(folder, _outcome(folder, run, verbs, config))
+
+
+def _outcome(folder: Path, run: SweepRun, verbs: list[str], config: Config) -> SweepRun:
+    numbers: dict[str, float] = {}
+    try:
+        for verb in verbs:
+            numbers.update(numbers_of(run_verb(verb, config), f"{verb}."))
+    except UserError as error:
+        why, mistake = "; ".join(error.faults), True
+        log.error("run %d failed: %s", run.number, why)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if not isinstance(end, SystemExit) or end.code not in (1, 2):  # those are a verb's own words
+            record(folder, replace(run, state="waiting", why="stopped before its end"))  # submitit may queue it again
+            raise
+        why, mistake = f"ended with exit code {end.code}", end.code == 2
+    except Exception as error:
+        why, mistake = f"{type(error).__name__}: {error}", False
+        log.exception("run %d failed", run.number)
+    else:
+        return replace(run, state="done", numbers=numbers)
+    return replace(run, state="failed", why=why, mistake=mistake, numbers=numbers)

@@ -1,0 +1,136 @@
+"""Runs through Hydra's launchers: finished ones are left out, those that died without a word are started again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict
+
+from ppd_lightning.config.compose import Composed, as_yaml
+from ppd_lightning.run.atomic import write_text_atomic
+from ppd_lightning.run.folders import run_folder
+from ppd_lightning.run.sweep_table import SweepRun, config_file, read_run, read_runs, record
+from ppd_lightning.sweeps.job import job
+
+log = logging.getLogger(__name__)
+
+RESTARTS = 2
+"""How often one command starts a run again that died without a word."""
+
+PAUSE = 5.0
+"""Seconds between two looks at runs that another command has under way."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run with its number, what the sweep sets in it, and what that makes."""
+
+    number: int
+    overrides: list[str]
+    composed: Composed
+
+    def noted(self, state: str) -> SweepRun:
+        """The run in the sweep's folder."""
+        values = dict(text.partition("=")[::2] for text in self.overrides)
+        return SweepRun(self.number, values, str(run_folder(self.composed.config)), state)
+
+
+def hydra_context() -> HydraContext:
+    """What Hydra's plugins are set up with, inside of `initialize_config_dir`."""
+    return HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks())
+
+
+def note(folder: Path, verbs: Sequence[str], runs: Sequence[PlannedRun]) -> None:
+    """Write each run's configuration; those that are neither finished nor under way are waiting from now on."""
+    waiting = []
+    for run in runs:
+        before, file, text = read_run(folder, run.number), config_file(folder, run.number), as_yaml(run.composed.config)
+        same = file.exists() and file.read_text(encoding="utf-8") == text
+        if before is not None and (before.state == "running" or (same and _is_finished(before, verbs))):
+            continue
+        write_text_atomic(file, text)
+        waiting.append(run.noted("waiting"))
+    record(folder, *waiting)
+
+
+def launch(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, master: DictConfig) -> None:
+    """Start the waiting ones of the runs, and come back when every one has ended.
+
+    Args:
+        folder: the sweep's, where the runs were noted.
+        context: see `hydra_context`.
+        master: Hydra's composition of the sweep's settings, `hydra.sweep.dir` being the folder.
+    """
+    tries: Counter[int] = Counter()
+    while True:
+        states = {run.number: run for run in read_runs(folder)}
+        lost = [number for number, run in states.items() if run.lost]
+        todo = [run for run in runs if states[run.number].state == "waiting" or run.number in lost]
+        ready = [run for run in todo if tries[run.number] <= RESTARTS]
+        if ready:
+            for run in ready:
+                tries[run.number] += 1
+                if run.number in lost:
+                    log.warning("run %d %s; it is started again", run.number, states[run.number].why)
+            why = _start(folder, ready, context, master)
+            if why and not any(read_run(folder, run.number) != states[run.number] for run in ready):
+                record(folder, *(replace(run.noted("failed"), why=f"was not started: {why}") for run in ready))
+        elif any(states[run.number].state == "running" for run in runs):
+            time.sleep(PAUSE)
+        else:
+            never = [run for run in todo if run.number not in lost]
+            record(folder, *(replace(run.noted("failed"), why="stopped before its end") for run in never))
+            return
+
+
+def _is_finished(run: SweepRun, verbs: Sequence[str]) -> bool:
+    """Whether the run is done and its training still lies there; whoever removes that wants it anew."""
+    return run.state == "done" and ("train" not in verbs or (Path(run.folder) / ".done").exists())
+
+
+def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, master: DictConfig) -> str:
+    """Hand the runs to their launchers, those with the same settings together; the words of a launcher that broke."""
+    words = []
+    for settings, group in _by_launcher(runs):
+        config = deepcopy(master)
+        with open_dict(config):
+            config.hydra.launcher = settings
+        began = time.time()
+        try:
+            launcher = Plugins.instance().instantiate_launcher(context, job, config)
+            launcher.launch([[f"+run={run.number}"] for run in group], initial_job_idx=group[0].number)
+        except Exception as error:  # one that waits for its jobs breaks at the first that died
+            words.append(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+            log.debug("%s", error)
+            if settings["_target_"].endswith("SlurmLauncher"):
+                _outlast(folder / ".submitit", began)
+    return "; ".join(words)
+
+
+def _by_launcher(runs: Sequence[PlannedRun]) -> Iterator[tuple[dict[str, Any], list[PlannedRun]]]:
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps(run.composed.launcher, sort_keys=True, default=str), []).append(run)
+    for group in groups.values():
+        yield group[0].composed.launcher, group
+
+
+def _outlast(jobs: Path, began: float) -> None:
+    """Wait until every Slurm job that was submitted since then has ended, also those that are queued."""
+    from submitit import SlurmJob
+
+    submitted = [path.parent.name for path in jobs.glob("*/*_submitted.pkl") if path.stat().st_mtime >= began - 1]
+    for name in submitted:
+        SlurmJob(folder=jobs / "%j", job_id=name).wait()
