@@ -24,6 +24,7 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.models.released import open_model
 from ppd_lightning.training import PreferenceDataModule
+from ppd_lightning.training.loggers import make_loggers
 
 
 def bare(config: Config) -> float:
@@ -53,7 +54,7 @@ def lightning(config: Config) -> float:
     data = PreferenceDataModule(config)
     data.setup("fit")
     module = train.build_module(config, open_model(config.model).load_prior(), data)
-    trainer = train.build_trainer(config, folder, 0)
+    trainer = train.build_trainer(config, folder, 0, make_loggers(config, folder, 0))
     clock = {}
     module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())  # type: ignore[method-assign]
     module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())  # type: ignore[method-assign]

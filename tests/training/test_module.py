@@ -14,7 +14,7 @@ from ppd_lightning.diffusion.draws import draw
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.training import PPDModule, module
+from ppd_lightning.training import PPDModule, noised
 
 SEED, COUNT = 5, 6
 DIMS = math.prod(tiny.LATENT)
@@ -152,7 +152,7 @@ def test_validation_is_the_preference_loss_with_everybody_shown() -> None:
 
 def test_sft_is_the_weighted_error_on_the_preferred_image_without_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     forwards = []
-    monkeypatch.setattr(module, "predict_noise", lambda *given: forwards.append(len(given[1])) or predict_noise(*given))
+    monkeypatch.setattr(noised, "predict_noise", lambda *given: forwards.append(len(given[1])) or predict_noise(*given))
     objective = tiny.objective(name="sft", weighting="adaptive", t_min=0.3)
     ours, batch = made(objective), tiny.batch(COUNT)
     loss, _ = step(ours, batch)

@@ -21,7 +21,9 @@ from ppd_lightning.generation.drawing import draw_sheet
 from ppd_lightning.generation.grid import as_pictures, draw_grid
 from ppd_lightning.generation.trained import open_run
 from ppd_lightning.run.atomic import atomic_path, write_json_atomic
+from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
+from ppd_lightning.run.place import place
 
 STEPS = {"prepare": prepare.run, "embed": embed.run, "train": train.run, "evaluate": evaluate.run}
 
@@ -30,8 +32,10 @@ def run(config: Config) -> dict[str, Any]:
     """Prepare, embed, train and evaluate, then draw; write {output}/demo/grid.png and summary.json and print a table.
 
     Raises:
-        UserError: as the verbs do; data.name is not emoji.
+        UserError: as the verbs do; data.name is not emoji, or this is one of several processes.
     """
+    if place().size > 1:
+        raise UserError("demo: starts its own processes; run it in one, with trainer.devices where you want several")
     begun, seconds, summaries = time.monotonic(), {}, {}
     for verb, work in STEPS.items():
         started = time.monotonic()

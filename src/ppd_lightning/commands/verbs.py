@@ -29,9 +29,7 @@ VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
     "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "mode")),
     "embed": Verb("describe every user by an embedding", ("data", "model", "user", "mode")),
-    "reference": Verb(
-        "compute the reference's errors once, for all runs with trainer.reference=stored", TRAINING
-    ),
+    "reference": Verb("compute the reference's errors once, for all runs with trainer.reference=stored", TRAINING),
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),

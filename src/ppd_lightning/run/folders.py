@@ -15,7 +15,7 @@ NO_RESULT_KEYS_OF_DATA = ("max_unusable", "workers")
 KEYS_OF_PAIRS = ("labels", "validation", "min_pairs", "held_out_concepts", "held_out_captions", "unseen_users")
 """They decide which pairs are made and what each is for; what is computed of the images serves all choices."""
 
-RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision")
+RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision", "reference")
 """The others change how fast a training goes or what it tells, not what comes out."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +27,11 @@ from ppd_lightning.models.released import open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.groupings import Groupings
+from ppd_lightning.training.noised import Batch
 from ppd_lightning.training.order import ExampleOrder
 from ppd_lightning.users.embeddings import open_user_rows
 
 log = logging.getLogger(__name__)
-
-Batch = dict[str, Tensor]
 
 EXAMPLE_COLUMNS = ["pair_id", "user_id", "caption_id", "preferred", "dispreferred", "split"]
 
@@ -41,7 +40,8 @@ class PreferenceDataModule(LightningDataModule):
     """Training and validation batches of a prepared and embedded data folder.
 
     A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, 16, h, w), text (B, L, C),
-    text_pooled (B, 1, C') and user (B, E), all float32. Batch k of a run is the examples [k B, (k + 1) B) of an endless
+    text_pooled (B, 1, C') and user (B, E), all float32, and reference (B, 2) where the reference's errors are stored.
+    Batch k of a run is the examples [k B, (k + 1) B) of an endless
     stream (`ExampleOrder`), B = trainer.batch_size, of which every rank takes its equal part, in equal micro-batches.
     Which grouping of shots describes the user of a pair is drawn from (seed, epoch, pair) among those without the pair
     and its caption.
@@ -58,6 +58,7 @@ class PreferenceDataModule(LightningDataModule):
         self.workers = 0
         self._training: Examples | None = None
         self._validation: Examples | None = None
+        self._everything: Examples | None = None
 
     def setup(self, stage: str) -> None:
         """Open pairs and stores.
@@ -90,6 +91,7 @@ class PreferenceDataModule(LightningDataModule):
                 f"{layout.pairs_path(config)}: there is no pair to train on; use more pairs, or other shares in data.*"
             )
         self._training, self._validation = training, validation
+        self._everything = everything.part(trained, described=False)
 
     @property
     def embedding_dim(self) -> int:
@@ -106,13 +108,43 @@ class PreferenceDataModule(LightningDataModule):
         """N of the training split."""
         return len(self._examples())
 
+    @property
+    def pairs_at_once(self) -> int:
+        """B of a micro-batch."""
+        config, (_, world_size) = self.config.trainer, self._rank_and_world_size()
+        return config.batch_size // world_size // micro_batches(config, world_size)
+
     def first_batch(self) -> Batch:
-        """The first rank's part of batch 0, wherever the run starts, whole."""
-        return self.batch(0, world_size=self._rank_and_world_size()[1])
+        """Batch 0, wherever the run starts and however many ranks share it, whole."""
+        return self.batch(0)
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """One rank's part of batch `step` of the run, whole."""
         return TrainingStream(self._examples(), self.config.trainer.batch_size, rank, world_size, 0, 1).batch(step)
+
+    def reference_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """All pairs of the training split: their ids and the rows of their two latents and their text, each (N,).
+
+        Also those that are left out of the training, so that runs with other users share what is stored of the rest.
+        """
+        everything, _ = self._whole_stream()
+        return everything.pairs, everything.preferred, everything.dispreferred, everything.caption
+
+    def reference_places(self, steps: int) -> int:
+        """How far the first `steps` batches reach in the stream of all pairs of the training split."""
+        end, examples, (_, order) = steps * self.config.trainer.batch_size, self._examples(), self._whole_stream()
+        rows, epochs = ExampleOrder(examples.pairs, examples.seed)(max(0, end - len(examples)), end)
+        return int(order.places(examples.pairs[rows], epochs).max()) + 1
+
+    def reference_batch(self, begin: int, end: int) -> Batch:
+        """The places [begin, end) of the stream of all pairs of the training split, without users."""
+        everything, order = self._whole_stream()
+        return everything.without_user(*order(begin, end))
+
+    def use_reference(self, errors: np.ndarray) -> None:
+        """Put stored errors (P, 2) of the reference, by place in that stream, into the training batches."""
+        _, order = self._whole_stream()
+        self._examples().reference = lambda pairs, epochs: errors[order.places(pairs, epochs)]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The endless stream of micro-batches from `start_step` on."""
@@ -134,6 +166,11 @@ class PreferenceDataModule(LightningDataModule):
         if self._training is None:
             raise RuntimeError("call setup() first")
         return self._training
+
+    def _whole_stream(self) -> tuple[Examples, ExampleOrder]:
+        self._examples()
+        assert self._everything is not None
+        return self._everything, ExampleOrder(self._everything.pairs, self._everything.seed)
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         if self.trainer is None:
@@ -161,6 +198,7 @@ class Examples:
         self.users, self.seed = users, seed
         self.latents = latents.arrays["latents"]
         self.text, self.text_pooled = text.arrays["text"], text.arrays["text_pooled"]
+        self.reference: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
         self.left_out = 0
         self.pairs = stable_ids(table["pair_id"])
         self.user_rows, self.usable_groupings = groupings.rows_for(table)
@@ -168,9 +206,12 @@ class Examples:
         self.preferred, self.dispreferred = latents.index(images).reshape(2, -1)
         self.caption = text.index(table["caption_id"])
 
-    def part(self, chosen: np.ndarray) -> Examples:
-        """Those of `chosen`, (N,) bool, that a grouping of their user may describe; `left_out` counts the others."""
-        kept = chosen & (self.usable_groupings > 0)
+    def part(self, chosen: np.ndarray, *, described: bool = True) -> Examples:
+        """Those of `chosen`, (N,) bool, that a grouping of their user may describe; `left_out` counts the others.
+
+        With `described` off, all of them, which then have no users.
+        """
+        kept = chosen & (self.usable_groupings > 0) if described else chosen
         part = copy.copy(self)
         part.left_out = int(chosen.sum() - kept.sum())
         part.pairs, part.caption = self.pairs[kept], self.caption[kept]
@@ -191,14 +232,20 @@ class Examples:
             )
         ]
         user_rows = self.user_rows[rows, np.array(drawn, np.int64)]
+        batch = self.without_user(rows, epochs) | {"user": _gather(self.users, user_rows)}
+        if self.reference is not None:
+            batch["reference"] = torch.from_numpy(self.reference(pairs, epochs))
+        return batch
+
+    def without_user(self, rows: np.ndarray, epochs: np.ndarray) -> Batch:
+        """The same, but for who chose."""
         return {
-            "pair": torch.from_numpy(pairs),
+            "pair": torch.from_numpy(self.pairs[rows]),
             "epoch": torch.from_numpy(epochs),
             "latents_preferred": _gather(self.latents, self.preferred[rows]),
             "latents_dispreferred": _gather(self.latents, self.dispreferred[rows]),
             "text": _gather(self.text, self.caption[rows]),
             "text_pooled": _gather(self.text_pooled, self.caption[rows]),
-            "user": _gather(self.users, user_rows),
         }
 
 
@@ -227,11 +274,11 @@ class TrainingStream(IterableDataset[Batch]):
 
 
 class ValidationBatches(Dataset[Batch]):
-    """Every `world_size`th example, in batches; each rank gets equally many, so up to world_size - 1 are left out."""
+    """Every `world_size`th example, in batches; where there are fewer than ranks, each has all of them."""
 
     def __init__(self, examples: Examples, batch_size: int, rank: int, world_size: int) -> None:
-        whole = len(examples) // world_size * world_size
-        self.examples, self.rows = examples, np.arange(whole)[rank::world_size]
+        own = slice(rank, None, world_size) if len(examples) >= world_size else slice(None)
+        self.examples, self.rows = examples, np.arange(len(examples))[own]
         self.own = batch_size // world_size
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ B = pairs in the batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,18 +14,27 @@ import torch
 from diffusers import StableCascadeUNet
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, distributed
 
 from ppd_lightning.config.schemas import Objective, Optimizer
 from ppd_lightning.diffusion.draws import Draw, draw_batch
-from ppd_lightning.diffusion.objectives import implicit_accuracy, loss_coefficient, noise_error, preference_loss
-from ppd_lightning.diffusion.schedule import CosineSchedule
+from ppd_lightning.diffusion.objectives import implicit_accuracy, loss_coefficient, preference_loss
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.models.prior import predict_noise
 from ppd_lightning.models.user_branch import UserBranch
 from ppd_lightning.training.learning_rate import learning_rate_factor
+from ppd_lightning.training.noised import Batch, drawn_times, noised_sides
 
-Batch = dict[str, Tensor]
+PREFERENCE_FIGURES = (
+    "loss",
+    "implicit_accuracy",
+    "margin",
+    "error_preferred",
+    "error_dispreferred",
+    "gain_preferred",
+    "gain_dispreferred",
+)
+SFT_FIGURES = ("loss", "error_preferred")
+"""What a step tells of each pair."""
 
 
 class PPDModule(LightningModule):
@@ -32,7 +42,10 @@ class PPDModule(LightningModule):
 
     A batch holds pair (B,) and epoch (B,) int64, latents_preferred and latents_dispreferred (B, 16, H, W), text
     (B, L, C), text_pooled (B, 1, C') and user (B, E). Times, noise and user dropping are drawn from (seed, epoch,
-    pair).
+    pair). With reference (B, 2), the reference's stored errors of the preferred and the dispreferred images, these are
+    taken and not computed.
+
+    Where several processes train it together, a step's figures are means over the pairs of all of them.
 
     Args:
         prior: frozen and in evaluation mode (its dropout would make policy and reference differ).
@@ -64,7 +77,7 @@ class PPDModule(LightningModule):
             raise ValueError("the prior must be frozen and in evaluation mode: prior.eval().requires_grad_(False)")
         self.prior, self.branch = prior, branch
         self.objective, self.optimizer_config = objective, optimizer
-        self.time_weight, self.schedule = time_weight, CosineSchedule()
+        self.time_weight = time_weight
         self.latent_shape, self.max_steps, self.seed = latent_shape, max_steps, seed
         self.coefficient = loss_coefficient(
             objective.beta,
@@ -75,7 +88,11 @@ class PPDModule(LightningModule):
         self.strict_loading = False  # checkpoints hold the branch only; on_load_checkpoint checks that it is whole
         self.micro_batches = micro_batches
         self._step_metrics: list[dict[str, Tensor]] = []
+        self._validation_metrics: list[dict[str, Tensor]] = []
         self._user = ExitStack()
+        # Lightning's DDP reads this name: what is frozen is neither sent at the start nor watched.
+        frozen = [*self.prior.named_parameters(prefix="prior"), *self.prior.named_buffers(prefix="prior")]
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in frozen]
 
     def train(self, mode: bool = True) -> PPDModule:
         """As everywhere, but the frozen prior stays in evaluation mode."""
@@ -106,17 +123,39 @@ class PPDModule(LightningModule):
         """The preference loss and its accuracy on pairs that are not trained on, whatever the objective."""
         _, metrics = self._preference(batch, self._draws(batch))
         self._user.close()
+        if distributed.is_initialized():
+            self._validation_metrics.append(metrics)
+            return
         self.log_dict(
             {f"validation/{name}": value.mean() for name, value in metrics.items()}, batch_size=len(batch["pair"])
         )
 
+    def on_validation_epoch_end(self) -> None:
+        """The means over the pairs of all ranks: Lightning's own rounds the numbers of pairs."""
+        if self._validation_metrics:
+            parts, self._validation_metrics = self._validation_metrics, []
+            figures = {name: torch.cat([part[name] for part in parts]) for name in PREFERENCE_FIGURES}
+            means, count = _means_of_all(figures, PREFERENCE_FIGURES, self.device)
+            self.log_dict({f"validation/{name}": mean for name, mean in means.items()}, batch_size=count)
+
     @torch.no_grad()
     def step0_loss(self, batch: Batch) -> float:
         """The preference loss on `batch` as things stand: ln 2 for a new branch (exactly, but for rounding the log)."""
-        policy, reference = self._errors(batch, self._draws(batch), with_dispreferred=True)
+        computed = {name: part for name, part in batch.items() if name != "reference"}
+        policy, reference = self._errors(computed, self._draws(batch), with_dispreferred=True)
         self._user.close()
         loss, _ = preference_loss(policy[0], policy[1], reference[0], reference[1], self.coefficient)
         return loss.mean().item()
+
+    @torch.no_grad()
+    def stored_logits(self, batch: Batch) -> Tensor:
+        """The logits (B,) of a batch with stored reference errors, with their signs and weights in the loss.
+
+        They would be 0 for a new branch, so what they are then is the noise that reading the errors back adds.
+        """
+        _, metrics = self._preference(batch, self._draws(batch))
+        self._user.close()
+        return metrics["margin"]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on the branch alone; the rate warms up linearly, then follows the schedule to the last step."""
@@ -139,26 +178,27 @@ class PPDModule(LightningModule):
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("branch.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that lacks a part of the branch."""
+        """Refuse a checkpoint that lacks a part of the branch; count its steps in micro-batches of today's size.
+
+        Another number of devices makes other micro-batches, which Lightning would take up in the middle of a step.
+        """
         missing = {f"branch.{name}" for name in self.branch.state_dict()} - set(checkpoint["state_dict"])
         if missing:
             raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing))}")
+        batches = checkpoint["global_step"] * self.micro_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for part in (progress["total"], progress["current"]):
+            shift = batches - part["ready"]
+            part |= {name: part[name] + shift for name in ("ready", "started", "processed", "completed")}
 
     def _preference(self, batch: Batch, draws: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         """What is minimised, and the figures of each pair, all (B,)."""
         policy, reference = self._errors(batch, draws, with_dispreferred=True)
-        weight = self.coefficient * self.time_weight(self._times(draws))
+        weight = self.coefficient * self.time_weight(drawn_times(self.objective, draws))
         loss, logits = preference_loss(policy[0], policy[1], reference[0], reference[1], weight)
         gain = [ours - base for ours, base in zip(policy, reference, strict=True)]
-        metrics = {
-            "loss": loss,
-            "implicit_accuracy": implicit_accuracy(logits),
-            "margin": logits,
-            "error_preferred": policy[0],
-            "error_dispreferred": policy[1],
-            "gain_preferred": gain[0],
-            "gain_dispreferred": gain[1],
-        }
+        values = (loss, implicit_accuracy(logits), logits, *policy, *gain)
+        metrics = dict(zip(PREFERENCE_FIGURES, values, strict=True))
         total = loss
         if self.objective.sft_weight:
             total = total + self.objective.sft_weight * weight * gain[0]
@@ -166,8 +206,8 @@ class PPDModule(LightningModule):
 
     def _sft(self, batch: Batch, draws: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         (error,), _ = self._errors(batch, draws, with_dispreferred=False)
-        loss = self.time_weight(self._times(draws)) * error
-        return loss, {"loss": loss.detach(), "error_preferred": error.detach()}
+        loss = self.time_weight(drawn_times(self.objective, draws)) * error
+        return loss, dict(zip(SFT_FIGURES, (loss.detach(), error.detach()), strict=True))
 
     def _log_step(self, metrics: dict[str, Tensor]) -> None:
         """Keep a micro-batch's figures, each (B,), and log the means over the whole step at its end."""
@@ -176,9 +216,15 @@ class PPDModule(LightningModule):
             return
         parts = [part for part in self._step_metrics if part]
         self._step_metrics = []
-        if parts:
-            means = {f"train/{name}": torch.cat([part[name] for part in parts]).mean() for name in parts[0]}
-            self.log_dict(means, batch_size=sum(len(part["loss"]) for part in parts))
+        figures = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+        if distributed.is_initialized():
+            names = SFT_FIGURES if self.objective.name == "sft" else PREFERENCE_FIGURES
+            means, count = _means_of_all(figures, names, self.device)
+        else:
+            means = {name: values.mean() for name, values in figures.items()}
+            count = len(next(iter(figures.values()), ()))
+        if count:
+            self.log_dict({f"train/{name}": mean for name, mean in means.items()}, batch_size=count)
 
     def _errors(
         self, batch: Batch, draws: Draw, *, with_dispreferred: bool
@@ -188,24 +234,15 @@ class PPDModule(LightningModule):
         Leaves the user switched on, for the backward; close `self._user` after it.
         """
         self._user.close()  # a step that broke off may have left its user on, which the reference must not see
-        sides = [(batch["latents_preferred"], draws.noise_preferred)]
-        if with_dispreferred:
-            shared = self.objective.share_noise
-            sides += [(batch["latents_dispreferred"], draws.noise_preferred if shared else draws.noise_dispreferred)]
-        count, t = len(sides), self._times(draws)
-        noise = torch.cat([noise for _, noise in sides])
-        noised = torch.cat([self.schedule.add_noise(latents, noise, t) for latents, noise in sides])
-        text, pooled = batch["text"].repeat(count, 1, 1), batch["text_pooled"].repeat(count, 1, 1)
-        inputs = (noised, t.repeat(count), text, pooled)
+        noised = noised_sides(self.objective, batch, draws, with_dispreferred=with_dispreferred)
         reference: tuple[Tensor, ...] = ()
-        if with_dispreferred:
+        if with_dispreferred and "reference" in batch:
+            reference = batch["reference"].unbind(1)
+        elif with_dispreferred:
             with torch.no_grad():
-                reference = noise_error(predict_noise(self.prior, *inputs), noise).chunk(count)
-        self._user.enter_context(self.branch.user(batch["user"].repeat(count, 1)))
-        return noise_error(predict_noise(self.prior, *inputs), noise).chunk(count), reference
-
-    def _times(self, draws: Draw) -> Tensor:
-        return self.objective.t_min + (self.objective.t_max - self.objective.t_min) * draws.t
+                reference = noised.errors(self.prior)
+        self._user.enter_context(self.branch.user(batch["user"].repeat(noised.sides, 1)))
+        return noised.errors(self.prior), reference
 
     def _draws(self, batch: Batch) -> Draw:
         draws = draw_batch(self.seed, batch["epoch"], batch["pair"], self.latent_shape)
@@ -223,3 +260,16 @@ class PPDModule(LightningModule):
             {name: value[keep] for name, value in batch.items()},
             Draw(**{name: value[keep] for name, value in vars(draws).items()}),
         )
+
+
+def _means_of_all(
+    figures: dict[str, Tensor], names: Sequence[str], device: torch.device
+) -> tuple[dict[str, Tensor], int]:
+    """The means of each pair's figures over all ranks, and how many pairs these have; a rank may have none."""
+    sums = torch.zeros(len(names) + 1, device=device)
+    if figures:
+        own = [figures[name].sum() for name in names]
+        sums = torch.stack([*own, sums.new_tensor(float(len(figures[names[0]])))])
+    distributed.all_reduce(sums)
+    count = int(sums[-1])
+    return {name: total / count for name, total in zip(names, sums[:-1], strict=True)} if count else {}, count

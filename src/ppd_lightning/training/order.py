@@ -24,6 +24,8 @@ class ExampleOrder:
             raise ValueError("there are no pairs to put in order")
         self.pair_ids, self.seed = pair_ids, seed
         self._epochs: dict[int, np.ndarray] = {}
+        self._inverses: dict[int, np.ndarray] = {}
+        self._sorted: np.ndarray | None = None
 
     def __call__(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of `pair_ids` and epochs, both (end - begin,) int64, of the places [begin, end) in the stream."""
@@ -34,6 +36,34 @@ class ExampleOrder:
             here = epochs == epoch
             rows[here] = self._epoch(epoch)[places[here] % len(self.pair_ids)]
         return rows, epochs
+
+    def places(self, pair_ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+        """The places (B,) int64 in the stream at which the pairs (B,) of these ids are met in `epochs` (B,).
+
+        Raises:
+            ValueError: a pair is not among those that were put in order.
+        """
+        if self._sorted is None:
+            self._sorted = np.argsort(self.pair_ids)
+        rows = self._sorted[
+            np.searchsorted(self.pair_ids, pair_ids, sorter=self._sorted).clip(max=len(self.pair_ids) - 1)
+        ]
+        if not (self.pair_ids[rows] == pair_ids).all():
+            raise ValueError("a pair is not among those that were put in order")
+        places = np.empty(len(rows), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            places[here] = epoch * len(self.pair_ids) + self._inverse(epoch)[rows[here]]
+        return places
+
+    def _inverse(self, epoch: int) -> np.ndarray:
+        if epoch not in self._inverses:
+            if len(self._inverses) > 1:
+                self._inverses.pop(min(self._inverses))
+            order = self._epoch(epoch)
+            self._inverses[epoch] = np.empty_like(order)
+            self._inverses[epoch][order] = np.arange(len(order))
+        return self._inverses[epoch]
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if epoch not in self._epochs:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
 from ppd_lightning.run.atomic import atomic_path
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Previews(Callback):
-    """Keeps a sheet of step 0, of every `every`th step and of the last one, and shows it in TensorBoard.
+    """Keeps a sheet of step 0, of every `every`th step and of the last one, and shows it in the run's loggers.
 
     A sheet comes before the checkpoint of its step: a run that goes on from one has all the sheets up to it, and draws
     those that follow again.
@@ -57,6 +57,10 @@ class Previews(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("previews", np.asarray(sheet), step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image("previews", [sheet], step)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_image(logger.run_id, sheet, key="previews", step=step)
         log.info("step %d is drawn in %s", step, path)
 
 

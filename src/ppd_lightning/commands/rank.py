@@ -1,0 +1,52 @@
+"""`python -m ppd_lightning.commands.rank CONFIG REPORT`: one rank of a training on several devices of this machine.
+
+Started by `ppd train`, which says in the environment which rank it is. CONFIG is the run's `config.yaml`; REPORT is
+where it says why it failed. It ends when its standard input does, which is held by who started it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ppd_lightning.cli import INTERRUPTED, USER_MISTAKE, set_up_logging
+from ppd_lightning.commands.verbs import run_verb
+from ppd_lightning.config.compose import read_config
+from ppd_lightning.run.atomic import write_json_atomic
+from ppd_lightning.run.errors import UserError
+
+GRACE = 10.0
+"""Seconds from the interrupt to the end, whatever the process is waiting for."""
+
+
+def main(config: Path, report: Path) -> int:
+    """Train; the exit code is that of `ppd`."""
+    set_up_logging()
+    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    try:
+        run_verb("train", read_config(config))
+    except UserError as error:
+        write_json_atomic(report, {"faults": error.faults})
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        write_json_atomic(report, {"error": f"{type(error).__name__}: {error}"})
+        raise
+    return 0
+
+
+def _end_with_standard_input() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    _thread.interrupt_main()
+    time.sleep(GRACE)
+    os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))
