@@ -423,3 +423,12 @@ def test_the_stream_takes_well_under_a_millisecond_a_pair(make: Make) -> None:
     for _ in range(50):
         next(stream)
     assert (time.process_time() - begun) / (50 * BATCH) < 1e-3
+
+
+def test_a_place_is_where_the_order_meets_the_pair() -> None:
+    ids = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 50)
+    order = ExampleOrder(ids, seed=4)
+    rows, epochs = order(0, 170)
+    np.testing.assert_array_equal(order.places(ids[rows], epochs), np.arange(170))
+    with pytest.raises(ValueError, match="not among"):
+        order.places(np.array([7]), np.array([0]))

@@ -105,11 +105,15 @@ class StoredReference:
         Returns:
             how many pairs were computed here.
         """
+        try:
+            self.require_fresh()
+        except UserError:
+            self._told.unlink(missing_ok=True)
         missing = sorted(self.units.keys() - finished_units(self.folder, self.key))
+        if not self._told.exists():
+            write_json_atomic(self._told, self.key)
         if not missing:
             return 0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(self._told, self.key)
         prior, computed, total = load_prior(), 0, UNIT * len(self.units)
         done = total - UNIT * len(missing)
         with Counted("reference errors", total, done=done, bar=self.config.trainer.progress) as counted:

@@ -1,0 +1,130 @@
+"""What reading the reference's errors back saves, and what noise it adds: pairs/s and logits at step 0, both ways.
+
+    python experiments/bench/reference.py         (make bench)
+
+The embedded world's training with trainer.reference=computed and =stored in turn, in one process, after the errors have
+been made once. A new branch's logits are 0, so what they are with stored errors is noise; it is told in fp32 and in
+bf16, for batches of the composition in which the errors were made, and for others (users are dropped, so that a batch
+has fewer pairs). Prints and writes outputs/bench/reference.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+
+from ppd_lightning.commands import embed, prepare, train
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.models.devices import DTYPES
+from ppd_lightning.models.released import open_model
+from ppd_lightning.run.place import ALONE
+from ppd_lightning.training import PPDModule, PreferenceDataModule
+from ppd_lightning.training.loggers import make_loggers
+from ppd_lightning.training.stored_reference import StoredReference
+
+
+def opened(config: Config) -> tuple[PreferenceDataModule, PPDModule, dict[str, float]]:
+    """Data, with stored errors where the configuration asks for them, a module, and what making them took."""
+    data, model = PreferenceDataModule(config), open_model(config.model)
+    data.setup("fit")
+    prior, made = model.load_prior(DTYPES[config.trainer.precision]), {}
+    if config.trainer.reference == "stored":
+        stored, begun = StoredReference(config, model, data, prior.device), time.perf_counter()
+        pairs = stored.make(lambda: prior, ALONE)
+        if pairs:
+            made = {"pairs": pairs, "pairs_per_second": round(pairs / (time.perf_counter() - begun), 1)}
+        data.use_reference(stored.read())
+    return data, train.build_module(config, prior, data), made
+
+
+def pairs_per_second(config: Config) -> float:
+    """Of the steps of `ppd train`, logging, checkpoints and data loading included, start-up not."""
+    folder = Path(mkdtemp())
+    data, module, _ = opened(config)
+    trainer = train.build_trainer(config, folder, 0, make_loggers(config, folder, 0))
+    clock = {}
+    module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())  # type: ignore[method-assign]
+    module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())  # type: ignore[method-assign]
+    trainer.fit(module, data)
+    shutil.rmtree(folder)
+    return config.trainer.max_steps * config.trainer.batch_size / (clock["ended"] - clock["begun"])
+
+
+def noise(config: Config, batches: int) -> dict[str, Any]:
+    """What stored errors add to the logits of a new branch, in whole batches and in those without the dropped users."""
+    data, module, _ = opened(config)
+    found = {}
+    for name, rate in (("same composition", 0.0), ("users dropped", config.objective.drop_user)):
+        logits = []
+        module.objective = replace(config.objective, drop_user=rate)
+        for step in range(batches):
+            batch = data.batch(step)
+            kept, _ = module._kept(batch, module._draws(batch))
+            logits.append(module.stored_logits(kept))
+        logit = torch.cat(logits).double()
+        loss = torch.nn.functional.softplus(-logit).mean() - torch.tensor(2.0).double().log()
+        found[name] = {
+            "rms": float(f"{logit.square().mean().sqrt():.2g}"),
+            "largest": float(f"{logit.abs().max():.2g}"),
+            "loss_minus_ln2": float(f"{loss:.2g}"),
+        }
+    return {"coefficient": module.coefficient, "pairs": len(logit), **found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batches", type=int, default=16)
+    parser.add_argument("--output", type=Path, default=Path("outputs"))
+    args = parser.parse_args()
+    stored = compose(
+        [
+            "experiment=emoji/demo",
+            f"trainer.max_steps={args.steps}",
+            f"trainer.threads={args.threads}",
+            "trainer.reference=stored",
+            f"output={args.output}",
+        ]
+    )
+    computed = replace(stored, trainer=replace(stored.trainer, reference="computed"))
+    torch.set_num_threads(args.threads)
+    prepare.run(stored)
+    embed.run(stored)
+    _, _, made = opened(stored)
+    for config in (computed, stored):
+        pairs_per_second(replace(config, trainer=replace(config.trainer, max_steps=4)))
+    figures = [{"computed": pairs_per_second(computed), "stored": pairs_per_second(stored)} for _ in range(args.rounds)]
+    ratios = [one["stored"] / one["computed"] for one in figures]
+    few = replace(stored, trainer=replace(stored.trainer, max_steps=args.batches))
+    report = {
+        "making": made,
+        "pairs_per_second": {key: round(statistics.median(one[key] for one in figures), 1) for key in figures[0]},
+        "stored_over_computed": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "noise": {
+            precision: noise(replace(few, trainer=replace(few.trainer, precision=precision)), args.batches)
+            for precision in ("fp32", "bf16")
+        },
+        "batch_size": stored.trainer.batch_size,
+        "steps": args.steps,
+        "threads": args.threads,
+    }
+    (args.output / "bench").mkdir(parents=True, exist_ok=True)
+    (args.output / "bench/reference.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
