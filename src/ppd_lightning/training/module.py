@@ -185,6 +185,8 @@ class PPDModule(LightningModule):
         missing = {f"branch.{name}" for name in self.branch.state_dict()} - set(checkpoint["state_dict"])
         if missing:
             raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing))}")
+        if "loops" not in checkpoint:  # weights alone
+            return
         batches = checkpoint["global_step"] * self.micro_batches
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for part in (progress["total"], progress["current"]):
