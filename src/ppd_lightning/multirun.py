@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.table import Table
 
-from ppd_lightning.config.compose import compose_runs, quoted, search_path, sweeper_of
-from ppd_lightning.config.groups import conf_folder
+from ppd_lightning.config.compose import compose_runs, hydra_started, quoted, search_path, sweeper_of
 from ppd_lightning.config.overrides import examples, fixed, sweep_runs
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.run.errors import UserError
@@ -33,7 +31,7 @@ from ppd_lightning.run.sweep_table import (
 )
 from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
 from ppd_lightning.sweeps.job import job
-from ppd_lightning.sweeps.launching import PlannedRun, hydra_context, launch, note
+from ppd_lightning.sweeps.launching import PlannedRun, hydra_context, launch, note, settings_of_jobs
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +69,15 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
         _print_table([run.noted("waiting") for run in runs], f"would run: {' '.join(verbs)}{chosen}")
         return 0
     write_sweep(folder, Sweep(verbs, told))
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        settings = [*fixed(overrides), *search_path(config_dir), f"hydra.sweep.dir={quoted(str(folder))}"]
-        master = hydra_compose("config", overrides=settings, return_hydra_config=True)
+    with hydra_started():
         if listed:
+            master = hydra_compose(overrides=settings_of_jobs(folder), return_hydra_config=True)
             note(folder, verbs, runs)
             log.info("%d runs, their table is %s", len(runs), folder / "runs.csv")
             launch(folder, runs, hydra_context(), master)
         else:
+            settings = [*fixed(overrides), *search_path(config_dir), f"hydra.sweep.dir={quoted(str(folder))}"]
+            master = hydra_compose("config", overrides=settings, return_hydra_config=True)
             log.info("the table of the runs is %s", folder / "runs.csv")
             _let_choose([*presets, *overrides], folder, config_dir, master)
     record(folder)

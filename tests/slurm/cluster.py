@@ -1,8 +1,8 @@
 """A real Slurm on this machine: munged, slurmctld and two slurmd on loopback, without systemd or cgroups; needs root.
 
-Debian's packages: slurmctld slurmd slurm-client munge. Nodes are named by their loopback addresses, so that whoever takes
-the first node's name for the address of rank 0 reaches it. Jobs of the partition `urgent` preempt those of `main`, which
-are queued again.
+Debian's packages: slurmctld slurmd slurm-client munge. Nodes are named by their loopback addresses, so that whoever
+takes the first node's name for the address of rank 0 reaches it. Jobs of the partition `urgent` preempt those of
+`main`, which are queued again.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """For processes that are to meet this cluster, and no other that this process may be a job of."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SUBMITIT"))}
+        others = ("SLURM", "SBATCH", "SUBMITIT")
+        own = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         return {**own, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{self.folder / 'bin'}:{_path()}"}
 
     def __enter__(self) -> Cluster:
@@ -150,7 +151,8 @@ class Cluster:
         self._await("munged answers", (folder / "socket").exists)
 
     def _is_up(self) -> bool:
-        ready = self.run("sinfo", "--noheader", "--partition=main", "--states=idle", "--format=%N", "--Node", check=False)
+        idle = ("--noheader", "--partition=main", "--states=idle", "--format=%N", "--Node")
+        ready = self.run("sinfo", *idle, check=False)
         return set(ready.split()) == set(NODES)
 
     def _await(self, what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
@@ -168,7 +170,8 @@ class Cluster:
         if not (process / "comm").exists() or (process / "comm").read_text().strip() != name:
             return
         os.kill(int(process.name), signal.SIGTERM)
-        self._await(f"{name} has ended", lambda: not (process / "cmdline").exists() or not (process / "cmdline").read_text())
+        line = process / "cmdline"  # empty, of one that has ended and that nobody has waited for
+        self._await(f"{name} has ended", lambda: not line.exists() or not line.read_text())
 
 
 def _path() -> str:

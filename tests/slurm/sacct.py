@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Stands in for `sacct` where no accounting runs: what submitit asks for, from the controller's own memory.
 
-submitit asks `sacct -o JobID,State,NodeList --parsable2 -j ID -j ID...`; without an answer it waits for ever for a job that
-died without a result.
+submitit asks `sacct -o JobID,State,NodeList --parsable2 -j ID -j ID...`; without an answer it waits for ever for a job
+that died without a result.
 """
 
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
-ids = [word for flag, value in zip(sys.argv, sys.argv[1:]) if flag == "-j" for word in value.split(",")]
+ids = [word for flag, value in pairwise(sys.argv) if flag == "-j" for word in value.split(",")]
 lines = []
 for job in ids:
     known = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=False)

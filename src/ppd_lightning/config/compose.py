@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,6 +38,16 @@ class Composed:
     launcher: dict[str, Any]
 
 
+@contextmanager
+def hydra_started() -> Iterator[None]:
+    """Hydra with the shipped options; nothing new inside of another such block, for Hydra starts only once."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        yield
+
+
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
     """The configuration that `conf/` and the overrides make.
 
@@ -50,7 +62,7 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Co
     if presets:
         raise UserError(f"{text}: stands for several runs; give -m as well" for text in presets)
     _require_folder(config_dir)
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with hydra_started():
         return _compose(overrides, config_dir, swept=False).config
 
 
@@ -64,7 +76,7 @@ def compose_runs(combinations: Iterable[Sequence[str]], config_dir: Path | None 
     _require_folder(config_dir)
     runs: list[Composed] = []
     faults: dict[str, None] = {}
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with hydra_started():
         for overrides in combinations:
             try:
                 runs.append(_compose(overrides, config_dir, swept=True))
@@ -81,7 +93,7 @@ def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> dict
     Faults of the overrides are left for `compose_runs` to tell.
     """
     _require_folder(config_dir)
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with hydra_started():
         parsed, _ = parse_overrides(overrides, config_dir)
         composed, _ = _compose_sound(parsed, config_dir)
     if composed is None:

@@ -101,8 +101,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
             and (tasks, nodes) != (devices, machines)
             and (tasks, nodes, machines) != (1, 1, 1)
         ),
-        "hydra.launcher.tasks_per_node: {hydra_launcher_tasks_per_node} tasks on each of {hydra_launcher_nodes} nodes are "
-        "asked for, and a run is trainer.devices={trainer_devices} processes on each of trainer.nodes={trainer_nodes}; "
+        "hydra.launcher.tasks_per_node: {hydra_launcher_tasks_per_node} tasks on each of {hydra_launcher_nodes} nodes "
+        "are asked for, a run is trainer.devices={trainer_devices} processes on each of trainer.nodes={trainer_nodes}; "
         "make tasks and nodes the same (or one task on one node, which starts the processes itself)",
     ),
     (

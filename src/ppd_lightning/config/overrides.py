@@ -170,14 +170,14 @@ def _installed(group: str) -> list[str]:
 
 
 def _built_on(group: str, choice: str, config_dir: Path | None) -> Iterator[tuple[str, str]]:
-    """An option (group, name) and those that its file names in its defaults."""
+    """An option (group, name) and those that its file names in its defaults, and theirs."""
     yield group, choice
     file = options(config_dir).get(group, {}).get(choice)
     if file is None or ("hydra" not in file.parts and "hydra" not in file.read_text(encoding="utf-8")):
         return  # almost all, which need not be read for this
     values = OmegaConf.load(file)
     for parent in values.get("defaults", []) if isinstance(values, DictConfig) else ():
-        if isinstance(parent, str):
-            yield group, parent
-        else:
+        if isinstance(parent, str) and parent not in (choice, "_self_"):
+            yield from _built_on(group, parent, config_dir)
+        elif isinstance(parent, DictConfig):
             yield from ((key.removeprefix("override /"), name) for key, name in parent.items())

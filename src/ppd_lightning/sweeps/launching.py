@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from ppd_lightning.config.compose import Composed, as_yaml
+from ppd_lightning.config.compose import Composed, as_yaml, quoted
 from ppd_lightning.run.atomic import write_text_atomic
 from ppd_lightning.run.folders import run_folder
 from ppd_lightning.run.sweep_table import SweepRun, config_file, read_run, read_runs, record
@@ -52,6 +52,12 @@ def hydra_context() -> HydraContext:
     return HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks())
 
 
+def settings_of_jobs(folder: Path) -> list[str]:
+    """What a job is composed of, besides its number: what Hydra needs to start it, for it reads its configuration."""
+    own = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null", "hydra.sweep.subdir=.")
+    return [*own, f"hydra.sweep.dir={quoted(str(folder))}"]
+
+
 def note(folder: Path, verbs: Sequence[str], runs: Sequence[PlannedRun]) -> None:
     """Write each run's configuration; those that are neither finished nor under way are waiting from now on."""
     waiting = []
@@ -79,13 +85,16 @@ def launch(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
         lost = [number for number, run in states.items() if run.lost]
         todo = [run for run in runs if states[run.number].state == "waiting" or run.number in lost]
         ready = [run for run in todo if tries[run.number] <= RESTARTS]
+        harmless = [run for run in ready if run.number not in lost]  # one that dies may take others with it
+        ready = harmless or ready
         if ready:
             for run in ready:
                 tries[run.number] += 1
                 if run.number in lost:
                     log.warning("run %d %s; it is started again", run.number, states[run.number].why)
+            record(folder, *(run.noted("waiting") for run in ready))
             why = _start(folder, ready, context, master)
-            if why and not any(read_run(folder, run.number) != states[run.number] for run in ready):
+            if why and all(read_run(folder, run.number) == run.noted("waiting") for run in ready):
                 record(folder, *(replace(run.noted("failed"), why=f"was not started: {why}") for run in ready))
         elif any(states[run.number].state == "running" for run in runs):
             time.sleep(PAUSE)
@@ -107,6 +116,8 @@ def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
         config = deepcopy(master)
         with open_dict(config):
             config.hydra.launcher = settings
+            config.hydra.overrides.hydra = settings_of_jobs(folder)
+            config.hydra.job.config_name = None
         began = time.time()
         try:
             launcher = Plugins.instance().instantiate_launcher(context, job, config)

@@ -30,7 +30,9 @@ svg { margin: 0 12px 6px 0 } svg text { font: 11px system-ui, sans-serif; fill: 
 def page(sweep: Sweep, runs: Sequence[SweepRun], metric: str | None, best: SweepRun | None) -> str:
     """The page; `metric` comes first, `best` is marked everywhere."""
     keys = swept_keys(runs)
-    numbers = [name for name in _numbers(runs) if len({run.numbers.get(name) for run in runs}) > 1 or name == metric]
+    numbers = _numbers(runs)
+    varying = [name for name in numbers if len({run.numbers[name] for run in runs if name in run.numbers}) > 1]
+    numbers = [name for name in numbers if name in varying or name == metric]
     main = [name for name in dict.fromkeys([*([metric] if metric else []), *MAIN_NUMBERS]) if name in numbers]
     others = [name for name in numbers if name not in main]
     states = [run.state for run in runs]
