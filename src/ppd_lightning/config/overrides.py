@@ -180,4 +180,4 @@ def _built_on(group: str, choice: str, config_dir: Path | None) -> Iterator[tupl
         if isinstance(parent, str) and parent not in (choice, "_self_"):
             yield from _built_on(group, parent, config_dir)
         elif isinstance(parent, DictConfig):
-            yield from ((key.removeprefix("override /"), name) for key, name in parent.items())
+            yield from ((str(key).removeprefix("override /"), str(name)) for key, name in parent.items())
