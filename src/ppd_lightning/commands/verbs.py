@@ -27,6 +27,7 @@ DRAWING = (*TRAINING, "generation")
 VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
     "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "mode")),
+    "verify": Verb("read every byte of the prepared data and name what is damaged", ("data",)),
     "embed": Verb("describe every user by an embedding", ("data", "model", "user", "mode")),
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),

@@ -62,19 +62,13 @@ def read_table(
     Raises:
         UserError: it is missing, damaged, has other columns, or was made from something else.
     """
-    told = _read_told(path)
-    made_from = told["key"]
+    made_from = table_key(path)
     if key is not None and made_from != key:
         parts = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
         differing = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in parts)
         raise UserError(f"{path}: this table is stale ({differing}); {REMEDY}")
     try:
-        file = pa.memory_map(str(path))
-        if _sha256(file) != told["sha256"]:
-            raise _damaged(path, "its checksum differs")
-        table = pa.ipc.open_file(file).read_all()
-    except FileNotFoundError:
-        raise _missing(path) from None
+        table = pa.ipc.open_file(verified(path)).read_all()
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, str(error)) from error
     if [(field.name, _plain(field.type)) for field in table.schema] != [(f.name, _plain(f.type)) for f in schema]:
@@ -83,6 +77,24 @@ def read_table(
     if columns is not None:
         table, schema = table.select(columns), pa.schema([schema.field(name) for name in columns])
     return table if compact else table.cast(schema)
+
+
+def verified(path: Path) -> pa.MemoryMappedFile:
+    """The file of a table, memory-mapped, every byte of which was read.
+
+    Raises:
+        UserError: it is missing, or differs from what was written.
+    """
+    told = _read_told(path)
+    try:
+        file = pa.memory_map(str(path))
+        if _sha256(file) != told["sha256"]:
+            raise _damaged(path, "its checksum differs")
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, str(error)) from error
+    return file
 
 
 def _compact(column: pa.ChunkedArray) -> pa.Array:
