@@ -52,8 +52,10 @@ class Reward(ABC):
         UserError: weights has a key that is no role, or lacks one.
     """
 
-    roles: ClassVar[Mapping[str, Role]] = {}
+    roles: Mapping[str, Role] = {}
     """What the weights consist of."""
+    pixel_type: ClassVar[type[np.generic]] = np.uint8
+    """Of what `preprocess` gives: bytes, or np.float32 where the published preprocessing leaves what bytes can hold."""
     version: ClassVar[int] = 1
     """Raised when the same weights give other pixels or scores than before, so that what was stored is made anew."""
     keeps_features: ClassVar[bool] = True
@@ -131,14 +133,14 @@ class Reward(ABC):
 
     @cached_property
     def network(self) -> nn.Module:
-        """What `load` gives, on the device, frozen and in evaluation mode."""
-        network = self.load().to(self.device).eval().requires_grad_(False)
+        """What `load` gives, on the device."""
+        network = self.load().to(self.device)
         for path, digest in self.sha256.items():
             log.info("reward %s: %s, SHA-256 %s", self.name, path, digest)
         return network
 
     def load(self) -> nn.Module:
-        """The network from its files, in `dtype`; called once.
+        """The network from its files, in `dtype`, frozen and in evaluation mode; called once.
 
         Raises:
             UserError: a file is damaged, or of something else.
@@ -147,9 +149,9 @@ class Reward(ABC):
 
     @abstractmethod
     def preprocess(self, picture: Image.Image) -> np.ndarray:
-        """A picture of any size and mode to what the network sees: (3, H, W) uint8 RGB, one size for all.
+        """A picture of any size and mode to what the network sees: (3, H, W) RGB in [0, 255], one size for all.
 
-        It needs the CPU only and loads no network, so that it can be called in other processes.
+        It needs the CPU only and loads no network, so that it can be called in other processes. Its type is `pixel_type`.
 
         Raises:
             UserError: see `readable`.
@@ -157,7 +159,7 @@ class Reward(ABC):
 
     @abstractmethod
     def image_features(self, pixels: Tensor) -> Tensor:
-        """Preprocessed images (B, 3, H, W) uint8 to features (B, ...) float32 on the device."""
+        """Preprocessed images (B, 3, H, W) `pixel_type` of any device to features (B, ...) float32 on the device."""
 
     @abstractmethod
     def scores(self, features: Tensor, captions: Sequence[str]) -> Tensor:

@@ -14,7 +14,7 @@ from ppd_lightning.run.errors import UserError
 SHIPPED = "shipped:"
 """Begins the place of weights that are among the package's assets."""
 
-ON_HUB = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<file>[\w./-]+))?")
+ON_HUB = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<file>[\w./+-]+))?")
 
 
 @dataclass(frozen=True)
