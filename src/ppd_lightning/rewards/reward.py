@@ -151,7 +151,8 @@ class Reward(ABC):
     def preprocess(self, picture: Image.Image) -> np.ndarray:
         """A picture of any size and mode to what the network sees: (3, H, W) RGB in [0, 255], one size for all.
 
-        It needs the CPU only and loads no network, so that it can be called in other processes. Its type is `pixel_type`.
+        It needs the CPU only and loads no network, so that it can be called in other processes. Its type is
+        `pixel_type`.
 
         Raises:
             UserError: see `readable`.
@@ -185,6 +186,12 @@ class Reward(ABC):
             features = self.image_features(torch.from_numpy(pixels))
             parts.append(self.scores(features, captions[begin : begin + BATCH]).float().cpu())
         return torch.cat(parts)
+
+
+def distinct(captions: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The different ones of B captions, and which of them each caption is: many images share a caption."""
+    places = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
+    return list(places), [places[caption] for caption in captions]
 
 
 def require_captions(name: str, captions: Iterable[str]) -> None:

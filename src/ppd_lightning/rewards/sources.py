@@ -23,7 +23,7 @@ class Role:
 
     ways: each is a set of files that is enough in a folder or a hub's repository; the first is the usual one.
     origin: where the released files come from. size: of the usual files. licence: of the released files.
-    single: whether one file elsewhere, whatever its name, will do.
+    single: whether one file elsewhere, whatever its name, will do. remedy: what else to do about a file, where not.
     """
 
     ways: tuple[tuple[str, ...], ...]
@@ -31,6 +31,7 @@ class Role:
     size: str
     licence: str
     single: bool = False
+    remedy: str = ""
 
     @property
     def told(self) -> str:
@@ -71,7 +72,8 @@ def role_faults(key: str, place: str, role: Role) -> Sequence[str]:
     if role_files(path, role):
         return []
     if path.is_file():
-        return [f"{key}: {path} is a file; expected a folder with {role.told}"]
+        expected = f"{key}: {path} is a file; expected a folder with {role.told}"
+        return ["; ".join([expected, role.remedy] if role.remedy else [expected])]
     if not path.is_dir():
         return [f"{key}: there is no file or folder {path}; expected {role.told}"]
     return [f"{key}: {path} lacks {' and '.join(absent(Part(role.ways), path))}; expected {role.told}"]
