@@ -133,14 +133,14 @@ class Reward(ABC):
 
     @cached_property
     def network(self) -> nn.Module:
-        """What `load` gives, on the device."""
-        network = self.load().to(self.device)
+        """What `load` gives, on the device, frozen and in evaluation mode."""
+        network = self.load().to(self.device).eval().requires_grad_(False)
         for path, digest in self.sha256.items():
             log.info("reward %s: %s, SHA-256 %s", self.name, path, digest)
         return network
 
     def load(self) -> nn.Module:
-        """The network from its files, in `dtype`, frozen and in evaluation mode; called once.
+        """The network from its files, in `dtype`; called once.
 
         Raises:
             UserError: a file is damaged, or of something else.
