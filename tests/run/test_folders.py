@@ -17,6 +17,7 @@ RUN_CHANGES = [
     "seed=1",
 ]
 RUN_KEEPS = [
+    "reward=[clip]",
     "data.workers=3",
     "data.max_unusable=0.5",
     "trainer.accelerator=cpu",
@@ -50,6 +51,12 @@ def test_both_modes_share_the_data_and_not_the_run() -> None:
     real, synthetic = compose(["mode=real"]), compose(["mode=synthetic"])
     assert data_folder(real) == data_folder(synthetic)
     assert run_folder(real) != run_folder(synthetic)
+
+
+def test_the_rewards_decide_the_run_of_synthetic_users_but_not_their_order() -> None:
+    words = [["mode=synthetic", f"reward={chosen}"] for chosen in ("[clip,clutter]", "[clutter,clip]", "[clip]")]
+    first, turned, fewer = map(run_folder, compose_each(words))
+    assert first == turned != fewer
 
 
 def test_another_world_has_another_data_folder() -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.schemas import Config, Objective, PickapicData
-from ppd_lightning.data.layout import people_of
+from ppd_lightning.data.layout import people_of, read_counts
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
 
 NOT_MEASURED = "None was measured: there is no evaluation of these weights."
 EMOJI_WORLD = (
@@ -20,7 +19,7 @@ EMOJI_WORLD = (
 )
 LABELS = {
     "people": "The labels are people's own choices",
-    "scores": "Each pair was labelled anew by computed scores of its images; a score stands for a user",
+    "rewards": "Each pair was labelled anew by one of several rewards, which stands for a user",
 }
 
 
@@ -39,8 +38,7 @@ def read_told(path: Path, made_by: str) -> dict[str, Any]:
 
 def data_section(config: Config) -> str:
     """The source, its counts, and how a user is described."""
-    told = data_folder(config) / f"prepared-{config.data.labels}.json"
-    counts = read_told(told, "ppd prepare")["summary"]["counts"]
+    counts = read_counts(config)
     source = EMOJI_WORLD
     if isinstance(config.data, PickapicData):
         source = f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{Path(config.data.root).name}`."

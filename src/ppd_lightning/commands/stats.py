@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 from rich.console import Console
@@ -16,21 +15,20 @@ from ppd_lightning.data import layout
 from ppd_lightning.data.pickapic import REASONS
 from ppd_lightning.data.tally import Tally, tally
 from ppd_lightning.run.atomic import atomic_path
-from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
 
 LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
-"""What `ppd prepare` counts of rows that nothing can be learnt from, whoever is asked."""
+"""What `ppd prepare` and `ppd label` count of rows that nothing can be learnt from, whoever is asked."""
 
-NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests")
-"""What it counts of usable rows that became no pairs."""
+NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests", "not_scored")
+"""What they count of usable rows that became no pairs."""
 
 MODELS = 20
 """So many models are listed."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Print the tables and write the picture, stats-{labels}.png in the data folder.
+    """Print the tables and write the picture, stats-people.png or one named by the rewards, in the data folder.
 
     Returns:
         the summary: rows, ties, pairs, users and their pairs at some quantiles, captions, images, models and splits.
@@ -38,10 +36,10 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the data are not prepared.
     """
-    counts = _counts(config)
+    counts = layout.read_counts(config)
     found = tally(layout.read_pairs(config), layout.read_images_table(config, ("image_id", "model")))
     usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
-    path = data_folder(config) / f"stats-{config.data.labels}.png"
+    path = data_folder(config) / f"stats-{layout.labels_name(config)}.png"
     summary = {
         "rows": counts["rows"],
         "usable": usable,
@@ -59,16 +57,6 @@ def run(config: Config) -> dict[str, Any]:
         ties = f"{100 * summary['share_of_ties']:.1f} % of the choices are ties"
         draw_tally(found, f"{config.data.name}, {config.data.labels}: {ties}").save(temporary)
     return summary
-
-
-def _counts(config: Config) -> dict[str, int]:
-    """What `ppd prepare` counted."""
-    path = data_folder(config) / f"prepared-{config.data.labels}.json"
-    try:
-        counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
-        return counts
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: missing or damaged; run `ppd prepare` with the same settings") from error
 
 
 def _print(config: Config, found: Tally, summary: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ def run_folder(config: Config) -> Path:
         "trainer": {key: trainer[key] for key in RESULT_KEYS_OF_TRAINER},
         "seed": config.seed,
     }
+    if config.data.labels == "rewards":
+        settings["rewards"] = config.rewards
     name = f"{config.objective.name}-{config.user.kind}-{fingerprint(settings)}"
     return Path(config.output) / "runs" / name
 

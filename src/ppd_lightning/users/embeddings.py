@@ -42,7 +42,7 @@ class UserRows:
 
 def embeddings_folder(config: Config) -> Path:
     """Where `ppd embed` stores the embeddings of `user.kind=features`."""
-    return data_folder(config) / f"users-features-{fingerprint([config.user, config.data.labels])}"
+    return data_folder(config) / f"users-features-{fingerprint([config.user, layout.labels_name(config)])}"
 
 
 def embeddings_key(config: Config, model: ReleasedModel) -> dict[str, str]:
