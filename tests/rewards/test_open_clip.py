@@ -51,7 +51,8 @@ def test_scores_equal_open_clips_own_for_pictures_of_every_mode(tmp_path: Path, 
 
 def test_a_caption_is_cut_where_open_clip_cuts_it(tmp_path: Path) -> None:
     reward, picture = made.clip(tmp_path), made.pictures()["RGB"]
-    words = "one two three four five six seven eight".split()  # a token each, beside the first and the last of ten
+    # A token each, beside the first and the last of ten.
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
     fits, cut, other = [" ".join(words), " ".join([*words, "nine"]), " ".join([*words[:-1], "nine"])]
     scores = reward.score([picture] * 3, [fits, cut, other]).tolist()
     assert scores[0] == scores[1]

@@ -1,4 +1,4 @@
-"""The published rewards in their own layouts, a few kilobytes wide, with random weights that all matter; and pictures."""
+"""The published rewards in their own layouts, tiny, with random weights that all matter; and pictures of every mode."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ TEXT = {
     "num_hidden_layers": 2,
     "num_attention_heads": 3,
     "max_position_embeddings": 40,
+    "bos_token_id": 2,
+    "sep_token_id": 3,
 }
 LONG = "a very long caption of many small words " * 12
 CAPTIONS = ["a red cat", "Žluťoučký KŮŇ & 🐎 naïve", LONG, "two cats,\n  one dog &amp; more"]

@@ -60,7 +60,7 @@ class PickScoreReward(Reward):
         return network
 
     def preprocess(self, picture: Image.Image) -> np.ndarray:
-        """See Reward: transformers' own, up to bytes. Alpha is dropped, as by the versions that PickScore came out with."""
+        """See Reward: transformers' own, up to bytes; alpha is dropped, as it was when PickScore came out."""
         plain = self._eye(readable(picture).convert("RGB"), do_rescale=False, do_normalize=False, return_tensors="np")
         pixels: np.ndarray = plain["pixel_values"][0]
         return pixels
