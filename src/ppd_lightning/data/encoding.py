@@ -50,7 +50,7 @@ START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 """How workers are started. Those of a fork server would outlive this process if it is killed."""
 
 Encode = Callable[[np.ndarray, Sequence[str]], np.ndarray]
-"""Pixels (B, 3, H, W) uint8 RGB and their B image ids to an array (B, ...)."""
+"""Pixels (B, 3, H, W), as the encoder's preprocess gives them, and their B image ids to an array (B, ...)."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ class _Shards:
 class _Batch:
     """What is decoded of a unit at once, or only that the unit ends here, or what stops the command.
 
-    ids: B image ids. digests: of their bytes. pixels: for each view, (B, 3, H, W) uint8, in memory that processes
-    share. passed: how many images of the plan are done with it, damaged ones too.
+    ids: B image ids. digests: of their bytes. pixels: for each view, (B, 3, H, W), in memory that processes share.
+    passed: how many images of the plan are done with it, damaged ones too.
     """
 
     unit: str

@@ -47,7 +47,7 @@ BATCH, BATCH_BYTES = 64, 32 << 20
 """A batch ends at so many images or bytes of pixels."""
 
 Preprocess = Callable[[Image.Image], np.ndarray]
-"""A decoded picture of any size and mode to (3, H, W) uint8 RGB, always of one size.
+"""A decoded picture of any size and mode to (3, H, W) RGB in [0, 255], uint8 or float32, always of one size and type.
 
 Raises:
     UserError: the picture cannot be brought to it; it is counted as damaged.
@@ -61,7 +61,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 class DecodedImages:
     """A batch of images.
 
-    ids: B image ids. digests: SHA-256 of each image's bytes. pixels: for each preprocess, (B, 3, H, W) uint8 RGB.
+    ids: B image ids. digests: SHA-256 of each image's bytes. pixels: for each preprocess, (B, 3, H, W) RGB.
     damaged: further ids.
     """
 
@@ -158,7 +158,7 @@ def read_images(
 
 
 def decode(data: bytes | None, views: Sequence[Preprocess]) -> list[np.ndarray] | None:
-    """A compressed image, each view of it (3, H, W) uint8 RGB. None if it is damaged."""
+    """A compressed image, each view of it (3, H, W) RGB. None if it is damaged."""
     if not data:
         return None
     try:
@@ -185,9 +185,9 @@ class _Batch:
     def add(self, image_id: str, digest: bytes, seen: Sequence[np.ndarray]) -> bool:
         """Take an image in, and say whether the batch is full."""
         if not self.pixels:
-            self.most = max(1, min(self.most, BATCH_BYTES // sum(view.size for view in seen)))
+            self.most = max(1, min(self.most, BATCH_BYTES // sum(view.nbytes for view in seen)))
             # As pictures lie in memory, H x W x 3; what is given is a view.
-            self.pixels = [np.empty((self.most, *view.shape[1:], 3), np.uint8) for view in seen]
+            self.pixels = [np.empty((self.most, *view.shape[1:], 3), view.dtype) for view in seen]
         for pixels, view in zip(self.pixels, seen, strict=True):
             pixels[len(self.ids)] = view.transpose(1, 2, 0)
         self.ids.append(image_id)
