@@ -256,7 +256,7 @@ def bytes_of(config: Config) -> dict[str, Any]:
     """What was made, but for hidden files, which a killed process leaves, and the seconds that it took."""
     folder = data_folder(config)
     made: dict[str, Any] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*.*")}
-    told = json.loads(made.pop(str(layout.prepared_path(config).relative_to(folder))))
+    told = json.loads(made.pop(str(layout.told_path(config).relative_to(folder))))
     return made | {"key": told["key"], "counts": told["summary"]["counts"]}
 
 
@@ -311,7 +311,7 @@ def test_the_same_command_again_does_no_work(pickapic: Make, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "lost", ["pairs-*/pairs.arrow", "images.arrow", "pairs-*/captions.arrow", "latents/meta.json", "text/meta.json"]
+    "lost", ["splits-*/pairs.arrow", "images.arrow", "splits-*/captions.arrow", "latents/meta.json", "text/meta.json"]
 )
 def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: str) -> None:
     config = pickapic()

@@ -38,7 +38,7 @@ def test_what_is_whole_is_counted(prepared: Config) -> None:
 
 
 def test_flipped_bytes_are_named_all_at_once_and_made_again(prepared: Config) -> None:
-    damaged = [next(data_folder(prepared).glob(name)) for name in ("latents/*.arrow", "pairs-*/pairs.arrow")]
+    damaged = [next(data_folder(prepared).glob(name)) for name in ("latents/*.arrow", "splits-*/pairs.arrow")]
     sound = [path.read_bytes() for path in damaged]
     for path in damaged:
         flip(path)

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def encoder(name: str = "means", *, then: Callable[[], None] = lambda: None) -> 
     """Mean colours; something else happens at each batch."""
 
     def load() -> Encode:
-        def means(pixels: np.ndarray) -> np.ndarray:
+        def means(pixels: np.ndarray, ids: Sequence[str]) -> np.ndarray:
             then()
             return pixels.mean((2, 3), dtype=np.float32)
 
@@ -104,8 +104,7 @@ def test_a_store_holds_every_image_once_with_the_digest_of_its_bytes(source: Pat
         store.ids.to_pylist(), store.arrays["digest"][:], store.arrays["means"][:], strict=True
     ):
         assert digest.tobytes() == hashlib.sha256(jpeg(image_id)).digest()
-        pixels = images.decode(jpeg(image_id), SIZE)
-        assert pixels is not None
+        (pixels,) = images.decode(jpeg(image_id), [images.Square(SIZE)]) or ()
         np.testing.assert_allclose(mean, pixels.mean((1, 2)), rtol=1e-5)
 
 

@@ -123,7 +123,7 @@ def test_a_person_is_shown_by_the_first_grouping(folder: Path, model: ReleasedMo
 
 
 def test_one_hot_users_have_a_dimension_each(folder: Path, model: ReleasedModel) -> None:
-    config = configure(folder, "user=one_hot", "data.labels=scores")
+    config = configure(folder, "user=one_hot", "mode=synthetic")
     prepare.run(config)
     found = open_user_rows(config, model)
     assert found.users == tuple(sorted(pc.unique(layout.read_pairs(config)["user_id"]).to_pylist()))

@@ -40,7 +40,7 @@ def run(config: Config) -> dict[str, Any]:
     packages = list(_packages(config))
     findings = [*packages, *_npm(config)]
     if not any(finding.remedies for finding in packages):  # the others look with them
-        findings += [*_source(config), *_model(config), *_hardware(config)]
+        findings += [*_source(config), *_model(config), *_rewards(config), *_hardware(config)]
     need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
     table = Table(
         "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
@@ -142,6 +142,23 @@ def _model(config: Config) -> Iterator[Finding]:
             remedies = [f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}", *pickled(files, folder)]
             files = [*files, f"of {part.hub}, {part.size}, {NON_COMMERCIAL}"]
         yield Finding(need, "\n".join(files), tuple(remedies))
+
+
+def _rewards(config: Config) -> Iterator[Finding]:
+    """The weights of the rewards, where they label the pairs."""
+    if config.data.labels == "people":
+        return
+    from ppd_lightning.rewards.reward import open_rewards
+
+    for name, settings in config.rewards.items():
+        need = f"reward {name}"
+        try:
+            reward = open_rewards({name: settings})[name]
+            faults = reward.faults()
+            found = "\n".join(reward.files.values()) if not faults else "not found"
+        except UserError as error:
+            faults, found = error.faults, "faulty"
+        yield Finding(need, found or "needs no weights", tuple(faults))
 
 
 def _hardware(config: Config) -> Iterator[Finding]:

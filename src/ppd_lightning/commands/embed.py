@@ -13,7 +13,7 @@ import torch
 
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
-from ppd_lightning.data.images import read_images
+from ppd_lightning.data.images import Square, read_images
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store, write_store
 from ppd_lightning.models.released import ReleasedModel, open_model
@@ -93,8 +93,8 @@ def _image_components(config: Config, model: ReleasedModel, held_out: list[str])
     images = images.filter(pc.invert(pc.is_in(images["caption"], value_set=pa.array(held_out, pa.string()))))
     ids: list[str] = []
     features: list[np.ndarray] = []
-    for batch in read_images(layout.source_folder(config), images, config.data.image_size):
+    for batch in read_images(layout.source_folder(config), images, [Square(config.data.image_size)]):
         if batch.ids:
-            features.append(encode(torch.from_numpy(batch.pixels).float() / 255).numpy())
+            features.append(encode(torch.from_numpy(batch.pixels[0]).float() / 255).numpy())
         ids += batch.ids
     return ids, principal_components(np.concatenate(features), IMAGE_COMPONENTS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from ppd_lightning.evaluation.comparisons import Comparison, choose_comparisons
 from ppd_lightning.evaluation.emoji_world import EmojiWorld
 from ppd_lightning.evaluation.judges import load_judge
 from ppd_lightning.evaluation.win_rate import win_rate
-from ppd_lightning.generation.grid import as_bytes
+from ppd_lightning.generation.grid import as_bytes, as_picture
 from ppd_lightning.generation.trained import TrainedRun, open_run
-from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
+from ppd_lightning.models.devices import compute_device
+from ppd_lightning.rewards.reward import Reward, open_rewards
 from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
@@ -40,14 +41,20 @@ def run(config: Config) -> dict[str, Any]:
     """Draw and judge the comparisons of `evaluation`; images and result are kept in the run's folder.
 
     Returns:
-        the summary: a win rate for each group of people, by the first judge and by the others, the oracle's beside it,
-        and how often the concept is still recognised, in the base's pictures and in the people's.
+        the summary: a win rate for each group of people, by the first judge and by the others, the oracle's beside it;
+        where rewards are the users, a win rate by each user's own reward, and the mean of every reward over the
+        images that are drawn for each user and over the base's. In the emoji world also how often the concept is still
+        recognised, in the base's pictures and in the people's.
 
     Raises:
-        UserError: the training is not finished, or this source has no judge.
+        UserError: the training is not finished, a reward is missing, or this source has no judge.
     """
-    if not isinstance(config.data, EmojiData):
+    if not isinstance(config.data, EmojiData) and config.data.labels == "people":
         raise UserError(f"data.name={config.data.name}: its people's tastes are not known; only data=emoji has judges")
+    rewards = open_rewards(config.rewards, compute_device(config.trainer)) if config.data.labels == "rewards" else {}
+    missing = [fault for reward in rewards.values() for fault in reward.faults()]
+    if missing:
+        raise UserError(missing)
     begun = time.monotonic()
     trained = open_run(config)
     key = {
@@ -55,19 +62,20 @@ def run(config: Config) -> dict[str, Any]:
         "generation": config.generation,
         "evaluation": config.evaluation,
     }
+    if rewards:
+        key["rewards"] = {name: reward.fingerprint() for name, reward in rewards.items()}
     folder = run_folder(config) / f"evaluation-{fingerprint(key)}"
     if (folder / "summary.json").exists():
         log.info("%s is finished; delete it to evaluate again", folder)
         finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         return finished
     comparisons = _comparisons(config)
-    people = [comparison.user for comparison in comparisons]
     base, own = _images(trained, comparisons, folder / "images")
     drawn = time.monotonic()
     summary: dict[str, Any] = {"folder": str(folder)}
-    if config.data.labels == "scores":
-        summary["win_rate"] = _rates(config, comparisons, _score_differences(own, base, people))
-    else:
+    if rewards:
+        summary |= _by_rewards(config, rewards, comparisons, own, base)
+    if isinstance(config.data, EmojiData) and config.data.labels == "people":
         world = EmojiWorld(config, config.data)
         for judge in config.evaluation.judges:
             style = load_judge(judge)
@@ -80,10 +88,11 @@ def run(config: Config) -> dict[str, Any]:
                     summary["oracle_win_rate"] = _rates(config, comparisons, best - before)
             else:
                 summary[f"win_rate_by_{judge}"] = rates
-    summary["concept_accuracy"] = {
-        name: round(float(_recognised(config, comparisons, images).mean()), 4)
-        for name, images in (("base", base), (config.objective.name, own))
-    }
+    if isinstance(config.data, EmojiData):
+        summary["concept_accuracy"] = {
+            name: round(float(_recognised(config, comparisons, images).mean()), 4)
+            for name, images in (("base", base), (config.objective.name, own))
+        }
     summary["seconds"] = {"drawing": round(drawn - begun, 1), "judging": round(time.monotonic() - drawn, 1)}
     settings = {name: asdict(getattr(config, name)) for name in ("generation", "evaluation")}
     write_json_atomic(folder / "settings.json", {"adapter": key["adapter"], **settings})
@@ -123,13 +132,17 @@ def _images(trained: TrainedRun, comparisons: Sequence[Comparison], folder: Path
 
 
 def _rates(config: Config, comparisons: Sequence[Comparison], differences: np.ndarray) -> dict[str, Any]:
-    """A win rate for each group of people."""
+    """A win rate for each group of people.
+
+    People are drawn anew for its interval; rewards are not, for there are no others than these, but captions are.
+    """
     rates = {}
+    drawn = [one.caption if config.data.labels == "rewards" else one.user for one in comparisons]
     for group in dict.fromkeys(one.group for one in comparisons):
         rows = [row for row, one in enumerate(comparisons) if one.group == group]
         rate = win_rate(
             differences[rows],
-            [comparisons[row].user for row in rows],
+            [drawn[row] for row in rows],
             tie=config.evaluation.tie,
             resamples=config.evaluation.bootstrap,
         )
@@ -139,13 +152,23 @@ def _rates(config: Config, comparisons: Sequence[Comparison], differences: np.nd
     return rates
 
 
-def _score_differences(images: Tensor, others: Tensor, users: Sequence[str]) -> np.ndarray:
-    """How much more each image has of the score that is its user, in deviations over all of them, (N,)."""
-    measured = image_statistics(torch.cat([images, others])).numpy()
-    own, other = np.split(measured / measured.std(0), 2)
-    columns = [STATISTICS.index(user) for user in users]
-    differences: np.ndarray = (own - other)[np.arange(len(users)), columns]
-    return differences
+def _by_rewards(
+    config: Config, rewards: Mapping[str, Reward], comparisons: Sequence[Comparison], own: Tensor, base: Tensor
+) -> dict[str, Any]:
+    """The win rate by each user's own reward, in deviations over all images, and the means of all rewards."""
+    captions, users = [one.caption for one in comparisons], np.array([one.user for one in comparisons])
+    pictures = [as_picture(image) for image in torch.cat([own, base])]
+    differences, means = np.zeros(len(users)), {user: {} for user in ("base", *sorted(set(users.tolist())))}
+    for name, reward in rewards.items():
+        scores = reward.score(pictures, captions + captions).double().numpy()
+        mine, other = np.split(scores, 2)
+        rows = users == name
+        differences[rows] = (mine - other)[rows] / max(scores.std(), np.finfo(np.float32).tiny)
+        for user, mean in means.items():
+            mean[name] = round(float(other.mean() if user == "base" else mine[users == user].mean()), 4)
+    of_each = [replace(one, group=one.user) for one in comparisons]
+    rates = {"win_rate": comparisons, "win_rate_of_each": of_each}
+    return {key: _rates(config, grouped, differences) for key, grouped in rates.items()} | {"mean_scores": means}
 
 
 def _recognised(config: Config, comparisons: Sequence[Comparison], images: Tensor) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.schemas import Config, FolderData, Objective, PickapicData
-from ppd_lightning.data.layout import people_of, prepared_path
+from ppd_lightning.data.layout import people_of, read_counts
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.run.errors import UserError
 
@@ -19,7 +19,7 @@ EMOJI_WORLD = (
 )
 LABELS = {
     "people": "The labels are people's own choices",
-    "scores": "Each pair was labelled anew by computed scores of its images; a score stands for a user",
+    "rewards": "Each pair was labelled anew by one of several rewards, which stands for a user",
 }
 
 
@@ -38,7 +38,7 @@ def read_told(path: Path, made_by: str) -> dict[str, Any]:
 
 def data_section(config: Config) -> str:
     """The source, its counts, and how a user is described."""
-    counts = read_told(prepared_path(config), "ppd prepare")["summary"]["counts"]
+    counts = read_counts(config)
     source = EMOJI_WORLD
     if isinstance(config.data, PickapicData):
         source = f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{_last(config.data.root)}`."

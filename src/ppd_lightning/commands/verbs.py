@@ -22,13 +22,14 @@ class Verb:
     groups: tuple[str, ...]
 
 
-TRAINING = ("data", "model", "user", "objective", "optimizer", "trainer", "logger", "mode")
+TRAINING = ("data", "model", "user", "objective", "optimizer", "trainer", "logger", "reward", "mode")
 DRAWING = (*TRAINING, "generation")
 VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
-    "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "mode")),
+    "label": Verb("score the images by rewards and label the pairs by them", ("data", "reward", "trainer", "mode")),
+    "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "reward", "mode")),
     "verify": Verb("read every byte of the prepared data and name what is damaged", ("data",)),
-    "embed": Verb("describe every user by an embedding", ("data", "model", "user", "mode")),
+    "embed": Verb("describe every user by an embedding", ("data", "model", "user", "reward", "mode")),
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),

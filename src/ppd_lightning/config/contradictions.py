@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,8 +26,20 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
         ("user.kind", "data.labels"),
         lambda kind, labels: kind == "one_hot" and labels == "people",
-        "user.kind: one_hot has one dimension a computed score, and data.labels is people; "
+        "user.kind: one_hot has one dimension a reward, and data.labels is people; "
         "use mode=synthetic, or user=features",
+    ),
+    (
+        ("data.labels", "rewards"),
+        lambda labels, rewards: labels == "rewards" and not rewards,
+        "data.labels: rewards needs at least one, and none is chosen; name some, such as reward=[clip,aesthetic], or "
+        "use mode=real",
+    ),
+    (
+        ("rewards",),
+        lambda rewards: not all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in rewards),
+        "rewards: a reward's name, the last part of its file's `# @package rewards.NAME`, is made of letters, digits, "
+        "_ and -",
     ),
     (
         ("objective.name", "user.kind"),

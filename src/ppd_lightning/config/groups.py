@@ -6,6 +6,9 @@ from pathlib import Path
 
 import ppd_lightning
 
+LIST_GROUPS = ("reward",)
+"""The groups of which any number of options is chosen: reward=[clip,aesthetic]."""
+
 
 def conf_folder() -> Path:
     """`conf/` of the installed package, or of the repository where it is installed for development."""

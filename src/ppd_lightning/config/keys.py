@@ -31,9 +31,18 @@ class Key:
     meaning: str
 
 
+ANY_NAME = "NAME"
+"""Stands for the name of a reward."""
+
+
 @cache
-def known_keys(data: str | None = None) -> dict[str, Key]:
-    """The keys by name, in the order of the schemas; `data` names the source, else the keys of all are there."""
+def known_keys(data: str | None = None, rewards: tuple[str, ...] = (ANY_NAME,)) -> dict[str, Key]:
+    """The keys by name, in the order of the schemas.
+
+    Args:
+        data: the source; None gives the keys of all sources.
+        rewards: the names of the rewards, whose keys are given.
+    """
     whole = TypeAdapter(Config).json_schema()
     for source in (EmojiData, PickapicData, FolderData):  # pydantic does not hand a docstring on to a subclass
         for base in source.__mro__[1:-1]:
@@ -42,7 +51,7 @@ def known_keys(data: str | None = None) -> dict[str, Key]:
                     own = whole["$defs"][source.__name__]["properties"][name]
                     own.setdefault("description", field["description"])
     found: dict[str, Key] = {}
-    for key in _walk(whole, whole["$defs"], "", data):
+    for key in _walk(whole, whole["$defs"], "", data, rewards):
         same = found.get(key.name, key)
         both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
         found[key.name] = Key(key.name, both, same.meaning)
@@ -60,15 +69,19 @@ def suggestion(name: str, known: Mapping[str, Key]) -> str:
     return f"; did you mean {hints[0]}?" if hints else ""
 
 
-def _walk(node: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, data: str | None) -> Iterator[Key]:
+def _walk(
+    node: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, data: str | None, rewards: tuple[str, ...]
+) -> Iterator[Key]:
     for name, field in node["properties"].items():
         dotted = f"{prefix}{name}"
-        groups = [field["$ref"]] if "$ref" in field else []
+        groups = [(dotted, field["$ref"])] if "$ref" in field else []
         if "discriminator" in field:
             sources = field["discriminator"]["mapping"]
-            groups = [sources[data]] if data in sources else list(sources.values())
-        for reference in groups:
-            yield from _walk(definitions[reference.rpartition("/")[2]], definitions, f"{dotted}.", data)
+            groups = [(dotted, sources[data])] if data in sources else [(dotted, kind) for kind in sources.values()]
+        if isinstance(field.get("additionalProperties"), dict) and "$ref" in field["additionalProperties"]:
+            groups = [(f"{dotted}.{reward}", field["additionalProperties"]["$ref"]) for reward in rewards]
+        for place, reference in groups:
+            yield from _walk(definitions[reference.rpartition("/")[2]], definitions, f"{place}.", data, rewards)
         if not groups:
             yield Key(dotted, _expected(field), field.get("description", ""))
 

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
-from ppd_lightning.config.groups import options
+from ppd_lightning.config.groups import LIST_GROUPS, options
 from ppd_lightning.run.errors import UserError
 
 NULLABLE_GROUPS = ("experiment",)
@@ -95,13 +95,21 @@ def _parse(text: str) -> tuple[str, Override | None, str]:
 
 def _choice_faults(override: Override, known: Mapping[str, Mapping[str, Path]]) -> list[str]:
     group, choice = override.key_or_group, override.value()
+    choices = known[group]
+    if group in LIST_GROUPS and isinstance(choice, list) and not override.is_delete():
+        return [_no_such_option(group, one, choices) for one in choice if one not in choices]
     if override.is_delete():
         return [f"{override.input_line}: the group {group} cannot be left out; choose one of {', '.join(known[group])}"]
     if choice is None and group in NULLABLE_GROUPS:
         return []
-    choices = known[group]
     if isinstance(choice, str) and choice in choices:
         return []
     if isinstance(choice, str):
-        return [f"{group}={choice}: no such option{nearest(choice, choices)} (the options are {', '.join(choices)})"]
+        return [_no_such_option(group, choice, choices)]
+    if group in LIST_GROUPS:
+        return [f"{override.input_line}: {group} is a group; choose any of {', '.join(choices)}, as {group}=[A,B]"]
     return [f"{override.input_line}: {group} is a group; choose one of {', '.join(choices)}, or set {group}.KEY=VALUE"]
+
+
+def _no_such_option(group: str, choice: object, choices: Mapping[str, Path]) -> str:
+    return f"{group}={choice}: no such option{nearest(str(choice), choices)} (the options are {', '.join(choices)})"

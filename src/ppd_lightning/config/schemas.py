@@ -47,8 +47,8 @@ class Data:
 
     name: str
     """The source."""
-    labels: Literal["people", "scores"]
-    """Whose choices: people's own, or each pair relabelled by computed scores of its images (set by mode)."""
+    labels: Literal["people", "rewards"]
+    """Whose choices: people's own, or each pair relabelled by one of the rewards (set by mode)."""
     image_size: Count
     """Side in pixels to which images are brought before they are encoded."""
     validation: ProperFraction
@@ -110,6 +110,18 @@ class FolderData(PeopleData):
     name: Literal["folder"]
     table: str
     """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Reward:
+    """What scores an image for its caption: a synthetic user of that name prefers the image with the higher score."""
+
+    target: Annotated[str, Field(min_length=1)]
+    """Import path of its class, a `rewards.reward.Reward`: one of this package's, or one's own on Python's path."""
+    weights: dict[str, str]
+    """What it is loaded from, by role: a file, a folder, or OWNER/NAME[:FILE] on the model hub."""
+    options: dict[str, str | int | float | bool]
+    """Further arguments of its class."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
@@ -289,8 +301,10 @@ class Config:
     logger: Logger
     generation: Generation
     evaluation: Evaluation
+    rewards: dict[Name, Reward]
+    """What scores images, by name (chosen as a list: reward=[clip,aesthetic])."""
     mode: Literal["real", "synthetic"]
-    """What belongs together: people's own choices and their shots, or computed scores and one-hot users."""
+    """What belongs together: people's own choices and their shots, or rewards and one-hot users."""
     seed: Natural
     """Draws the branch's first weights and, with epoch and pair, every timestep, noise and dropped user."""
     output: str

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppd_lightning.config.contradictions import contradictions
-from ppd_lightning.config.keys import known_keys, suggestion
+from ppd_lightning.config.keys import ANY_NAME, known_keys, suggestion
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.schemas import Config
 
@@ -42,18 +42,20 @@ def check(values: Mapping[str, Any], origins: Origins | None = None) -> tuple[Co
 
 
 def _key(error: ErrorDetails) -> str:
-    """The dotted key of an error: without the tag of the data source, and a list for its items."""
+    """The dotted key of an error: without the tag of the data source, a list for its items, all options of a reward."""
     parts = [str(part) for part in takewhile(lambda part: isinstance(part, str), error["loc"])]
     if parts[0] == "data" and len(parts) > 1:
         del parts[1]
+    if parts[0] == "rewards":
+        del parts[3:]
     return ".".join([*parts, "name"] if error["type"].startswith("union_tag") else parts)
 
 
 def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins | None) -> str:
     group = key.rpartition(".")[0]
     where = (origins.of(key) or origins.of_group(key)) if origins is not None else ""
-    data = values.get("data")
-    known = known_keys(data.get("name") if isinstance(data, dict) else None)
+    data, rewards = (values.get(name) if isinstance(values.get(name), dict) else {} for name in ("data", "rewards"))
+    known = known_keys(data.get("name"), tuple(rewards) or (ANY_NAME,))
     if error["type"] == "unexpected_keyword_argument":
         siblings = [name for name in known if name.rpartition(".")[0] == group]
         hint = suggestion(key, known) or f"; the keys here are {', '.join(siblings)}"

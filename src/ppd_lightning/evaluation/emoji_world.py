@@ -14,7 +14,7 @@ from torch import Tensor
 from ppd_lightning.config.schemas import Config, EmojiData
 from ppd_lightning.data import layout
 from ppd_lightning.data.emoji.people import read_people, utilities
-from ppd_lightning.data.images import read_images
+from ppd_lightning.data.images import Square, read_images
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.evaluation.comparisons import Comparison
 from ppd_lightning.evaluation.judges import Judge
@@ -93,8 +93,8 @@ class EmojiWorld:
         """Statistics (K, S, J) of the world's own pictures."""
         measured = np.empty((len(self.concepts), len(self.people.styles), len(self.people.statistics)))
         table = layout.read_images_table(self.config)
-        for batch in read_images(layout.source_folder(self.config), table, self.config.data.image_size):
-            of_batch = image_statistics(torch.from_numpy(batch.pixels).float() / 255).numpy()
+        for batch in read_images(layout.source_folder(self.config), table, [Square(self.config.data.image_size)]):
+            of_batch = image_statistics(torch.from_numpy(batch.pixels[0]).float() / 255).numpy()
             for image, values in zip(batch.ids, of_batch, strict=True):
                 measured[self._places[image]] = values
         return measured

@@ -12,7 +12,7 @@ from ppd_lightning.run.fingerprints import fingerprint
 NO_RESULT_KEYS_OF_DATA = ("max_unusable", "workers")
 """They change what is allowed or how fast it goes, not what comes out."""
 
-KEYS_OF_PAIRS = ("labels", "validation", "min_pairs", "held_out_concepts", "held_out_captions", "unseen_users")
+KEYS_OF_SPLITS = ("validation", "min_pairs", "held_out_concepts", "held_out_captions", "unseen_users")
 """They decide which pairs are made and what each is for; what is computed of the images serves all choices."""
 
 RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision")
@@ -21,14 +21,14 @@ RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision")
 
 def data_folder(config: Config) -> Path:
     """`{output}/data/{name}-{fingerprint}`: a source and what is computed of its images and captions."""
-    source = {key: value for key, value in _data(config).items() if key not in KEYS_OF_PAIRS}
+    source = {key: value for key, value in _data(config).items() if key not in ("labels", *KEYS_OF_SPLITS)}
     return Path(config.output) / "data" / f"{config.data.name}-{fingerprint(source)}"
 
 
-def pairs_folder(config: Config) -> Path:
-    """`pairs-{labels}-{fingerprint}` in the data folder: the pairs by one kind of label in one choice of splits."""
-    choice = {key: value for key, value in _data(config).items() if key in KEYS_OF_PAIRS}
-    return data_folder(config) / f"pairs-{config.data.labels}-{fingerprint(choice)}"
+def splits_folder(config: Config) -> Path:
+    """`splits-{fingerprint}` in the data folder: people's pairs in one choice of splits, and what is made of them."""
+    choice = {key: value for key, value in _data(config).items() if key in KEYS_OF_SPLITS}
+    return data_folder(config) / f"splits-{fingerprint(choice)}"
 
 
 def run_folder(config: Config) -> Path:
@@ -43,6 +43,8 @@ def run_folder(config: Config) -> Path:
         "trainer": {key: trainer[key] for key in RESULT_KEYS_OF_TRAINER},
         "seed": config.seed,
     }
+    if config.data.labels == "rewards":
+        settings["rewards"] = config.rewards
     name = f"{config.objective.name}-{config.user.kind}-{fingerprint(settings)}"
     return Path(config.output) / "runs" / name
 

@@ -20,7 +20,6 @@ from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import pairs_folder
 from ppd_lightning.users.encoders import encoder_fingerprint
 
 VERSION = 1
@@ -42,7 +41,7 @@ class UserRows:
 
 def embeddings_folder(config: Config) -> Path:
     """Where `ppd embed` stores the embeddings of `user.kind=features`."""
-    return pairs_folder(config) / f"users-features-{fingerprint(config.user)}"
+    return layout.pairs_path(config).parent / f"users-features-{fingerprint(config.user)}"
 
 
 def embeddings_key(config: Config, model: ReleasedModel) -> dict[str, str]:
