@@ -256,36 +256,16 @@ def bytes_of(config: Config) -> dict[str, Any]:
     """What was made, but for hidden files, which a killed process leaves, and the seconds that it took."""
     folder = data_folder(config)
     made: dict[str, Any] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*.*")}
-    told = json.loads(made.pop("prepared-people.json"))
+    told = json.loads(made.pop("prepared.json"))
     return made | {"key": told["key"], "counts": told["summary"]["counts"]}
 
 
-def test_scores_relabel_the_same_images_by_their_statistics(pickapic: Make) -> None:
-    config = pickapic("mode=synthetic")
-    counts = prepare.run(config)["counts"]
-    pairs = layout.read_pairs(config).to_pylist()
-    assert {pair["user_id"] for pair in pairs} == set(prepare.SCORES) <= set(STATISTICS)
-    assert counts["shots"] == counts["test_unseen"] == 0
-    for pair in pairs[:20]:
-        values = []
-        for side in ("preferred", "dispreferred"):
-            with Image.open(io.BytesIO(jpeg(pair[side]))) as picture:
-                pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
-            values.append(image_statistics(pixels)[0, STATISTICS.index(pair["user_id"])])
-        assert values[0] > values[1]
-
-
-def test_both_labels_share_one_folder_and_its_stores(pickapic: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    people, scores = pickapic(), pickapic("mode=synthetic")
-    assert data_folder(people) == data_folder(scores)
-    prepare.run(people)
-    monkeypatch.setattr(type(ReleasedModel("emoji", people.model.path)), "load_codec", pytest.fail)
-    monkeypatch.setattr(type(ReleasedModel("emoji", people.model.path)), "load_text", pytest.fail)
-    prepare.run(scores)
-    by_id = {pair["pair_id"]: pair for pair in layout.read_pairs(people).to_pylist()}
-    for pair in layout.read_pairs(scores).to_pylist():
-        twin = by_id[pair["pair_id"]]
-        assert {pair["preferred"], pair["dispreferred"]} == {twin["preferred"], twin["dispreferred"]}
+def test_both_modes_are_prepared_alike(pickapic: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rewards label is people's images and splits; their labels come after."""
+    people, synthetic = pickapic(), pickapic("mode=synthetic")
+    first = prepare.run(people)
+    monkeypatch.setattr(prepare, "read_rows", pytest.fail)
+    assert prepare.run(synthetic) == first
 
 
 def test_the_same_command_again_does_no_work(pickapic: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,6 @@ from ppd_lightning.data.tables import write_table
 from ppd_lightning.data.tally import tally
 from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
 
 HELD_OUT, UNSEEN = {"thing 1", "thing 4"}, {"2", "7"}
 
@@ -56,7 +55,7 @@ def prepared(tmp_path: Path, composed: Config, source: Rows, pairs: pa.Table) ->
     write_table(layout.images_path(config), images, {"source": "s", "images": "i"})
     write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config))
     summary = {"counts": source.counts | {"damaged_image": 0, "few_pairs": 0, "pairs": len(pairs)}}
-    write_json_atomic(data_folder(config) / "prepared-people.json", {"key": {}, "summary": summary})
+    write_json_atomic(layout.told_path(config), {"key": {}, "summary": summary})
     return config
 
 
@@ -111,7 +110,7 @@ def test_the_most_active_users_are_those_with_most_pairs() -> None:
 
 
 def test_what_is_not_prepared_is_one_clear_message(composed: Config, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"prepared-people\.json: missing or damaged; run `ppd prepare`"):
+    with pytest.raises(UserError, match=r"prepared\.json: missing or damaged; run `ppd prepare`"):
         stats.run(replace(composed, output=str(tmp_path)))
 
 
