@@ -7,8 +7,8 @@ Random weights of any of open_clip's architectures, as a reward in its own layou
 values. The path: workers read 1024x1024 JPEGs of about 160 KB from parquet files of Pick-a-Pic's schema, decode them
 and bring them to what the tower sees; the tower encodes them; the features are stored. The bare tower: batches of the
 same size that lie normalised on the device. In turn, in one process, with the network loaded before. On a CPU the ratio
-of the process's own seconds (`processor`, workers not counted) tells more where others work beside. A worker takes 1,024
-images at a time, so use at least as many times 1,024 images as workers. Everything is made up in a temporary
+of the process's own seconds (`processor`, workers not counted) tells more where others work beside. A worker takes
+1,024 images at a time, so use at least as many times 1,024 images as workers. Everything is made up in a temporary
 folder under --output and removed at the end: 160 KB an image. Prints and writes outputs/bench/rewards.json.
 """
 

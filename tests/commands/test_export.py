@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.data.emoji import packages as handmade
 
-from ppd_lightning.commands import embed, export, export_card, prepare, train
+from ppd_lightning.commands import embed, export, export_card, label, prepare, train
 from ppd_lightning.commands.export_card import model_card
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
@@ -98,7 +98,10 @@ def stage_c(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, Path])
 def _train(folder: Path, config: Config, pictures: dict[str, Path]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "fetch_packages", lambda _: pictures)
-        for verb in (prepare, embed, train):
+        prepare.run(config)
+        if config.data.labels == "rewards":
+            label.run(config)
+        for verb in (embed, train):
             verb.run(config)
     # Three steps hardly move the branch: make it matter, so that a script that leaves it out fails.
     for path in run_folder(config).glob("adapter*.safetensors"):
@@ -212,7 +215,7 @@ def test_where_nobody_is_asked_for_it_is_those_whom_generate_draws_or_all_with_a
     config = emoji_config(emoji)
     assert sorted(load_file(exported(config) / "users.safetensors")) == chosen_users(config)
     users = load_file(exported(stage_c_config(stage_c)) / "users.safetensors")
-    assert sorted(users) == sorted(prepare.SCORES)
+    assert sorted(users) == ["brightness", "clutter", "colourfulness"]
     assert torch.equal(torch.stack([users[name] for name in sorted(users)]), torch.eye(len(users)))
 
 

@@ -232,7 +232,9 @@ def test_the_same_command_again_does_no_work(make: Make, monkeypatch: pytest.Mon
     assert stored(config) == before
 
 
-@pytest.mark.parametrize("lost", ["rewards-*/pairs.arrow", "rewards-*/labels.json", "reward-clutter-*/meta.json"])
+@pytest.mark.parametrize(
+    "lost", ["splits-*/rewards-*/pairs.arrow", "splits-*/rewards-*/labels.json", "reward-clutter-*/meta.json"]
+)
 def test_what_is_lost_is_made_again_the_same(make: Make, lost: str) -> None:
     config = make()
     first = label.run(config)
@@ -260,7 +262,7 @@ def without_told(files: dict[str, bytes]) -> dict[str, Any]:
     """The same, of the summaries only the counts: the others hold seconds."""
     kept: dict[str, Any] = {}
     for name, data in files.items():
-        told = name.endswith("summary.json") or name == "prepared.json"
+        told = name.endswith(("summary.json", "prepared.json"))
         kept[name] = json.loads(data)["summary"]["counts"] if told else data
     return kept
 

@@ -18,7 +18,7 @@ from tests import tiny
 from tests.data.handmade import SIZE, flip_byte, rows, write
 from torch import Tensor
 
-from ppd_lightning.commands import prepare
+from ppd_lightning.commands import label, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
@@ -311,7 +311,7 @@ def test_a_pair_in_every_grouping_of_its_user_is_left_out_and_told(
 def test_users_without_shots_need_no_store(folder: Path, kind: str) -> None:
     settings = ("mode=synthetic", f"user={kind}")
     config = configure(folder, *settings)
-    prepare.run(config)
+    label.run(config)
     module = PreferenceDataModule(config)
     module.setup("fit")
     table = layout.read_pairs(config, "train")

@@ -11,7 +11,7 @@ import pytest
 from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 
-from ppd_lightning.commands import embed, prepare
+from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
@@ -123,8 +123,8 @@ def test_a_person_is_shown_by_the_first_grouping(folder: Path, model: ReleasedMo
 
 
 def test_one_hot_users_have_a_dimension_each(folder: Path, model: ReleasedModel) -> None:
-    config = configure(folder, "user=one_hot", "mode=synthetic")
-    prepare.run(config)
+    config = configure(folder, "mode=synthetic")
+    label.run(config)
     found = open_user_rows(config, model)
     assert found.users == tuple(sorted(pc.unique(layout.read_pairs(config)["user_id"]).to_pylist()))
     np.testing.assert_array_equal(found.embeddings, np.eye(len(found.users)))

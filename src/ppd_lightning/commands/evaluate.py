@@ -158,7 +158,8 @@ def _by_rewards(
     """The win rate by each user's own reward, in deviations over all images, and the means of all rewards."""
     captions, users = [one.caption for one in comparisons], np.array([one.user for one in comparisons])
     pictures = [as_picture(image) for image in torch.cat([own, base])]
-    differences, means = np.zeros(len(users)), {user: {} for user in ("base", *sorted(set(users.tolist())))}
+    differences = np.zeros(len(users))
+    means: dict[str, dict[str, float]] = {user: {} for user in ("base", *sorted(set(users.tolist())))}
     for name, reward in rewards.items():
         scores = reward.score(pictures, captions + captions).double().numpy()
         mine, other = np.split(scores, 2)

@@ -54,8 +54,11 @@ def _key(error: ErrorDetails) -> str:
 def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins | None) -> str:
     group = key.rpartition(".")[0]
     where = (origins.of(key) or origins.of_group(key)) if origins is not None else ""
-    data, rewards = (values.get(name) if isinstance(values.get(name), dict) else {} for name in ("data", "rewards"))
-    known = known_keys(data.get("name"), tuple(rewards) or (ANY_NAME,))
+    data, rewards = values.get("data"), values.get("rewards")
+    known = known_keys(
+        data.get("name") if isinstance(data, dict) else None,
+        tuple(rewards) if isinstance(rewards, dict) and rewards else (ANY_NAME,),
+    )
     if error["type"] == "unexpected_keyword_argument":
         siblings = [name for name in known if name.rpartition(".")[0] == group]
         hint = suggestion(key, known) or f"; the keys here are {', '.join(siblings)}"

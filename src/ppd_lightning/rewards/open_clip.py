@@ -108,7 +108,11 @@ class OpenClipModel:
 
     def _convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Names as training on several devices and older versions of open_clip wrote them."""
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+        tensors = {
+            name.removeprefix("module."): tensor
+            for name, tensor in tensors.items()
+            if not name.endswith(".position_ids")
+        }
         if self.network.get("custom_text") or "hf_model_name" in self.network["text_cfg"]:
             tensors = convert_to_custom_text_state_dict(tensors)
         return tensors
