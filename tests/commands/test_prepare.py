@@ -230,12 +230,12 @@ def test_kill_9_again_and_again_ends_with_the_same_bytes(pickapic: Make, tmp_pat
     prepare.run(config)
     other, ends = replace(config, output=str(tmp_path / "other")), []
     while not ends or (ends[-1] == -signal.SIGKILL and len(ends) < 10):
-        process = PROCESSES.Process(target=killed_at, args=(7, other))
+        process = PROCESSES.Process(target=killed_at, args=(9, other))
         process.start()
         process.join(60)
         ends.append(process.exitcode)
     assert ends[-1] == 0
-    assert len(ends) > 3
+    assert len(ends) > 2
     assert bytes_of(other) == bytes_of(config)
 
 
