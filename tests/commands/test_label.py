@@ -33,6 +33,9 @@ from ppd_lightning.run.folders import data_folder
 
 Make = Callable[..., Config]
 
+UNIT = 8
+"""Images of a unit, of the 45 that there are."""
+
 DEFAULT = ("brightness", "clutter", "colourfulness")
 OWN = '''
 """Rewards of one's own."""
@@ -71,6 +74,11 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__, "ppd_lightning.commands.label"])
 
 
+@pytest.fixture(autouse=True)
+def _small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "UNIT", UNIT)
+
+
 @functools.cache
 def composed(*overrides: str, config_dir: Path | None = None) -> Config:
     held_out = ("data.held_out_captions=0.2", "data.unseen_users=0.2")
@@ -92,7 +100,7 @@ def make(tmp_path: Path, model: Path) -> Make:
         config = replace(config, output=str(tmp_path / "out"), model=replace(config.model, path=str(model)))
         config = replace(config, data=replace(config.data, root=str(tmp_path / "source")))
         if not (tmp_path / "source").exists() or listed is not None:
-            write(tmp_path / "source", rows() if listed is None else listed)
+            write(tmp_path / "source", rows() if listed is None else listed, group=10)
             prepare.run(config)
         return config
 
@@ -277,6 +285,12 @@ def killed_at(moment: int, config: Config) -> None:
         before(source, target)
 
     os.replace = replaced  # type: ignore[assignment]
+    labelled(config)
+
+
+def labelled(config: Config) -> None:
+    """Label, in another process."""
+    images.UNIT = UNIT
     label.run(config)
 
 
@@ -293,18 +307,18 @@ def test_kill_9_again_and_again_ends_with_the_same_bytes(prepared_twice: tuple[C
     config, other = prepared_twice
     ends: list[int | None] = []
     while not ends or (ends[-1] == -signal.SIGKILL and len(ends) < 10):
-        process = PROCESSES.Process(target=killed_at, args=(6, other))
+        process = PROCESSES.Process(target=killed_at, args=(9, other))
         process.start()
         process.join(60)
         ends.append(process.exitcode)
     assert ends[-1] == 0
-    assert len(ends) > 2
+    assert len(ends) > 3
     assert without_told(stored(other)) == without_told(stored(config))
 
 
 def test_two_at_once_end_with_the_same_bytes(prepared_twice: tuple[Config, Config]) -> None:
     config, other = prepared_twice
-    processes = [PROCESSES.Process(target=label.run, args=(other,)) for _ in range(2)]
+    processes = [PROCESSES.Process(target=labelled, args=(other,)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

@@ -63,7 +63,9 @@ def test_a_file_with_its_architecture_equals_the_folder(tmp_path: Path) -> None:
     made.know_architecture(tmp_path)
     folder = made.open_clip_folder(tmp_path / "model")
     weights = load_file(folder / "open_clip_model.safetensors")
-    torch.save({"epoch": 3, "state_dict": {f"module.{name}": one for name, one in weights.items()}}, tmp_path / "a.pt")
+    older = {f"module.{name}": one for name, one in weights.items()}
+    older["module.text.embeddings.position_ids"] = torch.arange(10)[None]
+    torch.save({"epoch": 3, "state_dict": older}, tmp_path / "a.pt")
     pictures = list(made.pictures().values())[:3]
     expected = OpenClipReward("clip", {"model": str(folder)}).score(pictures, made.CAPTIONS[:3])
     for file in (tmp_path / "a.pt", folder / "open_clip_model.safetensors"):
