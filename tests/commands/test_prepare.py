@@ -235,7 +235,7 @@ def test_kill_9_again_and_again_ends_with_the_same_bytes(pickapic: Make, tmp_pat
         process.join(60)
         ends.append(process.exitcode)
     assert ends[-1] == 0
-    assert len(ends) > 3
+    assert len(ends) > 2
     assert bytes_of(other) == bytes_of(config)
 
 
