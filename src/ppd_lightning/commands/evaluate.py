@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -33,8 +34,8 @@ from ppd_lightning.users.embeddings import open_user_rows
 
 log = logging.getLogger(__name__)
 
-SEEDS = range(1000, 1004)
-"""The noises of the comparisons; the sheets of `ppd generate` use others."""
+FIRST_SEED, SEEDS = 1000, 4
+"""The noises of the comparisons, more where few users and captions need them; `ppd generate`'s sheets use others."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -103,12 +104,13 @@ def run(config: Config) -> dict[str, Any]:
 def _comparisons(config: Config) -> list[Comparison]:
     """`evaluation.comparisons` of each group that has people, over the captions that `evaluation.captions` names."""
     captions = captions_of(config, held_out=config.evaluation.captions == "held_out")
-    return [
-        comparison
-        for group, users in people_of(config).items()
-        if users
-        for comparison in choose_comparisons(group, users, captions, SEEDS, config.evaluation.comparisons)
-    ]
+    chosen, count = [], config.evaluation.comparisons
+    for group, users in people_of(config).items():
+        if users:
+            rounds = math.ceil(math.ceil(count / len(users)) / len(captions))
+            seeds = range(FIRST_SEED, FIRST_SEED + max(SEEDS, rounds))
+            chosen += choose_comparisons(group, users, captions, seeds, count)
+    return chosen
 
 
 def _images(trained: TrainedRun, comparisons: Sequence[Comparison], folder: Path) -> tuple[Tensor, Tensor]:

@@ -270,7 +270,7 @@ class _UnitWriter:
         digests = np.frombuffer(b"".join(self.digests), np.uint8).reshape(-1, 32)
         for parts, (view, name, encode, shards) in zip(self.parts, self.work, strict=True):
             if not self.ids:  # the shape is that of an image, although there is none
-                parts.append(encode(views[view](Image.new("RGB", (64, 64)))[None], [""])[:0])
+                parts.append(encode(np.stack([views[view](Image.new("RGB", (64, 64)))]), [""])[:0])
             arrays = {name: np.concatenate(parts), "digest": digests}
             write_shard(shards.folder, self.unit, self.ids, arrays, shards.key)
 

@@ -72,8 +72,8 @@ PACKAGES = {
 """The source of each style, and under `names` the table of names and groups."""
 
 
-def fetch_packages(folder: Path, packages: Mapping[str, Package] = PACKAGES) -> dict[str, Path]:
-    """Bring packages, those of the emoji world, into `folder`; those already there are only checked.
+def fetch_packages(folder: Path, packages: Mapping[str, Package] | None = None) -> dict[str, Path]:
+    """Bring packages, None being those of the emoji world, into `folder`; those already there are only checked.
 
     Returns:
         the package file of each key, which is a style, or `names`.
@@ -81,6 +81,7 @@ def fetch_packages(folder: Path, packages: Mapping[str, Package] = PACKAGES) -> 
     Raises:
         UserError: npm is missing, could not fetch, or brought a file other than the pinned one.
     """
+    packages = PACKAGES if packages is None else packages
     folder.mkdir(parents=True, exist_ok=True)
     files = {key: folder / package.file_name for key, package in packages.items()}
     missing = [packages[key] for key, path in files.items() if not path.exists()]
