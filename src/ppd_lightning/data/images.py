@@ -119,7 +119,7 @@ def read_images(
     digests: list[bytes] = []
     damaged: list[str] = []
     pixels = np.empty((most, size, size, 3), np.uint8)  # as pictures lie in memory; what is given is a view
-    for image_id, data in _stored(root, images):
+    for image_id, data in stored_images(root, images):
         decoded = decode(data, size)
         if data is None or decoded is None:
             damaged.append(image_id)
@@ -134,14 +134,33 @@ def read_images(
         yield DecodedImages(ids, digests, pixels[: len(ids)].transpose(0, 3, 1, 2), damaged)
 
 
+def stored_images(root: str | Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
+    """The ids of images and their bytes as they are stored, in the order of the files, reading each row group once.
+
+    Args:
+        root, images: as for `read_images`.
+
+    Raises:
+        UserError: a file or a row group is damaged.
+    """
+    images = images.sort_by(ORDER)
+    begins = _group_begins(images).tolist()
+    file, opened = None, None
+    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
+        wanted = images.slice(begin, end - begin)
+        name, group = wanted["file"][0].as_py(), wanted["row_group"][0].as_py()
+        if file is None or opened != name:
+            file, opened = open_parquet(root, name, ("jpg_0", "jpg_1"), streamed=True), name
+        ids, rows, sides = (wanted[column].to_pylist() for column in ("image_id", "row", "side"))
+        stored = stream_group(file, f"{root}/{name}", group, ("jpg_0", "jpg_1"), rows)
+        for image_id, side, jpegs in zip(ids, sides, stored, strict=True):
+            yield image_id, jpegs[side].as_py()
+
+
 def decode(data: bytes | None, size: int) -> np.ndarray | None:
     """A compressed image to (3, size, size) uint8 RGB: shortest side to `size`, centre crop. None if it is damaged."""
-    if not data:
-        return None
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            picture = opened.convert("RGB")
-    except Exception:  # damaged, truncated, foreign and malicious files make PIL raise almost anything
+    picture = open_picture(data)
+    if picture is None:
         return None
     width, height = picture.size
     if (width, height) != (size, size):
@@ -149,6 +168,17 @@ def decode(data: bytes | None, size: int) -> np.ndarray | None:
         left, top = (width - side) // 2, (height - side) // 2
         picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(picture).transpose(2, 0, 1)
+
+
+def open_picture(data: bytes | None) -> Image.Image | None:
+    """A compressed image as an RGB picture in its own size. None if it is damaged."""
+    if not data:
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            return opened.convert("RGB")
+    except Exception:  # damaged, truncated, foreign and malicious files make PIL raise almost anything
+        return None
 
 
 def images_fingerprint(ids: pa.Array, digests: np.ndarray, size: int) -> str:
@@ -177,19 +207,3 @@ def _group_begins(images: pa.Table) -> np.ndarray:
     groups = np.asarray(images["row_group"])
     begins = np.flatnonzero((np.diff(files) != 0) | (np.diff(groups) != 0)) + 1
     return np.concatenate([[0], begins])
-
-
-def _stored(root: str | Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
-    """The images' ids and bytes, reading each row group once."""
-    images = images.sort_by(ORDER)
-    begins = _group_begins(images).tolist()
-    file, opened = None, None
-    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
-        wanted = images.slice(begin, end - begin)
-        name, group = wanted["file"][0].as_py(), wanted["row_group"][0].as_py()
-        if file is None or opened != name:
-            file, opened = open_parquet(root, name, ("jpg_0", "jpg_1"), streamed=True), name
-        ids, rows, sides = (wanted[column].to_pylist() for column in ("image_id", "row", "side"))
-        stored = stream_group(file, f"{root}/{name}", group, ("jpg_0", "jpg_1"), rows)
-        for image_id, side, jpegs in zip(ids, sides, stored, strict=True):
-            yield image_id, jpegs[side].as_py()
