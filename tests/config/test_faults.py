@@ -46,8 +46,8 @@ FAULTS_OF_VALUES = {
     "optimizer.lr=0": "optimizer.lr: must be a number > 0, not 0",
     "objective.drop_user=1.1": "objective.drop_user: must be a number >= 0 and <= 1, not 1.1",
     "objective.drop_user=-0.1": "objective.drop_user: must be a number >= 0 and <= 1, not -0.1",
-    "user.shots=0": "user.shots: must be a whole number >= 1, not 0",
-    "user.shots=2.5": "user.shots: must be a whole number >= 1, not 2.5",
+    "shots.n=0": "shots.n: must be a whole number >= 1, not 0",
+    "shots.n=2.5": "shots.n: must be a whole number >= 1, not 2.5",
     "objective.weighting=adaptiv": "objective.weighting: must be one of const, p2, adaptive, elbo, not 'adaptiv'",
     "objective.share_noise=1": "objective.share_noise: must be true or false, not 1",
     "trainer.precision=fp16": "trainer.precision: fp16 is refused, Stage C overflows in fp16: use bf16 or fp32",
@@ -96,10 +96,10 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
 
 
 def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> None:
-    [fault] = _faults("data=pickapic", "data.root=folder", "user.shots=5")
-    assert fault.startswith("data.min_pairs: must be above user.shots")
+    [fault] = _faults("data=pickapic", "data.root=folder", "shots.n=5")
+    assert fault.startswith("data.min_pairs: must be above shots.n")
     assert fault.endswith("5 is not above 5")
-    compose(["data=pickapic", "data.root=folder", "user.shots=5", "mode=synthetic"])  # needs no shots
+    compose(["data=pickapic", "data.root=folder", "shots.n=5", "mode=synthetic"])  # needs no shots
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -57,7 +57,7 @@ def draw_people(config: Config, path: Path) -> None:
     users = [_somebody_who_likes(unseen, style) for style in range(len(unseen.styles))]
     config = replace(config, generation=replace(config.generation, users=[*users]))
     trained, captions = open_run(config), chosen_captions(config)
-    images = draw_sheet(trained.draw, captions, trained.users(users), config.generation.seeds[0])
+    images = draw_sheet(trained.draw, captions, trained.sheet(users, captions), config.generation.seeds[0])
     names = [f"person {user}\nlikes {style}" for user, style in zip(users, unseen.styles, strict=True)]
     with atomic_path(path) as unfinished:
         draw_grid(as_pictures(images), captions, ["the base\nknows nobody", *names]).save(unfinished)

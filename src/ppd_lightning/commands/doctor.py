@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ppd_lightning.config.schemas import Config, PickapicData
+from ppd_lightning.config.schemas import Config, FeaturesUser, PickapicData
 from ppd_lightning.run.folders import data_folder
 
 DISTRIBUTION = "ppd-lightning"
@@ -83,7 +83,7 @@ def _package_fault(requirement: Requirement) -> str:
 
 
 def _sees_with_efficientnet(config: Config) -> bool:
-    return config.user.kind == "features" and config.user.encoder == "efficientnet_lite0"
+    return isinstance(config.user, FeaturesUser) and config.user.encoder == "efficientnet_lite0"
 
 
 def _source(config: Config) -> Iterator[Finding]:

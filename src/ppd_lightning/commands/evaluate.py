@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppd_lightning.config.schemas import Config, EmojiData
+from ppd_lightning.config.schemas import Config, DescribedUser, EmojiData
 from ppd_lightning.data.layout import captions_of, people_of
 from ppd_lightning.data.stores import Store, write_store
 from ppd_lightning.evaluation.comparisons import Comparison, choose_comparisons
@@ -28,7 +28,7 @@ from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.users.embeddings import open_user_rows
+from ppd_lightning.users.embeddings import asked_rows
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,9 @@ def run(config: Config) -> dict[str, Any]:
             rates = _rates(config, comparisons, world.utilities(comparisons, own, style) - before)
             if "win_rate" not in summary:
                 summary["win_rate"] = rates
-                if config.user.kind == "features":
-                    best = world.oracle_utilities(comparisons, open_user_rows(config, trained.model))
+                if isinstance(config.user, DescribedUser):
+                    captions = [one.caption for one in comparisons]
+                    best = world.oracle_utilities(comparisons, asked_rows(config, trained.model, people, captions))
                     summary["oracle_win_rate"] = _rates(config, comparisons, best - before)
             else:
                 summary[f"win_rate_by_{judge}"] = rates
@@ -112,8 +113,9 @@ def _images(trained: TrainedRun, comparisons: Sequence[Comparison], folder: Path
     except UserError:
         log.info("drawing %d images by the base and %d for people", len(unique), len(comparisons))
         base = trained.draw([caption for _, caption, _ in unique], None, [seed for *_, seed in unique])
-        users = trained.users([one.user for one in comparisons])
-        own = trained.draw([one.caption for one in comparisons], users, [one.seed for one in comparisons])
+        captions = [one.caption for one in comparisons]
+        users = trained.users([one.user for one in comparisons], captions)
+        own = trained.draw(captions, users, [one.seed for one in comparisons])
         names = ["/".join(map(str, one)) for one in [*unique, *(tuple(vars(one).values()) for one in comparisons)]]
         write_store(folder, names, {"images": as_bytes(torch.cat([base, own]))}, key)
         store = Store.open(folder, key)

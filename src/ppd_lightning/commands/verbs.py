@@ -22,12 +22,12 @@ class Verb:
     groups: tuple[str, ...]
 
 
-TRAINING = ("data", "model", "user", "objective", "optimizer", "trainer", "logger", "mode")
+TRAINING = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "logger", "mode")
 DRAWING = (*TRAINING, "generation")
 VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
     "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "mode")),
-    "embed": Verb("describe every user by an embedding", ("data", "model", "user", "mode")),
+    "embed": Verb("describe every user by an embedding", ("data", "model", "user", "shots", "mode")),
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppd_lightning.config.contradictions import contradictions
-from ppd_lightning.config.keys import known_keys, suggestion
+from ppd_lightning.config.keys import TAGS, known_keys, suggestion
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.schemas import Config
 
@@ -42,18 +42,17 @@ def check(values: Mapping[str, Any], origins: Origins | None = None) -> tuple[Co
 
 
 def _key(error: ErrorDetails) -> str:
-    """The dotted key of an error: without the tag of the data source, and a list for its items."""
+    """The dotted key of an error: without the tag of the data source or the user, and a list for its items."""
     parts = [str(part) for part in takewhile(lambda part: isinstance(part, str), error["loc"])]
-    if parts[0] == "data" and len(parts) > 1:
+    if parts[0] in TAGS and len(parts) > 1:
         del parts[1]
-    return ".".join([*parts, "name"] if error["type"].startswith("union_tag") else parts)
+    return ".".join([*parts, TAGS[parts[0]]] if error["type"].startswith("union_tag") else parts)
 
 
 def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins | None) -> str:
     group = key.rpartition(".")[0]
     where = (origins.of(key) or origins.of_group(key)) if origins is not None else ""
-    data = values.get("data")
-    known = known_keys(data.get("name") if isinstance(data, dict) else None)
+    known = known_keys(**{group: _tag(values.get(group), tag) for group, tag in TAGS.items()})
     if error["type"] == "unexpected_keyword_argument":
         siblings = [name for name in known if name.rpartition(".")[0] == group]
         hint = suggestion(key, known) or f"; the keys here are {', '.join(siblings)}"
@@ -68,6 +67,12 @@ def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins:
         return f"{key}: {found} is refused, {error['msg']}{where}"
     expected = known[key].expected if key in known else "a group of keys"
     return f"{key}: must be {expected}, not {found!r}{where}"
+
+
+def _tag(group: Any, tag: str) -> str | None:
+    """Which schema a group says that it follows."""
+    named = group.get(tag) if isinstance(group, dict) else None
+    return named if isinstance(named, str) else None
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

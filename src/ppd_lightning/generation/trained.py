@@ -1,6 +1,6 @@
 """A finished training, opened to draw with.
 
-B = images, K = people and blends, E = width of a user embedding.
+B = images, C = captions, K = people and blends, E = width of a user embedding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.models.stage_b import SCALE
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.users.blends import Asked, blended_embeddings
+from ppd_lightning.users.blends import Asked, blended_embeddings, sheet_embeddings
 
 ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
 """Where a run keeps the weights that `generation.weights` names."""
@@ -57,9 +57,13 @@ class TrainedRun:
         size, decoder = config.data.image_size, config.generation.decoder
         return UserPipeline.of(self.model, prior, branch, image_size=size, decoder=decoder)
 
-    def users(self, asked: Sequence[Asked]) -> Tensor:
-        """Embeddings (K, E) of people and blends, as the run's `user` setting describes people."""
-        return blended_embeddings(self.config, self.model, asked)
+    def users(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+        """Embeddings (K, E) of people and blends, each for the caption beside it, as the run describes people."""
+        return blended_embeddings(self.config, self.model, asked, captions)
+
+    def sheet(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+        """Embeddings (C, K, E) of all of them for all captions."""
+        return sheet_embeddings(self.config, self.model, asked, captions)
 
     def draw(self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int]) -> Tensor:
         """Images (B, 3, H, W) float in [0, 1] by the configuration's `generation`; users (B, E), None for the base."""
