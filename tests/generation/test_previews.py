@@ -55,8 +55,8 @@ def test_it_is_the_images_of_the_pipeline(world: Path) -> None:
     pipeline = UserPipeline.of(model, prior, branch, image_size=32)
     guidance = Guidance(config.generation.text_guidance, config.generation.user_guidance)
     columns = [
-        pipeline(CAPTIONS, None if user is None else user.expand(2, -1), [4, 4], steps=3, guidance=guidance)
-        for user in (None, *users)
+        pipeline(CAPTIONS, None if user is None else user, [4, 4], steps=3, guidance=guidance)
+        for user in (None, *users.unbind(1))
     ]
     pictures = [[Image.fromarray(as_bytes(images)[row]) for images in columns] for row in range(2)]
     expected = draw_grid(pictures, CAPTIONS, ["base", "3", "0.5 1 + 0.5 2"])

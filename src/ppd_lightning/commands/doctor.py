@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ppd_lightning.config.schemas import Config, FeaturesUser, PickapicData
+from ppd_lightning.config.schemas import ClipUser, Config, FeaturesUser, PickapicData, StatedUser, VlmUser
+from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
 
 DISTRIBUTION = "ppd-lightning"
@@ -59,15 +60,18 @@ def run(config: Config) -> dict[str, Any]:
 
 def _packages(config: Config) -> Iterator[Finding]:
     """The distributions that the project declares, looked up by their metadata without importing them."""
-    extra = "emoji" if config.data.name == "emoji" or _sees_with_efficientnet(config) else ""
+    extras = {"emoji"} if config.data.name == "emoji" or _sees_with_efficientnet(config) else set()
+    extras |= {"clip"} if isinstance(config.user, ClipUser) else set()
     sound = 0
     for text in metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+        marker = requirement.marker
+        wanted = [extra for extra in ("", *sorted(extras)) if marker is None or marker.evaluate({"extra": extra})]
+        if not wanted:
             continue
         fault = _package_fault(requirement)
         if fault:
-            source = f"{DISTRIBUTION}[{extra}]" if requirement.marker is not None else DISTRIBUTION
+            source = f"{DISTRIBUTION}[{wanted[0]}]" if wanted[0] else DISTRIBUTION
             yield Finding(f"package {requirement}".partition(";")[0], fault, (f'pip install "{source}"',))
         else:
             sound += 1
@@ -106,6 +110,7 @@ def _model(config: Config) -> Iterator[Finding]:
     from ppd_lightning.models.parts import NON_COMMERCIAL, absent, pickled
     from ppd_lightning.models.released import open_model
 
+    yield from _seeing(config)
     model = open_model(config.model)
     folders, faults = model.folders()
     if faults:
@@ -124,6 +129,28 @@ def _model(config: Config) -> Iterator[Finding]:
             remedies = [f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}", *pickled(files, folder)]
             files = [*files, f"of {part.hub}, {part.size}, {NON_COMMERCIAL}"]
         yield Finding(need, "\n".join(files), tuple(remedies))
+
+
+def _seeing(config: Config) -> Iterator[Finding]:
+    """The networks, beside the model, that see choices or read words."""
+    user = config.user
+    if isinstance(user, ClipUser):
+        from ppd_lightning.users.clip import clip_faults
+
+        faults = clip_faults(user.weights)
+        yield Finding(f"CLIP {user.weights}", "not found" if faults else "there", tuple(faults))
+    if isinstance(user, VlmUser) or (isinstance(user, StatedUser) and user.reader == "vlm"):
+        from ppd_lightning.users.vlm_files import vlm_faults
+
+        faults = vlm_faults(str(user.path))
+        yield Finding(f"VLM {user.path}", "not found" if faults else "there", tuple(faults))
+    if isinstance(user, StatedUser):
+        from ppd_lightning.users.stated import read_texts
+
+        try:
+            yield Finding(f"texts {user.texts}", f"{len(read_texts(Path(user.texts)))} users")
+        except UserError as error:
+            yield Finding(f"texts {user.texts}", "not usable", tuple(error.faults))
 
 
 def _hardware(config: Config) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from ppd_lightning.config.schemas import Config, DescribedUser, EmojiData
-from ppd_lightning.data.layout import captions_of, people_of
+from ppd_lightning.data.layout import captions_of, open_latents, read_pairs
 from ppd_lightning.data.stores import Store, write_store
 from ppd_lightning.evaluation.comparisons import Comparison, choose_comparisons
 from ppd_lightning.evaluation.emoji_world import EmojiWorld
 from ppd_lightning.evaluation.judges import load_judge
+from ppd_lightning.evaluation.long_tail import consistencies, numbers_of_pairs, thirds
 from ppd_lightning.evaluation.win_rate import win_rate
 from ppd_lightning.generation.grid import as_bytes
 from ppd_lightning.generation.trained import TrainedRun, open_run
@@ -28,7 +29,7 @@ from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.users.embeddings import asked_rows
+from ppd_lightning.users.embeddings import NOT_SERVED, asked_rows, people_served
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def run(config: Config) -> dict[str, Any]:
     """Draw and judge the comparisons of `evaluation`; images and result are kept in the run's folder.
 
     Returns:
-        the summary: a win rate for each group of people, by the first judge and by the others, the oracle's beside it,
-        and how often the concept is still recognised, in the base's pictures and in the people's.
+        the summary: a win rate for each group of people, by the first judge and by the others, the oracle's beside it;
+        the first judge's by how many pairs people have and by how consistent their choices are (long_tail); and how often the concept is still recognised, in the base's pictures and in the people's.
 
     Raises:
         UserError: the training is not finished, or this source has no judge.
@@ -65,6 +66,10 @@ def run(config: Config) -> dict[str, Any]:
     base, own = _images(trained, comparisons, folder / "images")
     drawn = time.monotonic()
     summary: dict[str, Any] = {"folder": str(folder)}
+    not_served = people_served(config)[1]
+    if not_served:
+        log.warning("%d unseen people are not drawn for: %s", len(not_served), NOT_SERVED)
+        summary["not_served"] = {"unseen": len(not_served), "why": NOT_SERVED}
     if config.data.labels == "scores":
         summary["win_rate"] = _rates(config, comparisons, _score_differences(own, base, people))
     else:
@@ -72,9 +77,11 @@ def run(config: Config) -> dict[str, Any]:
         for judge in config.evaluation.judges:
             style = load_judge(judge)
             before = world.utilities(comparisons, base, style)
-            rates = _rates(config, comparisons, world.utilities(comparisons, own, style) - before)
+            differences = world.utilities(comparisons, own, style) - before
+            rates = _rates(config, comparisons, differences)
             if "win_rate" not in summary:
                 summary["win_rate"] = rates
+                summary["long_tail"] = _long_tail(config, trained, comparisons, differences)
                 if isinstance(config.user, DescribedUser):
                     captions = [one.caption for one in comparisons]
                     best = world.oracle_utilities(comparisons, asked_rows(config, trained.model, people, captions))
@@ -97,7 +104,7 @@ def _comparisons(config: Config) -> list[Comparison]:
     captions = captions_of(config, held_out=config.evaluation.captions == "held_out")
     return [
         comparison
-        for group, users in people_of(config).items()
+        for group, users in people_served(config)[0].items()
         if users
         for comparison in choose_comparisons(group, users, captions, SEEDS, config.evaluation.comparisons)
     ]
@@ -139,6 +146,28 @@ def _rates(config: Config, comparisons: Sequence[Comparison], differences: np.nd
             "decided": round(rate.decided, 4)
         }
     return rates
+
+
+def _long_tail(
+    config: Config, trained: TrainedRun, comparisons: Sequence[Comparison], differences: np.ndarray
+) -> dict[str, Any]:
+    """Win rates of thirds of each group of people, by number of pairs and by consistency, with the range of each."""
+    pairs = read_pairs(config)
+    measures: dict[str, Mapping[str, float]] = {
+        "pairs": numbers_of_pairs(pairs),
+        "consistency": consistencies(pairs, open_latents(config, trained.model.fingerprint("encoder"))),
+    }
+    told: dict[str, Any] = {}
+    for name, values in measures.items():
+        for group in dict.fromkeys(one.group for one in comparisons):
+            drawn_for = {one.user: float(values.get(one.user, 0)) for one in comparisons if one.group == group}
+            for third, people in thirds(drawn_for).items():
+                rows = [row for row, one in enumerate(comparisons) if one.group == group and one.user in set(people)]
+                [rate] = _rates(config, [comparisons[row] for row in rows], differences[rows]).values()
+                span = {"people": len(people), "from": min(drawn_for[one] for one in people)}
+                span["to"] = max(drawn_for[one] for one in people)
+                told.setdefault(name, {}).setdefault(group, {})[third] = span | rate
+    return told
 
 
 def _score_differences(images: Tensor, others: Tensor, users: Sequence[str]) -> np.ndarray:

@@ -28,12 +28,15 @@ VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
     "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "mode")),
     "embed": Verb("describe every user by an embedding", ("data", "model", "user", "shots", "mode")),
+    "classify": Verb(
+        "measure how well embeddings tell users apart", ("data", "model", "user", "shots", "mode", "classification")
+    ),
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
-    "validate": Verb("show the whole configuration, or every fault of it", (*DRAWING, "evaluation")),
+    "validate": Verb("show the whole configuration, or every fault of it", (*DRAWING, "evaluation", "classification")),
     "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation")),
 }
 

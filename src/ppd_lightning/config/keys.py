@@ -65,6 +65,7 @@ def suggestion(name: str, known: Mapping[str, Key]) -> str:
 
 def _leaves_of(schema: type) -> Iterator[type]:
     """The classes under a schema that have none under them."""
+    child: type
     for child in schema.__subclasses__():
         yield from _leaves_of(child) if child.__subclasses__() else (child,)
 

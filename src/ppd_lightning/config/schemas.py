@@ -385,6 +385,22 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Classification:
+    """How it is measured whether embeddings tell users apart."""
+
+    users: Annotated[int, Strict(), Field(ge=2)]
+    """How many users are told apart: those with the most pairs."""
+    tests: Count
+    """Rows of each user that are tested, each with a classifier trained on rows of other pairs."""
+    top: Annotated[list[Count], Field(min_length=1)]
+    """Sizes of the shortlist in which the right user must be."""
+    regularisation: Positive
+    """Weight of half the squared length of the classifier's coefficients, beside the summed cross entropy."""
+    bootstrap: Count
+    """Resamplings of the users for the interval of a rate."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
 class Config:
     """One run of any verb."""
 
@@ -401,6 +417,7 @@ class Config:
     logger: Logger
     generation: Generation
     evaluation: Evaluation
+    classification: Classification
     mode: Literal["real", "synthetic"]
     """What belongs together: people's own choices and their shots, or computed scores and one-hot users."""
     seed: Natural

@@ -37,7 +37,8 @@ def people_in(users: Sequence[Asked]) -> list[str]:
 def blended_embeddings(config: Config, model: ReleasedModel, users: Sequence[Asked], captions: Sequence[str]) -> Tensor:
     """The embedding of each person or blend, (K, E) float32: the weighted sum of its people's embeddings.
 
-    Each is asked for with the caption beside it, which counts where users have a vector for each caption. A blend does not depend on the order of its people, and one that gives all its weight to a person is that person.
+    Each is asked for with the caption beside it, which counts where users have a vector for each caption. A blend does
+    not depend on the order of its people, and one that gives all its weight to a person is that person.
 
     Raises:
         UserError: somebody is not in the pairs.

@@ -34,8 +34,8 @@ STANDARD = "standard"
 
 
 NOT_SERVED = (
-    "user=id has a dimension for each person who was trained on and cannot serve anybody else; use a kind that describes "
-    "people, such as user=features"
+    "user=id has a dimension for each person who was trained on and cannot serve anybody else; use a kind that "
+    "describes people, such as user=features"
 )
 
 

@@ -1,4 +1,4 @@
-"""`user=features`: what the chosen pictures have, and what they have more of than the others, to a small frozen network.
+"""`user=features`: what the chosen pictures have, and have more of than the others, to a small frozen network.
 
 R = sets of shots, E = width of an embedding.
 """
