@@ -67,16 +67,19 @@ def tokenizer() -> Qwen2Tokenizer:
     return made
 
 
-def processor() -> LlavaOnevisionProcessor:
-    """The processor, which lays images out as the released one does."""
+def processor(
+    side: int = SIDE, patches: int = PATCHES, pinpoints: list[list[int]] = PINPOINTS
+) -> LlavaOnevisionProcessor:
+    """The processor, for images of `side` pixels that are `patches` tokens each."""
+    size = {"height": side, "width": side}
     images = LlavaOnevisionImageProcessor(
-        size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=PINPOINTS, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        size=size, image_grid_pinpoints=pinpoints, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
     return LlavaOnevisionProcessor(
         image_processor=images,
         tokenizer=tokenizer(),
-        video_processor=LlavaOnevisionVideoProcessor(size={"height": SIDE, "width": SIDE}),
-        num_image_tokens=PATCHES,
+        video_processor=LlavaOnevisionVideoProcessor(size=size),
+        num_image_tokens=patches,
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
     )

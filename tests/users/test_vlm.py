@@ -19,7 +19,7 @@ import torch
 from tests import tiny, tiny_vlm
 from tests.data.handmade import SIZE, rows, write
 
-from ppd_lightning.commands import prepare
+from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import images, layout
@@ -27,6 +27,7 @@ from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
 from ppd_lightning.users import vlm
+from ppd_lightning.users.embeddings import open_user_rows
 from ppd_lightning.users.prompts import ShownPair, preferred_place
 from ppd_lightning.users.shots import ShotSet, random_sets
 from ppd_lightning.users.vlm_writer import ProfileWriter
@@ -165,16 +166,17 @@ def test_the_same_shots_in_two_rows_are_asked_once(
     assert len(table(config)) + len(table(config, "quarantine")) == 1
 
 
-@pytest.mark.parametrize("calls", [1, 4])
-def test_a_killed_command_goes_on_to_the_same_bits(folder: Path, tmp_path: Path, calls: int) -> None:
-    """A real process, killed as by the power switch in the middle of a unit."""
-    whole = elsewhere(folder, tmp_path / "whole")
-    broken = elsewhere(folder, tmp_path / "broken")
+@pytest.mark.parametrize(("calls", "units"), [(1, 0), (5, 1)])
+def test_a_killed_command_goes_on_to_the_same_bits(folder: Path, tmp_path: Path, calls: int, units: int) -> None:
+    """A real process, killed as by the power switch in the middle of a unit of at most four calls."""
+    whole = elsewhere(folder, tmp_path / "whole", "user.retries=1")
+    broken = elsewhere(folder, tmp_path / "broken", "user.retries=1")
     context = multiprocessing.get_context("fork")
     process = context.Process(target=killed, args=(broken, calls))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
+    assert len(list(data_folder(broken).glob("profiles-*/*.arrow"))) >= units
     np.testing.assert_array_equal(described(broken), described(whole))
     assert table(broken).equals(table(whole))
 
@@ -288,6 +290,18 @@ def test_another_model_is_another_fingerprint_and_answers_of_its_own(folder: Pat
     model = ReleasedModel("emoji", str(folder / "model"))
     assert vlm.seen_with(config, model) != vlm.seen_with(other, model)
     assert not np.array_equal(described(config, slice(2)), described(other, slice(2)), equal_nan=True)
+
+
+def test_the_command_stores_a_row_for_each_set_with_a_profile(folder: Path, tmp_path: Path) -> None:
+    config = elsewhere(folder, tmp_path, "user.retries=0", "shots.groupings=2")
+    summary = embed.run(config)
+    found = open_user_rows(config, open_model(config.model))
+    profiles = table(config)
+    assert summary["rows"] == len(found.users) == len(profiles) < len(some_sets(config))
+    assert sorted(found.users) == sorted(profiles["user"].to_pylist())
+    assert found.embeddings.shape[1] == tiny_vlm.WIDTH
+    assert np.isfinite(found.embeddings[:]).all()
+    assert embed.run(config) == summary | {"seconds": pytest.approx(0, abs=10)}
 
 
 def test_own_words_are_read_with_the_settings_of_user_stated(folder: Path, tmp_path: Path) -> None:

@@ -88,6 +88,19 @@ def test_every_image_has_its_tokens_after_its_own_words(writer: ProfileWriter, c
     assert text.endswith("<|im_start|>assistant\n")
 
 
+def test_eight_images_are_5840_tokens_with_the_released_settings() -> None:
+    """730 an image: 27 x 27 patches of SigLIP and a newline. A flat list of images would be cut into crops."""
+    processor = tiny_vlm.processor(side=384, patches=729, pinpoints=[[384, 768], [768, 384], [768, 768]])
+    own = shots(4)
+    text = profile_prompt(own, processor.tokenizer.all_special_tokens)
+    pictures = [image for one in own for image in one.images]
+    nested = processor(text=[text], images=[pictures], return_tensors="pt")
+    flat = processor(text=[text], images=pictures, return_tensors="pt")
+    assert (nested["input_ids"] == processor.image_token_id).sum() == 5840
+    assert nested["pixel_values"].shape[:2] == (8, 1)
+    assert (flat["input_ids"] == processor.image_token_id).sum() > 2 * 5840
+
+
 def test_the_pixels_come_in_the_order_of_the_shots(writer: ProfileWriter) -> None:
     """Each picture has one shade, which is the middle of its prepared pixels whatever was padded around it."""
     own = shots(3)
