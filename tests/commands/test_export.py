@@ -44,7 +44,6 @@ SETTINGS = (
     "data.people=8",
     "data.unseen_people=3",
     "data.pairs_per_person=12",
-    "user.encoder=codec",
     "shots.groupings=2",
     "trainer.max_steps=3",
     "optimizer.warmup_steps=1",
@@ -106,7 +105,8 @@ def _train(folder: Path, config: Config, pictures: dict[str, Path]) -> None:
 
 
 def emoji_config(folder: Path, *overrides: str) -> Config:
-    return compose([*SETTINGS, f"model.path={folder / 'base'}", f"output={folder / 'out'}", *overrides])
+    settings = [*SETTINGS, f"model.path={folder / 'base'}", f"output={folder / 'out'}", *overrides]
+    return compose(settings if "mode=synthetic" in settings else [*settings, "user.encoder=codec"])
 
 
 def stage_c_config(folder: Path, *overrides: str) -> Config:

@@ -96,6 +96,15 @@ def test_people_may_have_different_numbers_of_rows_in_any_order() -> None:
     np.testing.assert_allclose(discriminant_axes(np.tile(vectors, (2, 1)), np.tile(users, 2), 4), axes, atol=1e-9)
 
 
+def test_rounding_of_float32_is_no_difference() -> None:
+    vectors = np.full((9, 2), 3.3, np.float32)
+    vectors[4, 0] = np.nextafter(np.float32(3.3), np.float32(4))
+    vectors[5, 1] = 3.4
+    found = standardise(vectors, standard(vectors))
+    assert np.abs(found[:, 0]).max() < 1e-6
+    assert found[:, 1].std() == pytest.approx(1, abs=1e-5)
+
+
 def test_vectors_are_standardised_over_the_reference_alone() -> None:
     reference = FEATURES[:30]
     found = standardise(FEATURES, standard(reference))

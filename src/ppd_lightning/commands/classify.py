@@ -78,8 +78,8 @@ def _users_with_most_pairs(config: Config, rows: UserRows) -> list[str]:
     several = {str(name) for name in names[counts > 1]}
     if not is_described(config) or len(several) < 2 or not rows.shots.shape[1]:
         raise UserError(
-            f"user.kind={config.user.kind}: a classifier learns from some rows of each user and is tested on others, and "
-            f"{len(several)} users have several; take a kind that choices describe, such as user=features, with "
+            f"user.kind={config.user.kind}: a classifier learns from some rows of each user and is tested on others, "
+            f"and {len(several)} users have several; take a kind that choices describe, such as user=features, with "
             "shots.groupings above 1"
         )
     pairs = numbers_of_pairs(layout.read_pairs(config))

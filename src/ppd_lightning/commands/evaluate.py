@@ -42,7 +42,8 @@ def run(config: Config) -> dict[str, Any]:
 
     Returns:
         the summary: a win rate for each group of people, by the first judge and by the others, the oracle's beside it;
-        the first judge's by how many pairs people have and by how consistent their choices are (long_tail); and how often the concept is still recognised, in the base's pictures and in the people's.
+        the first judge's by how many pairs people have and by how consistent their choices are (long_tail); and how
+        often the concept is still recognised, in the base's pictures and in the people's.
 
     Raises:
         UserError: the training is not finished, or this source has no judge.

@@ -34,8 +34,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
         ("user.kind", "user.reader", "user.path"),
         lambda kind, reader, path: reader == "vlm" and path is None,
-        "user.path: user.reader=vlm reads the texts with a vision-language model, and none is named; give its folder or "
-        "its name on the model hub, or use user.reader=text_encoder",
+        "user.path: user.reader=vlm reads the texts with a vision-language model, and none is named; give its folder "
+        "or its name on the model hub, or use user.reader=text_encoder",
     ),
     (
         ("objective.name", "user.kind"),

@@ -36,7 +36,7 @@ class Key:
 
 @cache
 def known_keys(data: str | None = None, user: str | None = None) -> dict[str, Key]:
-    """The keys by name, in the order of the schemas; `data` and `user` name one schema, else the keys of all are there."""
+    """The keys by name, in the order of the schemas; `data` and `user` name a schema, else the keys of all come."""
     whole = TypeAdapter(Config).json_schema()
     for schema in (*_leaves_of(Data), *_leaves_of(User)):  # pydantic does not hand a docstring on to a subclass
         for base in schema.__mro__[1:-1]:

@@ -208,7 +208,7 @@ class StatedUser(User):
 
     kind: Literal["stated"]
     texts: str
-    """A text for each user: JSON of names and texts, or a CSV, JSONL or parquet table with the columns user and text."""
+    """A text for each user: JSON of names and texts, or a CSV, JSONL or parquet table with columns user and text."""
     reader: Literal["text_encoder", "vlm"]
     """What reads it: the model's own text encoder, whose pooled state it is, or a vision-language model."""
     path: str | None
@@ -247,7 +247,7 @@ class Shots:
     n: Count
     """Choices that describe a user."""
     select: Literal["random", "diverse", "caption_aware"]
-    """By hash, as unlike as can be in their captions, or those whose captions are nearest to the one that is asked for."""
+    """By hash, as unlike as can be in their captions, or with captions nearest to the one that is asked for."""
     groupings: Count
     """Different sets of them made for each user; with caption_aware it is one for each caption instead."""
 

@@ -69,6 +69,13 @@ def embeddings_key(config: Config, model: ReleasedModel) -> dict[str, str]:
     return key
 
 
+def users_fingerprint(config: Config, model: ReleasedModel) -> str:
+    """12 hex digits for what the vectors of the users depend on, beside the settings: a training belongs to it."""
+    if is_described(config):
+        return fingerprint(embeddings_key(config, model))
+    return fingerprint(list(open_user_rows(config, model).users))
+
+
 def describe_users(config: Config, model: ReleasedModel) -> None:
     """Describe every user of the pairs and store that, standardised over those who are trained on.
 

@@ -57,9 +57,13 @@ def discriminant_axes(vectors: np.ndarray, users: np.ndarray, count: int) -> np.
 
 
 def standard(reference: np.ndarray) -> np.ndarray:
-    """Centre and scale of `reference` (R, E) in each dimension, (2, E); where nothing differs, the scale is 1."""
-    deviation = reference.std(0)
-    return np.stack([reference.mean(0), np.where(deviation > 1e-8, deviation, 1)])
+    """Centre and scale of `reference` (R, E) in each dimension, (2, E) float64; where nothing differs, the scale is 1.
+
+    What differs by no more than the rounding of float32 does not differ.
+    """
+    reference = reference.astype(np.float64)
+    centre, deviation = reference.mean(0), reference.std(0)
+    return np.stack([centre, np.where(deviation > np.maximum(1e-8, 1e-6 * np.abs(centre)), deviation, 1)])
 
 
 def standardise(vectors: np.ndarray, centre_and_scale: np.ndarray) -> np.ndarray:
