@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppd_lightning.config.compose import compose, read_config
+from ppd_lightning.config.contradictions import DESCRIBED
+from ppd_lightning.config.schemas import DescribedUser
 from ppd_lightning.config.validation import check
 from ppd_lightning.run.errors import UserError
 
@@ -100,6 +103,26 @@ def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> No
     assert fault.startswith("data.min_pairs: must be above shots.n")
     assert fault.endswith("5 is not above 5")
     compose(["data=pickapic", "data.root=folder", "shots.n=5", "mode=synthetic"])  # needs no shots
+
+
+def test_a_key_of_another_kind_of_user_is_refused_and_its_own_are_listed() -> None:
+    assert _faults("user=reward", "+user.encoder=codec") == [
+        "user.encoder: no such key; the keys here are user.kind, user.regularisation"
+    ]
+    [fault] = _faults("user=features", "user.kind=nobody")
+    assert fault.startswith(
+        "user.kind: must be clip or constant or features or id or one_hot or reward or stated or vlm"
+    )
+
+
+def test_words_for_a_vlm_need_a_vlm() -> None:
+    [fault] = _faults("user=stated", "user.texts=texts.json", "user.reader=vlm")
+    assert fault.startswith("user.path: user.reader=vlm reads the texts with a vision-language model")
+
+
+def test_the_kinds_that_choices_describe_are_those_of_the_schemas() -> None:
+    kinds = [typing.get_args(typing.get_type_hints(schema)["kind"]) for schema in DescribedUser.__subclasses__()]
+    assert {kind for (kind,) in kinds} == set(DESCRIBED)
 
 
 def test_all_faults_are_told_at_once() -> None:

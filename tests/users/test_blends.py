@@ -15,7 +15,6 @@ from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.blends import blended_embeddings, name_of, people_in, weights_of
 from ppd_lightning.users.embeddings import asked_rows
 
-
 CAPTION = ["thing 1"]
 
 

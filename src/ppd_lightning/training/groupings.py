@@ -60,13 +60,14 @@ class Groupings:
             rows (N, G) int32, of which the first count (N,) of each pair are those rows, in a fixed order.
 
         Raises:
-            UserError: a user has no row.
+            UserError: no user has a row. One who could not be described has none: counts are 0.
         """
         place = pc.index_in(pairs["user_id"], value_set=self._users)
-        if place.null_count:
-            absent = sorted(pc.unique(pairs["user_id"].filter(pc.is_null(place))).to_pylist())
-            raise UserError(f"{len(absent)} users have no embedding, such as {absent[0]}; run `ppd embed` again")
-        places, captions = np.asarray(place), self._codes(pairs)
+        if len(pairs) and place.null_count == len(pairs):
+            raise UserError(
+                f"nobody in the pairs has an embedding, such as {pairs['user_id'][0]}; run `ppd embed` again"
+            )
+        places, captions = np.asarray(pc.fill_null(place, -1)), self._codes(pairs)
         if self._by_caption is not None:
             asked = _joined(pairs["user_id"].combine_chunks(), pairs["caption_id"].combine_chunks())
             found = np.asarray(pc.fill_null(pc.index_in(asked, value_set=self._by_caption), -1))
@@ -78,7 +79,7 @@ class Groupings:
             block = slice(begin, begin + BLOCK)
             own = self._rows[places[block]]
             same = self._shot_captions[own] == captions[block, None, None]
-            allowed = (own >= 0) & ~same.any(2)
+            allowed = (places[block, None] >= 0) & (own >= 0) & ~same.any(2)
             first = np.argsort(~allowed, axis=1, kind="stable")
             rows[block], counts[block] = np.take_along_axis(own, first, 1), allowed.sum(1)
         return rows, counts
