@@ -36,6 +36,8 @@ def test_what_is_missing_or_of_something_else_is_told(tmp_path: Path) -> None:
     assert clip_faults(str(tiny_clip.folder(tmp_path / "whole"))) == []
     [fault] = clip_faults(str(tmp_path / "nowhere"))
     assert fault.startswith(f"user.weights: {tmp_path / 'nowhere'} lacks open_clip_config.json")
+    [fault] = clip_faults("shipped:emoji/nothing")
+    assert "assets/emoji/nothing lacks open_clip_config.json" in fault
     pickled = tiny_clip.folder(tmp_path / "pickled")
     (pickled / "open_clip_model.safetensors").rename(pickled / "open_clip_model.bin")
     [fault] = clip_faults(str(pickled))

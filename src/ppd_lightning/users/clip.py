@@ -5,6 +5,7 @@ B = images, D = width of CLIP's features, R = sets of shots, E = width of an emb
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ from ppd_lightning.users.shots import ShotSet
 
 PART = Part((("open_clip_config.json", "open_clip_model.safetensors"),))
 """A folder as open_clip writes it and as the model hub has it."""
+
+SHIPPED = "shipped:"
+"""Begins the place of weights that are among the package's assets."""
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the colours that OpenAI's CLIP was trained on, which open_clip takes where a folder names none."""
@@ -84,7 +88,10 @@ class ClipImages:
 
 
 def _files(weights: str) -> list[Path]:
-    folder = local_folder("user.weights", weights, [PART])
+    if weights.startswith(SHIPPED):
+        folder = Path(str(importlib.resources.files("ppd_lightning") / "assets")) / weights.removeprefix(SHIPPED)
+    else:
+        folder = local_folder("user.weights", weights, [PART])
     lacking = absent(PART, folder)
     if lacking:
         raise UserError(
