@@ -159,7 +159,7 @@ class ClipUser(DescribedUser):
 
     kind: Literal["clip"]
     weights: str
-    """Folder of a CLIP in the layout of open_clip, its name on the model hub, or shipped: and its place in the package."""
+    """Folder of a CLIP in open_clip's layout, its name on the model hub, or shipped: and its place in the package."""
     components: Count | None
     """Width of an embedding, as for user=features; null keeps every feature."""
 
