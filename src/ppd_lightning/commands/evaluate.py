@@ -69,8 +69,9 @@ def run(config: Config) -> dict[str, Any]:
     summary: dict[str, Any] = {"folder": str(folder)}
     not_served = people_served(config)[1]
     if not_served:
-        log.warning("%d unseen people are not drawn for: %s", len(not_served), NOT_SERVED)
-        summary["not_served"] = {"unseen": len(not_served), "why": NOT_SERVED}
+        why = NOT_SERVED[config.user.kind]
+        log.warning("%d people are not drawn for: %s", len(not_served), why)
+        summary["not_served"] = {"people": len(not_served), "why": why}
     if config.data.labels == "scores":
         summary["win_rate"] = _rates(config, comparisons, _score_differences(own, base, people))
     else:

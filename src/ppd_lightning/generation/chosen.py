@@ -29,7 +29,7 @@ def chosen_users(config: Config) -> list[Asked]:
         return [*sorted(choose_count("grid", groups["unseen"] or groups["seen"], config.generation.columns))]
     refused = sorted(set(people_in(asked)) & set(not_served))
     if refused:
-        raise UserError(f"generation.users: {', '.join(refused)}: {NOT_SERVED}")
+        raise UserError(f"generation.users: {', '.join(refused)}: {NOT_SERVED[config.user.kind]}")
     absent = sorted(set(people_in(asked)) - {*groups["seen"], *groups["unseen"]})
     if absent:
         raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")

@@ -17,7 +17,7 @@ from ppd_lightning.config.schemas import Config, DescribedUser
 from ppd_lightning.data import layout
 from ppd_lightning.data.pairs import caption_id, stable_ids
 from ppd_lightning.data.stores import Store, StoredArray, write_store
-from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.run.folders import data_folder
@@ -33,10 +33,12 @@ STANDARD = "standard"
 """The store beside the embeddings that holds their centre and scale."""
 
 
-NOT_SERVED = (
-    "user=id has a dimension for each person who was trained on and cannot serve anybody else; use a kind that "
-    "describes people, such as user=features"
-)
+NOT_SERVED = {
+    "id": "user=id has a dimension for each person who was trained on and cannot serve anybody else; use a kind that "
+    "describes people, such as user=features",
+    "vlm": "the vision-language model wrote no profile from their choices; its answers are in the quarantine",
+}
+"""Why a kind of user leaves people out."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def describe_users(config: Config, model: ReleasedModel) -> None:
         raise UserError(f"{layout.pairs_path(config)}: nobody has {config.shots.n} choices of other captions")
     raw = open_kind(config).describe(config, model, pairs, sets)
     seen = np.isin([one.user for one in sets], layout.people_of(config)["seen"])
+    if not np.isfinite(raw[seen]).all(1).any():
+        raise UserError(f"user={config.user.kind}: nobody who is trained on could be described")
     scale = standard(raw[seen & np.isfinite(raw).all(1)])
     write_store(embeddings_folder(config) / STANDARD, ["centre", "scale"], {"value": scale}, key)
     _write(embeddings_folder(config), pairs, sets, raw, scale, key)
@@ -118,11 +122,17 @@ def open_user_rows(config: Config, model: ReleasedModel) -> UserRows:
 
 
 def people_served(config: Config) -> tuple[dict[str, list[str]], list[str]]:
-    """`layout.people_of` without those whom this kind of user cannot serve, and these."""
+    """`layout.people_of` without those whom this kind of user cannot serve (`NOT_SERVED` says why), and these.
+
+    Raises:
+        UserError: the pairs are missing, or `ppd embed` has to say of whom there is a profile and has not run.
+    """
     groups = layout.people_of(config)
-    if config.user.kind != "id":
+    if config.user.kind not in NOT_SERVED:
         return groups, []
-    return {"seen": groups["seen"], "unseen": []}, groups["unseen"]
+    served = set(open_user_rows(config, open_model(config.model)).users)
+    kept = {group: [user for user in users if user in served] for group, users in groups.items()}
+    return kept, [user for users in groups.values() for user in users if user not in served]
 
 
 def asked_rows(config: Config, model: ReleasedModel, users: Sequence[str], captions: Sequence[str]) -> UserRows:
@@ -151,7 +161,9 @@ def asked_rows(config: Config, model: ReleasedModel, users: Sequence[str], capti
 
 def _why_unknown(config: Config) -> str:
     if config.user.kind == "id":
-        return NOT_SERVED
+        return NOT_SERVED["id"]
+    if config.user.kind == "vlm":
+        return f"{NOT_SERVED['vlm']}, or nobody of that name is in the pairs"
     if needs_captions(config):
         return (
             f"nobody of that name has {config.shots.n} choices of other captions; use a smaller shots.n, or "

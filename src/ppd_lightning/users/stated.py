@@ -56,10 +56,10 @@ def seen_with(config: Config, model: ReleasedModel) -> str:
     assert isinstance(config.user, StatedUser)
     texts = fingerprint(read_texts(Path(config.user.texts)))
     if config.user.reader == "vlm":
-        from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
+        from ppd_lightning.users import prompts, vlm_files
 
         assert config.user.path is not None
-        return fingerprint([texts, vlm_fingerprint(vlm_folder(config.user.path))])
+        return fingerprint([texts, vlm_files.vlm_fingerprint(vlm_files.vlm_folder(config.user.path)), prompts.VERSION])
     return fingerprint([texts, model.fingerprint("text_encoder"), model.fingerprint("tokenizer")])
 
 
