@@ -91,8 +91,8 @@ def nearest_sets(pairs: pa.Table, n: int, asked: Iterable[tuple[str, str]], capt
     """For each person and caption, the `n` pairs of the person whose captions are nearest to it, nearest first.
 
     Pairs of that very caption are never among them; somebody who has fewer than `n` others has no set for it. The work
-    is one product of (captions asked of a person, D) and (their pairs, D) a person: for a million pairs of 5,000 people
-    with vectors of 1,280 numbers about a minute on one core.
+    is one product of (captions asked of a person, D) and (their pairs, D) a person, so it grows with the square of a
+    person's pairs and in proportion to the people.
 
     Args:
         asked: user and caption id; each once.
