@@ -32,6 +32,8 @@ MAIN_NUMBERS = (
     "evaluate.win_rate.seen.rate",
     "evaluate.win_rate.unseen.rate",
     "evaluate.concept_accuracy.ppd",
+    "classify.top_1.rate",
+    "classify.top_16.rate",
 )
 """The numbers that the printed table shows; runs.csv holds all of them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppd_lightning.config.compose import compose, read_config
+from ppd_lightning.config.contradictions import DESCRIBED
+from ppd_lightning.config.schemas import DescribedUser
 from ppd_lightning.config.validation import check
 from ppd_lightning.run.errors import UserError
 
@@ -50,8 +53,8 @@ FAULTS_OF_VALUES = {
     "optimizer.lr=0": "optimizer.lr: must be a number > 0, not 0",
     "objective.drop_user=1.1": "objective.drop_user: must be a number >= 0 and <= 1, not 1.1",
     "objective.drop_user=-0.1": "objective.drop_user: must be a number >= 0 and <= 1, not -0.1",
-    "user.shots=0": "user.shots: must be a whole number >= 1, not 0",
-    "user.shots=2.5": "user.shots: must be a whole number >= 1, not 2.5",
+    "shots.n=0": "shots.n: must be a whole number >= 1, not 0",
+    "shots.n=2.5": "shots.n: must be a whole number >= 1, not 2.5",
     "objective.weighting=adaptiv": "objective.weighting: must be one of const, p2, adaptive, elbo, not 'adaptiv'",
     "objective.share_noise=1": "objective.share_noise: must be true or false, not 1",
     "trainer.precision=fp16": "trainer.precision: fp16 is refused, Stage C overflows in fp16: use bf16 or fp32",
@@ -105,10 +108,30 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
 
 
 def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> None:
-    [fault] = _faults("data=pickapic", "data.root=folder", "user.shots=5")
-    assert fault.startswith("data.min_pairs: must be above user.shots")
+    [fault] = _faults("data=pickapic", "data.root=folder", "shots.n=5")
+    assert fault.startswith("data.min_pairs: must be above shots.n")
     assert fault.endswith("5 is not above 5")
-    compose(["data=pickapic", "data.root=folder", "user.shots=5", "mode=synthetic"])  # needs no shots
+    compose(["data=pickapic", "data.root=folder", "shots.n=5", "mode=synthetic"])  # needs no shots
+
+
+def test_a_key_of_another_kind_of_user_is_refused_and_its_own_are_listed() -> None:
+    assert _faults("user=reward", "+user.encoder=codec") == [
+        "user.encoder: no such key; the keys here are user.kind, user.regularisation"
+    ]
+    [fault] = _faults("user=features", "user.kind=nobody")
+    assert fault.startswith(
+        "user.kind: must be clip or constant or features or id or one_hot or reward or stated or vlm"
+    )
+
+
+def test_words_for_a_vlm_need_a_vlm() -> None:
+    [fault] = _faults("user=stated", "user.texts=texts.json", "user.reader=vlm")
+    assert fault.startswith("user.path: user.reader=vlm reads the texts with a vision-language model")
+
+
+def test_the_kinds_that_choices_describe_are_those_of_the_schemas() -> None:
+    kinds = [typing.get_args(typing.get_type_hints(schema)["kind"]) for schema in DescribedUser.__subclasses__()]
+    assert {kind for (kind,) in kinds} == set(DESCRIBED)
 
 
 def test_synthetic_users_without_a_reward_are_a_contradiction() -> None:

@@ -20,6 +20,7 @@ NEEDED = {
     "data=pickapic": ["data.root=folder"],
     "data=folder": ["data.table=pairs.csv"],
     "user=one_hot": ["data.labels=rewards"],
+    "user=stated": ["user.texts=texts.json"],
     "experiment=paper/real": ["data.root=folder"],
     "experiment=paper/synthetic": ["data.root=folder"],
 }

@@ -8,7 +8,7 @@ from ppd_lightning.run.folders import data_folder, run_folder, splits_folder, sw
 RUN_CHANGES = [
     "data.people=7",
     "model.num_tokens=2",
-    "user.shots=3",
+    "shots.n=3",
     "objective.beta=0.3",
     "optimizer.lr=1e-3",
     "trainer.max_steps=5",

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppd_lightning.config.schemas import Config, EmojiData
-from ppd_lightning.data.layout import captions_of, people_of
+from ppd_lightning.config.schemas import Config, DescribedUser, EmojiData
+from ppd_lightning.data.layout import captions_of, open_latents, read_pairs
 from ppd_lightning.data.stores import Store, write_store
 from ppd_lightning.evaluation.comparisons import Comparison, choose_comparisons
 from ppd_lightning.evaluation.emoji_world import EmojiWorld
 from ppd_lightning.evaluation.judges import load_judge
+from ppd_lightning.evaluation.long_tail import consistencies, numbers_of_pairs, thirds
 from ppd_lightning.evaluation.win_rate import win_rate
 from ppd_lightning.generation.grid import as_bytes, as_picture
 from ppd_lightning.generation.trained import TrainedRun, open_run
@@ -30,7 +31,7 @@ from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.users.embeddings import open_user_rows
+from ppd_lightning.users.embeddings import NOT_SERVED, asked_rows, people_served
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ def run(config: Config) -> dict[str, Any]:
     Returns:
         the summary: a win rate for each group of people, by the first judge and by the others, the oracle's beside it;
         where rewards are the users, a win rate by each user's own reward, and the mean of every reward over the
-        images that are drawn for each user and over the base's. In the emoji world also how often the concept is still
-        recognised, in the base's pictures and in the people's.
+        images that are drawn for each user and over the base's; of people, the first judge's rate by how many pairs
+        they have and by how consistent their choices are (long_tail). In the emoji world also how often the concept is
+        still recognised, in the base's pictures and in the people's.
 
     Raises:
         UserError: the training is not finished, a reward is missing, or this source has no judge.
@@ -76,16 +78,25 @@ def run(config: Config) -> dict[str, Any]:
     summary: dict[str, Any] = {"folder": str(folder)}
     if rewards:
         summary |= _by_rewards(config, rewards, comparisons, own, base)
+    not_served = people_served(config)[1]
+    if not_served:
+        why = NOT_SERVED[config.user.kind]
+        log.warning("%d people are not drawn for: %s", len(not_served), why)
+        summary["not_served"] = {"people": len(not_served), "why": why}
     if isinstance(config.data, EmojiData) and config.data.labels == "people":
+        people = [comparison.user for comparison in comparisons]
         world = EmojiWorld(config, config.data)
         for judge in config.evaluation.judges:
             style = load_judge(judge)
             before = world.utilities(comparisons, base, style)
-            rates = _rates(config, comparisons, world.utilities(comparisons, own, style) - before)
+            differences = world.utilities(comparisons, own, style) - before
+            rates = _rates(config, comparisons, differences)
             if "win_rate" not in summary:
                 summary["win_rate"] = rates
-                if config.user.kind == "features":
-                    best = world.oracle_utilities(comparisons, open_user_rows(config, trained.model))
+                summary["long_tail"] = _long_tail(config, trained, comparisons, differences)
+                if isinstance(config.user, DescribedUser):
+                    captions = [one.caption for one in comparisons]
+                    best = world.oracle_utilities(comparisons, asked_rows(config, trained.model, people, captions))
                     summary["oracle_win_rate"] = _rates(config, comparisons, best - before)
             else:
                 summary[f"win_rate_by_{judge}"] = rates
@@ -105,7 +116,7 @@ def _comparisons(config: Config) -> list[Comparison]:
     """`evaluation.comparisons` of each group that has people, over the captions that `evaluation.captions` names."""
     captions = captions_of(config, held_out=config.evaluation.captions == "held_out")
     chosen, count = [], config.evaluation.comparisons
-    for group, users in people_of(config).items():
+    for group, users in people_served(config)[0].items():
         if users:
             rounds = math.ceil(math.ceil(count / len(users)) / len(captions))
             seeds = range(FIRST_SEED, FIRST_SEED + max(SEEDS, rounds))
@@ -123,8 +134,9 @@ def _images(trained: TrainedRun, comparisons: Sequence[Comparison], folder: Path
     except UserError:
         log.info("drawing %d images by the base and %d for people", len(unique), len(comparisons))
         base = trained.draw([caption for _, caption, _ in unique], None, [seed for *_, seed in unique])
-        users = trained.users([one.user for one in comparisons])
-        own = trained.draw([one.caption for one in comparisons], users, [one.seed for one in comparisons])
+        captions = [one.caption for one in comparisons]
+        users = trained.users([one.user for one in comparisons], captions)
+        own = trained.draw(captions, users, [one.seed for one in comparisons])
         names = ["/".join(map(str, one)) for one in [*unique, *(tuple(vars(one).values()) for one in comparisons)]]
         write_store(folder, names, {"images": as_bytes(torch.cat([base, own]))}, key)
         store = Store.open(folder, key)
@@ -172,6 +184,28 @@ def _by_rewards(
     of_each = [replace(one, group=one.user) for one in comparisons]
     rates = {"win_rate": comparisons, "win_rate_of_each": of_each}
     return {key: _rates(config, grouped, differences) for key, grouped in rates.items()} | {"mean_scores": means}
+
+
+def _long_tail(
+    config: Config, trained: TrainedRun, comparisons: Sequence[Comparison], differences: np.ndarray
+) -> dict[str, Any]:
+    """Win rates of thirds of each group of people, by number of pairs and by consistency, with the range of each."""
+    pairs = read_pairs(config)
+    measures: dict[str, Mapping[str, float]] = {
+        "pairs": numbers_of_pairs(pairs),
+        "consistency": consistencies(pairs, open_latents(config, trained.model.fingerprint("encoder"))),
+    }
+    told: dict[str, Any] = {}
+    for name, values in measures.items():
+        for group in dict.fromkeys(one.group for one in comparisons):
+            drawn_for = {one.user: float(values.get(one.user, 0)) for one in comparisons if one.group == group}
+            for third, people in thirds(drawn_for).items():
+                rows = [row for row, one in enumerate(comparisons) if one.group == group and one.user in set(people)]
+                [rate] = _rates(config, [comparisons[row] for row in rows], differences[rows]).values()
+                span = {"people": len(people), "from": min(drawn_for[one] for one in people)}
+                span["to"] = max(drawn_for[one] for one in people)
+                told.setdefault(name, {}).setdefault(group, {})[third] = span | rate
+    return told
 
 
 def _recognised(config: Config, comparisons: Sequence[Comparison], images: Tensor) -> np.ndarray:

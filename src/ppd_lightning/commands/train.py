@@ -37,6 +37,7 @@ from ppd_lightning.training.module import Batch, PPDModule
 from ppd_lightning.training.previews import Previews
 from ppd_lightning.training.progress import Speed
 from ppd_lightning.training.reference_error import reference_error_by_time
+from ppd_lightning.users.embeddings import users_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ def run(config: Config) -> dict[str, Any]:
         log.info("going on at step %d of %d", start, config.trainer.max_steps)
     trainer.fit(module, data, ckpt_path=checkpoint if start else None, weights_only=True)
     told: dict[str, Any] = {"base": base_fingerprint(prior), "run": folder.name, "configuration": asdict(config)}
+    told["users"] = users_fingerprint(config, model)
     save_adapter(module.branch, folder / "adapter.safetensors", **told)
     if average is not None:
         module.branch.load_state_dict(average.weights())

@@ -9,6 +9,9 @@ from typing import Any
 STRIDES = {"emoji": 8, "stage_c_lite": 32, "stage_c": 32}
 """Pixels of an encoded image to one position of a model's latents."""
 
+DESCRIBED = ("features", "clip", "reward", "vlm")
+"""The kinds of user who are described by the choices of the group shots."""
+
 Values = Mapping[str, Any]
 """Sound values by dotted key; a key that is missing has a fault of its own."""
 
@@ -42,6 +45,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "_ and -",
     ),
     (
+        ("user.kind", "user.reader", "user.path"),
+        lambda kind, reader, path: reader == "vlm" and path is None,
+        "user.path: user.reader=vlm reads the texts with a vision-language model, and none is named; give its folder "
+        "or its name on the model hub, or use user.reader=text_encoder",
+    ),
+    (
         ("objective.name", "user.kind"),
         lambda name, kind: name == "diffusion_dpo" and kind != "constant",
         "objective.name: diffusion_dpo learns one preference for all users, and user.kind is {user_kind}; "
@@ -70,12 +79,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "do not",
     ),
     (
-        ("data.name", "data.labels", "user.kind", "data.min_pairs", "user.shots"),
+        ("data.name", "data.labels", "user.kind", "data.min_pairs", "shots.n"),
         lambda name, labels, kind, pairs, shots: (
-            name != "emoji" and labels == "people" and kind == "features" and pairs <= shots
+            name != "emoji" and labels == "people" and kind in DESCRIBED and pairs <= shots
         ),
-        "data.min_pairs: must be above user.shots, so that nobody's pair is among its own shots, and {data_min_pairs} "
-        "is not above {user_shots}",
+        "data.min_pairs: must be above shots.n, so that nobody's pair is among its own shots, and {data_min_pairs} "
+        "is not above {shots_n}",
     ),
     (
         ("data.image_size", "model.name"),

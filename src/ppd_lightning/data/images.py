@@ -146,7 +146,7 @@ def read_images(
         UserError: a file or a row group is damaged. A damaged image is only listed.
     """
     batch = _Batch(views, batch_size)
-    for image_id, data in _stored(root, images):
+    for image_id, data in stored_images(root, images):
         seen = decode(data, views)
         if data is None or seen is None:
             batch.damaged.append(image_id)
@@ -157,14 +157,33 @@ def read_images(
         yield batch.decoded()
 
 
+def stored_images(root: str | Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
+    """The ids of images and their bytes as they are stored, in the order of the files, reading each row group once.
+
+    Args:
+        root, images: as for `read_images`.
+
+    Raises:
+        UserError: a file or a row group is damaged.
+    """
+    images = images.sort_by(ORDER)
+    begins = _group_begins(images).tolist()
+    file, opened = None, None
+    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
+        wanted = images.slice(begin, end - begin)
+        name, group = wanted["file"][0].as_py(), wanted["row_group"][0].as_py()
+        if file is None or opened != name:
+            file, opened = open_parquet(root, name, ("jpg_0", "jpg_1"), streamed=True), name
+        ids, rows, sides = (wanted[column].to_pylist() for column in ("image_id", "row", "side"))
+        stored = stream_group(file, f"{root}/{name}", group, ("jpg_0", "jpg_1"), rows)
+        for image_id, side, jpegs in zip(ids, sides, stored, strict=True):
+            yield image_id, jpegs[side].as_py()
+
+
 def decode(data: bytes | None, views: Sequence[Preprocess]) -> list[np.ndarray] | None:
     """A compressed image, each view of it (3, H, W) RGB. None if it is damaged."""
-    if not data:
-        return None
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            picture.load()
-    except Exception:  # damaged, truncated, foreign and malicious files make PIL raise almost anything
+    picture = open_picture(data)
+    if picture is None:
         return None
     try:
         return [view(picture) for view in views]
@@ -200,6 +219,18 @@ class _Batch:
         return DecodedImages(self.ids, self.digests, seen, self.damaged)
 
 
+def open_picture(data: bytes | None) -> Image.Image | None:
+    """A compressed image as it is, in its own size and mode. None if it is damaged."""
+    if not data:
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            picture.load()
+            return picture
+    except Exception:  # damaged, truncated, foreign and malicious files make PIL raise almost anything
+        return None
+
+
 def images_fingerprint(ids: pa.Array, digests: np.ndarray, size: int) -> str:
     """12 hex digits of the images' ids and bytes and of the size at which they are seen; their order does not count.
 
@@ -226,19 +257,3 @@ def _group_begins(images: pa.Table) -> np.ndarray:
     groups = np.asarray(images["row_group"])
     begins = np.flatnonzero((np.diff(files) != 0) | (np.diff(groups) != 0)) + 1
     return np.concatenate([[0], begins])
-
-
-def _stored(root: str | Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
-    """The images' ids and bytes, reading each row group once."""
-    images = images.sort_by(ORDER)
-    begins = _group_begins(images).tolist()
-    file, opened = None, None
-    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
-        wanted = images.slice(begin, end - begin)
-        name, group = wanted["file"][0].as_py(), wanted["row_group"][0].as_py()
-        if file is None or opened != name:
-            file, opened = open_parquet(root, name, ("jpg_0", "jpg_1"), streamed=True), name
-        ids, rows, sides = (wanted[column].to_pylist() for column in ("image_id", "row", "side"))
-        stored = stream_group(file, f"{root}/{name}", group, ("jpg_0", "jpg_1"), rows)
-        for image_id, side, jpegs in zip(ids, sides, stored, strict=True):
-            yield image_id, jpegs[side].as_py()

@@ -54,7 +54,7 @@ class EmojiWorld:
         """The same of the real picture that the best guess at the person's taste would choose, (N,).
 
         Args:
-            rows: the embeddings in use; the oracle sees the shots of each person's first row, as the model does.
+            rows: the embeddings in use, a row a comparison: the oracle sees the shots that the model sees.
         """
         oracle = Oracle(
             self.statistics,
@@ -64,10 +64,10 @@ class EmojiWorld:
             seed=self.data.seed,
         )
         concept = np.array([self.concepts.index(comparison.caption) for comparison in comparisons])
-        users = np.array([comparison.user for comparison in comparisons])
-        style = np.empty(len(users), np.int64)
-        for user, shots in self._shots(sorted(set(users.tolist())), rows).items():
-            style[users == user] = oracle.styles_for(shots[:, 0], shots[:, 1], concept[users == user])
+        sets, own = np.unique(rows.shots, axis=0, return_inverse=True)
+        style = np.empty(len(comparisons), np.int64)
+        for number, shots in enumerate(self._shots(sets)):
+            style[own == number] = oracle.styles_for(shots[:, 0], shots[:, 1], concept[own == number])
         return self._own(comparisons, np.eye(len(self.people.styles))[style], self.statistics[concept, style])
 
     def _own(self, comparisons: Sequence[Comparison], styles: np.ndarray, statistics: np.ndarray) -> np.ndarray:
@@ -79,15 +79,11 @@ class EmojiWorld:
         own: np.ndarray = liked[rows, np.arange(len(users))]
         return own
 
-    def _shots(self, users: Sequence[str], rows: UserRows) -> dict[str, np.ndarray]:
-        """Concept and style of the preferred picture of each person's shots, (shots, 2)."""
+    def _shots(self, sets: np.ndarray) -> list[np.ndarray]:
+        """Concept and style of the preferred picture of each shot of sets of pairs (R, S): R times (S, 2)."""
         pairs = layout.read_pairs(self.config)
         preferred = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["preferred"].to_pylist(), strict=True))
-        first = {user: row for row, user in reversed(list(enumerate(rows.users)))}
-        return {
-            user: np.array([self._places[preferred[pair]] for pair in rows.shots[first[user]].tolist()])
-            for user in users
-        }
+        return [np.array([self._places[preferred[pair]] for pair in shots]) for shots in sets.tolist()]
 
     def _real_statistics(self) -> np.ndarray:
         """Statistics (K, S, J) of the world's own pictures."""

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.schemas import Config, DescribedUser
 from ppd_lightning.run.fingerprints import fingerprint
 
 NO_RESULT_KEYS_OF_DATA = ("max_unusable", "workers")
@@ -38,6 +38,7 @@ def run_folder(config: Config) -> Path:
         "data": _data(config),
         "model": config.model,
         "user": config.user,
+        "shots": config.shots if isinstance(config.user, DescribedUser) else None,
         "objective": config.objective,
         "optimizer": config.optimizer,
         "trainer": {key: trainer[key] for key in RESULT_KEYS_OF_TRAINER},
