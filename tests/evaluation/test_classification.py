@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppd_lightning.evaluation.classification import classify, hits, split_rows, top_rates
+from ppd_lightning.run.errors import UserError
 
 USERS, ROWS, WIDTH = 40, 8, 5
 
@@ -80,12 +81,25 @@ def test_training_and_test_share_no_pair_where_that_can_be(seed: int, turn: int)
     split = split_rows(users, shots, turn)
     assert not set(split.train) & set(split.test)
     assert users[split.test].tolist() == list(range(6))
-    sharing = 0
     for user, chosen in enumerate(split.test):
         trained = split.train[users[split.train] == user]
         assert len(trained)
         overlaps = bool(set(shots[trained].ravel()) & set(shots[chosen]))
         others = [row for row in np.flatnonzero(users == user) if row != chosen]
         assert overlaps == all(set(shots[row]) & set(shots[chosen]) for row in others)
-        sharing += overlaps
-    assert split.shared == sharing
+        assert split.apart[user] != overlaps
+
+
+def test_users_whose_rows_all_share_pairs_are_not_tested() -> None:
+    """Half of the users have rows with one pair in common, and vectors that would give them away."""
+    vectors, users, shots = planted(0.0)
+    shots = np.where((users < USERS // 2)[:, None], -1, shots)
+    told = np.where((users < USERS // 2)[:, None], 100.0 * np.eye(USERS)[users], 0).astype(np.float32)
+    rates_, tested = top_rates(
+        np.concatenate([vectors, told], 1), users, shots, tests=2, sizes=[1], regularisation=1.0, resamples=100
+    )
+    assert tested == USERS // 2
+    assert rates_[0]["rate"] < 0.25
+    assert rates_[0]["chance"] == 1 / USERS
+    with pytest.raises(UserError, match="any two rows of a user share a pair"):
+        top_rates(vectors, users, np.zeros_like(shots), tests=2, sizes=[1], regularisation=1.0, resamples=10)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
 from typing import Any
 
@@ -23,15 +22,13 @@ from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.users.embeddings import UserRows, embeddings_folder, embeddings_key, open_user_rows
 from ppd_lightning.users.kinds import is_described
 
-log = logging.getLogger(__name__)
-
 
 def run(config: Config) -> dict[str, Any]:
     """Train and test the classifiers of `classification`; the result is kept beside the embeddings.
 
     Returns:
-        the summary: users, rows, how many users shared a pair between training and test, and of each size k of the
-        shortlist, top_{k}: rate, low and high of its interval, and chance.
+        the summary: users, rows, how many users could be tested on pairs that were not trained on, and of each size k
+        of the shortlist, top_{k}: rate, low and high of its interval, and chance.
 
     Raises:
         UserError: the embeddings are missing, or there is one row a user.
@@ -49,7 +46,7 @@ def run(config: Config) -> dict[str, Any]:
     number = {user: place for place, user in enumerate(chosen)}
     own = np.array([row for row, user in enumerate(rows.users) if user in number])
     users = np.array([number[rows.users[row]] for row in own])
-    rates, shared = top_rates(
+    rates, tested = top_rates(
         np.asarray(rows.embeddings[own]),
         users,
         rows.shots[own],
@@ -63,7 +60,7 @@ def run(config: Config) -> dict[str, Any]:
         "rows": len(own),
         "width": int(rows.embeddings.shape[1]),
         "tests": settings.tests,
-        "users_sharing_pairs": shared,
+        "users_tested": tested,
         **{f"top_{size}": rate for size, rate in zip(settings.top, rates, strict=True)},
         "seconds": round(time.monotonic() - begun, 1),
     }
@@ -88,7 +85,6 @@ def _users_with_most_pairs(config: Config, rows: UserRows) -> list[str]:
 
 
 def _print(config: Config, summary: dict[str, Any]) -> None:
-    sharing = summary["users_sharing_pairs"]
     table = Table(
         title=f"Whose choices are these? {summary['users']} users, {summary['tests']} tests each", title_justify="left"
     )
@@ -101,7 +97,8 @@ def _print(config: Config, summary: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{sharing} users shared a pair between training and test"
-        if sharing
-        else "no user shared a pair between training and test"
+        f"tested: {summary['users_tested']} users, on rows that share no pair with those that were trained on; "
+        "the others' rows all share pairs"
+        if summary["users_tested"] < summary["users"]
+        else "no row that is tested shares a pair with its user's rows that were trained on"
     )

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ppd_lightning.evaluation.win_rate import resampled_rates
+from ppd_lightning.run.errors import UserError
 
 ITERATIONS = 300
 """Of L-BFGS, at most."""
@@ -20,32 +21,32 @@ ITERATIONS = 300
 
 @dataclass(frozen=True)
 class Split:
-    """Rows to train on and to test on, (n,) each; shared: users some of whose pairs are in both."""
+    """Rows to train on (n,) and to test on (U,), a row a user; apart: (U,) bool, whose two share no pair."""
 
     train: np.ndarray
     test: np.ndarray
-    shared: int
+    apart: np.ndarray
 
 
 def split_rows(users: np.ndarray, shots: np.ndarray, turn: int) -> Split:
     """Of each user the row whose `turn` it is for the test, and those that share no pair with it for training.
 
-    Where every other row shares a pair with it, all others are trained on, and `shared` counts the user.
+    Where every other row shares a pair with it, all others are trained on, and the user is not `apart`.
 
     Args:
         users: (R,) int, whose each row is; everybody has two rows or more.
         shots: (R, S) int, the pairs that made each row.
     """
-    train, test, shared = [], [], 0
+    train, test, clean = [], [], []
     for user in np.unique(users):
         own = np.flatnonzero(users == user)
         chosen = own[turn % len(own)]
         others = own[own != chosen]
         apart = others[~np.isin(shots[others], shots[chosen]).any(1)]
-        shared += not len(apart)
+        clean.append(len(apart) > 0)
         test.append(chosen)
         train += (apart if len(apart) else others).tolist()
-    return Split(np.array(train, np.int64), np.array(test, np.int64), shared)
+    return Split(np.array(train, np.int64), np.array(test, np.int64), np.array(clean))
 
 
 def classify(vectors: np.ndarray, users: np.ndarray, asked: np.ndarray, regularisation: float) -> np.ndarray:
@@ -99,25 +100,38 @@ def top_rates(
 ) -> tuple[list[dict[str, float]], int]:
     """How often the right one of U users is among the k likeliest, and whose split is not clean.
 
-    `tests` splits, each with a classifier of its own. The intervals hold the middle 95 % over resampled users, each
-    with all of their tests; they do not know that another draw of the training rows would give another classifier.
+    `tests` splits, each with a classifier of its own. Users are tested only in the splits in which their rows for
+    training and test share no pair; in the others, and where there is no such split, they are there to be told from.
+    The intervals hold the middle 95 % over resampled users, each with all of their tests; they do not know that another
+    draw of the training rows would give another classifier.
 
     Args:
         vectors: (R, E). users: (R,) int in [0, U). shots: (R, S).
 
     Returns:
-        of each size k: rate, low, high and chance; and the largest number of users who shared a pair in a split.
+        of each size k: rate, low, high and chance; and how many users were tested.
+
+    Raises:
+        UserError: for nobody is there a split without shared pairs.
     """
-    found, shared = [], 0
+    found, tested = [], []
     for turn in range(tests):
         split = split_rows(users, shots, turn)
         odds = classify(vectors[split.train], users[split.train], vectors[split.test], regularisation)
         found.append(hits(odds, users[split.test], sizes))
-        shared = max(shared, split.shared)
-    mean = np.mean(found, axis=0)  # (U, K), users in the order of their numbers
-    ones, rates = np.ones(len(mean), np.int64), []
+        tested.append(split.apart)
+    counts = np.sum(tested, axis=0)  # (U,), users in the order of their numbers
+    if not counts.any():
+        raise UserError(
+            "shots.n: any two rows of a user share a pair, so none can be tested on other choices than were learnt "
+            "from; use fewer shots a row, or more groupings"
+        )
+    count, known = len(counts), counts > 0
+    totals = (np.array(found) * np.array(tested)[:, :, None]).sum(0)
+    mean, rates = totals[known] / counts[known, None], []
+    ones = np.ones(len(mean), np.int64)
     for column, size in enumerate(sizes):
         low, high = np.quantile(resampled_rates(mean[:, column], ones, resamples, 0), [0.025, 0.975])
-        numbers = {"rate": mean[:, column].mean(), "low": low, "high": high, "chance": min(1, size / len(mean))}
+        numbers = {"rate": mean[:, column].mean(), "low": low, "high": high, "chance": min(1, size / count)}
         rates.append({name: round(float(value), 4) for name, value in numbers.items()})
-    return rates, shared
+    return rates, len(mean)
