@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tests import tiny
 from tests.data.emoji import packages as handmade
-from tests.users import tiny_clip
+from tests.rewards.tiny_rewards import CLIP, open_clip_folder
 
 from ppd_lightning.cli import main
 from ppd_lightning.commands import classify, embed, evaluate, export, generate, prepare, train
@@ -57,7 +57,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "id": ("user=id",),
     "constant": ("user=constant",),
 }
-WIDTHS = {"features": 3, "diverse": 3, "caption_aware": 3, "clip": 12, "clip_discriminants": 4, "reward": 4}
+WIDTHS = {
+    "features": 3,
+    "diverse": 3,
+    "caption_aware": 3,
+    "clip": 2 * CLIP["embed_dim"],
+    "clip_discriminants": 4,
+    "reward": 3,
+}
 WIDTHS |= {"stated": tiny.POOLED_WIDTH, "id": 8, "constant": 1}
 
 
@@ -65,7 +72,7 @@ WIDTHS |= {"stated": tiny.POOLED_WIDTH, "id": 8, "constant": 1}
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("users")
     tiny.model_folder(folder / "base")
-    tiny_clip.folder(folder / "clip")
+    open_clip_folder(folder / "clip")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handmade, "CODES", {name: f"1f6{k:02d}" for k, name in enumerate(shipped_concepts(12))})
         files = handmade.packages(folder / "packages")
@@ -81,7 +88,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured(folder: Path, kind: str, *overrides: str) -> Config:
     own = [*KINDS[kind]]
     if own[0] == "user=clip":
-        own.append(f"user.weights={folder / 'clip'}")
+        own.append(f"rewards.emoji_clip.weights.model={folder / 'clip'}")
     if own[0] == "user=stated":
         own.append(f"user.texts={folder / 'texts.json'}")
     model = (f"model.path={folder / 'base'}", f"output={folder / 'out'}")
@@ -192,7 +199,7 @@ def test_another_clip_makes_embeddings_and_training_stale(world: Path) -> None:
     train.run(config)
     tensors = (world / "clip/open_clip_model.safetensors").read_bytes()
     try:
-        tiny_clip.folder(world / "clip", seed=1)
+        open_clip_folder(world / "clip", seed=1)
         with pytest.raises(UserError, match=r"stale \(encoder was .* run `ppd embed`"):
             open_user_rows(config, open_model(config.model))
         with pytest.raises(UserError, match="trained for people who were described otherwise"):
@@ -213,7 +220,14 @@ def test_a_user_without_words_is_named(world: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (("user=clip", "user.weights=nowhere"), "user.weights: nowhere lacks open_clip_config.json"),
+        (
+            ("user=clip", "rewards.emoji_clip.weights.model=nowhere"),
+            "rewards.emoji_clip.weights.model: there is no file or folder nowhere; expected open_clip_config.json",
+        ),
+        (
+            ("user=reward", "reward=[clip]", "rewards.clip.weights.model=nowhere"),
+            "rewards.clip.weights.model: there is no file or folder nowhere; expected open_clip_config.json",
+        ),
         (("user=stated", "user.texts=nowhere.json"), "user.texts: there is no file nowhere.json"),
     ],
 )

@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from ppd_lightning.config.schemas import (
-    ClipUser,
     Config,
     EmojiData,
     FeaturesUser,
@@ -26,7 +25,7 @@ from ppd_lightning.config.schemas import (
     VlmUser,
 )
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.run.folders import data_folder, rewards_used
 
 DISTRIBUTION = "ppd-lightning"
 
@@ -70,7 +69,6 @@ def run(config: Config) -> dict[str, Any]:
 def _packages(config: Config) -> Iterator[Finding]:
     """The distributions that the project declares, looked up by their metadata without importing them."""
     extras = {"emoji"} if config.data.name == "emoji" or _sees_with_efficientnet(config) else set()
-    extras |= {"clip"} if isinstance(config.user, ClipUser) else set()
     sound = 0
     for text in metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(text)
@@ -158,12 +156,10 @@ def _model(config: Config) -> Iterator[Finding]:
 
 
 def _rewards(config: Config) -> Iterator[Finding]:
-    """The weights of the rewards, where they label the pairs."""
-    if config.data.labels == "people":
-        return
+    """The weights of the rewards that label the pairs or describe users."""
     from ppd_lightning.rewards.reward import open_rewards
 
-    for name, settings in config.rewards.items():
+    for name, settings in rewards_used(config).items():
         need = f"reward {name}"
         try:
             reward = open_rewards({name: settings})[name]
@@ -177,11 +173,6 @@ def _rewards(config: Config) -> Iterator[Finding]:
 def _seeing(config: Config) -> Iterator[Finding]:
     """The networks, beside the model, that see choices or read words."""
     user = config.user
-    if isinstance(user, ClipUser):
-        from ppd_lightning.users.clip import clip_faults
-
-        faults = clip_faults(user.weights)
-        yield Finding(f"CLIP {user.weights}", "not found" if faults else "there", tuple(faults))
     if isinstance(user, VlmUser) or (isinstance(user, StatedUser) and user.reader == "vlm"):
         from ppd_lightning.users.vlm_files import vlm_faults
 

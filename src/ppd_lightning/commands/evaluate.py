@@ -26,7 +26,7 @@ from ppd_lightning.evaluation.win_rate import win_rate
 from ppd_lightning.generation.grid import as_bytes, as_picture
 from ppd_lightning.generation.trained import TrainedRun, open_run
 from ppd_lightning.models.devices import compute_device
-from ppd_lightning.rewards.reward import Reward, open_rewards
+from ppd_lightning.rewards.reward import Reward, fingerprints_of, open_rewards
 from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
@@ -55,9 +55,7 @@ def run(config: Config) -> dict[str, Any]:
     if not isinstance(config.data, EmojiData) and config.data.labels == "people":
         raise UserError(f"data.name={config.data.name}: its people's tastes are not known; only data=emoji has judges")
     rewards = open_rewards(config.rewards, compute_device(config.trainer)) if config.data.labels == "rewards" else {}
-    missing = [fault for reward in rewards.values() for fault in reward.faults()]
-    if missing:
-        raise UserError(missing)
+    scored_by = fingerprints_of(rewards)
     begun = time.monotonic()
     trained = open_run(config)
     key = {
@@ -66,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
         "evaluation": config.evaluation,
     }
     if rewards:
-        key["rewards"] = {name: reward.fingerprint() for name, reward in rewards.items()}
+        key["rewards"] = scored_by
     folder = run_folder(config) / f"evaluation-{fingerprint(key)}"
     if (folder / "summary.json").exists():
         log.info("%s is finished; delete it to evaluate again", folder)

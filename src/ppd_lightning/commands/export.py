@@ -68,8 +68,10 @@ def without_local_folders(config: Config) -> dict[str, Any]:
     """The configuration as plain values; of files and folders of this machine only the last name is left."""
     values = dataclasses.asdict(config)
     model = values["model"]
-    places = [(values, "output"), (values["data"], "root"), (model, "path"), (model, "codec_path")]
-    places += [(values["user"], key) for key in ("weights", "path", "texts")]
+    places = [(values, "output"), (model, "path"), (model, "codec_path")]
+    places += [(values["data"], key) for key in ("root", "table")]
+    places += [(values["user"], key) for key in ("path", "texts")]
+    places += [(reward["weights"], role) for reward in values["rewards"].values() for role in reward["weights"]]
     for group, key in places:
         place = group.get(key)
         if place is not None and Path(place).expanduser().exists():

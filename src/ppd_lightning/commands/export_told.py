@@ -80,11 +80,11 @@ def _described(config: Config) -> str:
     if isinstance(user, FeaturesUser):
         return f"{choices}, seen by `{user.encoder}`, make their vector."
     if isinstance(user, ClipUser):
-        return f"{choices}, seen by the CLIP `{_last(user.weights)}`, make their vector."
+        return f"{choices}, seen by the vision tower of the reward `{user.reward}`, make their vector."
     if isinstance(user, VlmUser):
         return f"A profile that `{_last(user.path)}` writes of {choices} makes their vector (`{user.position}`)."
     return {
-        "reward": f"A logistic regression of {choices} on computed scores makes their vector.",
+        "reward": f"A logistic regression of {choices} on rewards ({', '.join(sorted(config.rewards))}) makes it.",
         "stated": "Words about a user's taste make their vector.",
         "id": "A user's vector is a dimension of their own; people who were not trained on have none.",
         "one_hot": "A user's vector is a dimension of their own.",

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,13 +17,13 @@ from rich.table import Table
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
 from ppd_lightning.data.pairs import REWARD_PAIRS_SCHEMA, pairs_of_rewards, write_pairs
-from ppd_lightning.data.pickapic import read_rows, source_fingerprint
+from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import table_key, write_table
 from ppd_lightning.models.devices import compute_device
 from ppd_lightning.rewards.agreement import agreement
-from ppd_lightning.rewards.reward import Reward, open_rewards
-from ppd_lightning.rewards.scoring import Scorer
+from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
+from ppd_lightning.rewards.scoring import Scorer, shown_in, usable_rows
 from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
 
@@ -56,18 +55,13 @@ def run(config: Config) -> dict[str, Any]:
         )
     source = _source(config)
     rewards = open_rewards(config.rewards, compute_device(config.trainer))
-    _require_weights(rewards)
-    key = {
-        "images": layout.images_key(config),
-        "source": source,
-        "rewards": {name: reward.fingerprint() for name, reward in rewards.items()},
-    }
+    key = {"images": layout.images_key(config), "source": source, "rewards": fingerprints_of(rewards)}
     finished = _finished(config, key)
     if finished is not None:
         _print(finished)
         return finished
-    rows, counts = _usable_rows(config)
-    scorer = Scorer(config, rewards, _shown(rows))
+    rows, counts = usable_rows(config)
+    scorer = Scorer(config, rewards, shown_in(rows))
     scorer.prepare()
     rows, scores = _scored(rows, scorer)
     counts["not_scored"] = counts.pop("usable") - len(rows)
@@ -99,12 +93,6 @@ def _source(config: Config) -> str:
     return prepared
 
 
-def _require_weights(rewards: dict[str, Reward]) -> None:
-    faults = [fault for reward in rewards.values() for fault in reward.faults()]
-    if faults:
-        raise UserError(faults)
-
-
 def _finished(config: Config, key: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of an earlier run whose results are still there and right."""
     try:
@@ -116,22 +104,6 @@ def _finished(config: Config, key: dict[str, Any]) -> dict[str, Any] | None:
         return summary if table_key(Path(summary["folder"]) / "labels.arrow") == layout.pairs_key(config) else None
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
-
-
-def _usable_rows(config: Config) -> tuple[pa.Table, dict[str, int]]:
-    """The rows of the source whose images are usable, and what was counted."""
-    read = read_rows(layout.source_folder(config), layout.source_files(config))
-    known = layout.read_images_table(config, ("image_id",))["image_id"]
-    usable = pc.and_(*(pc.is_in(read.table[side], value_set=known) for side in ("image_0", "image_1")))
-    rows = read.table.filter(usable)
-    counts = {"damaged_image": len(read.table) - len(rows), "images": len(known), "usable": len(rows)}
-    return rows, read.counts | counts
-
-
-def _shown(rows: pa.Table) -> pa.Table:
-    """Every image of the rows with its caption, columns image_id and caption."""
-    sides = [rows.select([side, "caption"]).rename_columns(["image_id", "caption"]) for side in ("image_0", "image_1")]
-    return pa.concat_tables(sides)
 
 
 def _scored(rows: pa.Table, scorer: Scorer) -> tuple[pa.Table, dict[str, np.ndarray]]:

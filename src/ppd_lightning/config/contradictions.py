@@ -39,6 +39,18 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "use mode=real",
     ),
     (
+        ("user.kind", "rewards"),
+        lambda kind, rewards: kind == "reward" and not rewards,
+        "user.kind: reward needs at least one reward, and none is chosen; name some, such as "
+        "reward=[colourfulness,brightness,clutter], or use user=features",
+    ),
+    (
+        ("user.kind", "user.reward", "rewards"),
+        lambda kind, reward, rewards: kind == "clip" and reward not in rewards,
+        "user.reward: {user_reward} is none of the rewards that are chosen; choose it, reward=[{user_reward}], or name "
+        "another as user.reward",
+    ),
+    (
         ("rewards",),
         lambda rewards: not all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in rewards),
         "rewards: a reward's name, the last part of its file's `# @package rewards.NAME`, is made of letters, digits, "

@@ -167,18 +167,18 @@ class FeaturesUser(DescribedUser):
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
 class ClipUser(DescribedUser):
-    """Means of CLIP's features of the preferred images, and of their differences to the others."""
+    """Means of a reward's features of the preferred images, such as CLIP's, and of their differences to the others."""
 
     kind: Literal["clip"]
-    weights: str
-    """Folder of a CLIP in open_clip's layout, its name on the model hub, or shipped: and its place in the package."""
+    reward: str
+    """Which of the rewards sees the images, by its vision tower; what it saw is stored once for users and labels."""
     components: Count | None
     """Width of an embedding, as for user=features; null keeps every feature."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
 class RewardUser(DescribedUser):
-    """How much each score of an image counts in the choices, by a logistic regression; no network sees anything."""
+    """How much the score of each of the rewards counts in the choices, by a logistic regression."""
 
     kind: Literal["reward"]
     regularisation: Positive

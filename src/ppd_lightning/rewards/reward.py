@@ -274,6 +274,18 @@ def open_rewards(
     return opened
 
 
+def fingerprints_of(rewards: Mapping[str, Reward]) -> dict[str, str]:
+    """The fingerprint of each reward, by name.
+
+    Raises:
+        UserError: files are not there; those of every reward are named.
+    """
+    faults = [fault for reward in rewards.values() for fault in reward.faults()]
+    if faults:
+        raise UserError(faults)
+    return {name: reward.fingerprint() for name, reward in rewards.items()}
+
+
 def _open(name: str, settings: RewardSettings, device: torch.device | str, dtype: torch.dtype) -> Reward:
     kind = reward_class(name, settings.target)
     parameters = [one for one in inspect.signature(kind).parameters.values() if one.kind is one.KEYWORD_ONLY]

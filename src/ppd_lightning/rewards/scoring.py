@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 import torch
 
 from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import layout
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_usable, open_encoded
 from ppd_lightning.data.images import ids_fingerprint
+from ppd_lightning.data.pickapic import read_rows
 from ppd_lightning.rewards.reward import Reward
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
@@ -26,12 +28,15 @@ AT_ONCE = 1024
 """Features that are compared with their captions at once; in the order of the captions, so each is read about once."""
 
 
+SHOWN_SCHEMA = pa.schema({"image_id": pa.string(), "caption": pa.string()})
+"""An image and a caption that it is scored for."""
+
+
 class Scorer:
     """The images of a prepared source as rewards see them.
 
     Args:
-        shown: image ids and captions, columns image_id and caption, in any order and as often as they come: what is
-            to be scored.
+        shown: what is to be scored (`SHOWN_SCHEMA`), in any order and as often as it comes.
     """
 
     def __init__(self, config: Config, rewards: Mapping[str, Reward], shown: pa.Table) -> None:
@@ -88,6 +93,24 @@ class Scorer:
         scores: np.ndarray = found[place.reshape(-1)]
         return scores
 
+    def features(self, name: str, images: pa.Array) -> np.ndarray:
+        """What one reward's vision tower saw of N images, (N, ...) float32; NaN where it cannot see the image.
+
+        Raises:
+            UserError: the store is missing, damaged or stale; or the tower sees the caption too, so nothing is stored.
+        """
+        if not self.rewards[name].keeps_features:
+            raise UserError(
+                f"reward {name}: what it sees of an image depends on the caption, so it has no features of images "
+                "alone; take another, such as clip"
+            )
+        store = open_encoded(self.config, self._encoders[name], made_by="ppd label")
+        array = store.arrays[self._encoders[name].array_name]
+        row = np.asarray(pc.fill_null(pc.index_in(images, value_set=store.ids), -1)).astype(np.int64)
+        found = np.full((len(row), *array.shape[1:]), np.nan, np.float32)
+        found[row >= 0] = array[row[row >= 0]]
+        return found
+
     def _encoder(self, name: str, reward: Reward) -> ImageEncoder:
         key = {"reward": reward.fingerprint()}
         folder = f"reward-{name}-{fingerprint(self.config.rewards[name])}"
@@ -119,6 +142,39 @@ class Scorer:
             return scores
 
         return encode
+
+
+def open_scorer(config: Config, rewards: Mapping[str, Reward]) -> Scorer:
+    """A scorer of a prepared source's images, each for the captions that it has there.
+
+    The source is read where a reward needs to know the captions beforehand.
+
+    Raises:
+        UserError: the data are not prepared.
+    """
+    if all(reward.keeps_features for reward in rewards.values()):
+        return Scorer(config, rewards, SHOWN_SCHEMA.empty_table())
+    return Scorer(config, rewards, shown_in(usable_rows(config)[0]))
+
+
+def usable_rows(config: Config) -> tuple[pa.Table, dict[str, int]]:
+    """The rows of a prepared source whose images are usable (`pickapic.Rows.table`), and what was counted.
+
+    Raises:
+        UserError: the data are not prepared, or the source cannot be read.
+    """
+    read = read_rows(layout.source_folder(config), layout.source_files(config))
+    known = layout.read_images_table(config, ("image_id",))["image_id"]
+    usable = pc.and_(*(pc.is_in(read.table[side], value_set=known) for side in ("image_0", "image_1")))
+    rows = read.table.filter(usable)
+    counts = {"damaged_image": len(read.table) - len(rows), "images": len(known), "usable": len(rows)}
+    return rows, read.counts | counts
+
+
+def shown_in(rows: pa.Table) -> pa.Table:
+    """Every image of the rows with its caption (`SHOWN_SCHEMA`)."""
+    sides = [rows.select([side, "caption"]).rename_columns(SHOWN_SCHEMA.names) for side in ("image_0", "image_1")]
+    return pa.concat_tables(sides)
 
 
 def _features_by(reward: Reward) -> Encode:

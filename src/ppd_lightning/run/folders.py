@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ppd_lightning.config.schemas import Config, DescribedUser
+from ppd_lightning.config.schemas import ClipUser, Config, DescribedUser, Reward, RewardUser
 from ppd_lightning.run.fingerprints import fingerprint
 
 NO_RESULT_KEYS_OF_DATA = ("max_unusable", "workers")
@@ -44,10 +44,22 @@ def run_folder(config: Config) -> Path:
         "trainer": {key: trainer[key] for key in RESULT_KEYS_OF_TRAINER},
         "seed": config.seed,
     }
-    if config.data.labels == "rewards":
-        settings["rewards"] = config.rewards
+    if rewards_used(config):
+        settings["rewards"] = rewards_used(config)
     name = f"{config.objective.name}-{config.user.kind}-{fingerprint(settings)}"
     return Path(config.output) / "runs" / name
+
+
+def rewards_used(config: Config) -> dict[str, Reward]:
+    """The rewards, by name, that results depend on: those that label the pairs, else those that describe users."""
+    return config.rewards if config.data.labels == "rewards" else rewards_of_users(config)
+
+
+def rewards_of_users(config: Config) -> dict[str, Reward]:
+    """The rewards, by name, by which users are described."""
+    if isinstance(config.user, RewardUser):
+        return config.rewards
+    return {config.user.reward: config.rewards[config.user.reward]} if isinstance(config.user, ClipUser) else {}
 
 
 def sweep_folder(output: str, verbs: list[str], overrides: list[str]) -> Path:

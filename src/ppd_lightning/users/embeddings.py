@@ -20,6 +20,7 @@ from ppd_lightning.data.stores import Store, StoredArray, write_store
 from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.run.folders import rewards_of_users
 from ppd_lightning.users.captions import caption_vectors
 from ppd_lightning.users.kinds import is_described, needs_captions, open_kind
 from ppd_lightning.users.linear import standard, standardise
@@ -57,8 +58,10 @@ class UserRows:
 
 def embeddings_folder(config: Config) -> Path:
     """Where `ppd embed` stores the embeddings of the users who are described."""
-    shots = config.shots if isinstance(config.user, DescribedUser) else None
-    return layout.pairs_path(config).parent / f"users-{config.user.kind}-{fingerprint([config.user, shots])}"
+    settings: list[object] = [config.user, config.shots if isinstance(config.user, DescribedUser) else None]
+    if rewards_of_users(config):
+        settings.append(rewards_of_users(config))
+    return layout.pairs_path(config).parent / f"users-{config.user.kind}-{fingerprint(settings)}"
 
 
 def embeddings_key(config: Config, model: ReleasedModel) -> dict[str, str]:

@@ -14,7 +14,7 @@ from ppd_lightning.config.schemas import Config, FeaturesUser
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.users.encoders import encoder_fingerprint, open_encoder
 from ppd_lightning.users.linear import principal_components
-from ppd_lightning.users.looking import SeenImages, describe_by_images
+from ppd_lightning.users.looking import SeenImages, describe_by_images, see_images
 from ppd_lightning.users.shots import ShotSet
 
 IMAGE_COMPONENTS = 64
@@ -28,8 +28,8 @@ def describe(config: Config, model: ReleasedModel, pairs: pa.Table, sets: Sequen
         UserError: the encoder's weights or an image of a shot are missing.
     """
     assert isinstance(config.user, FeaturesUser)
-    images = SeenImages(config, open_encoder(config.user.encoder, model))
-    images.features = principal_components(images.features, IMAGE_COMPONENTS)
+    seen = see_images(config, open_encoder(config.user.encoder, model))
+    images = SeenImages(seen.ids, principal_components(seen.features, IMAGE_COMPONENTS))
     return describe_by_images(config, pairs, sets, images, config.user.components)
 
 

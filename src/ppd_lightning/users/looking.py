@@ -6,6 +6,7 @@ N = images, F = features, R = sets of shots, S = shots of a set, E = width of an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -24,31 +25,33 @@ BLOCK = 4096
 """Sets whose features are gathered at once."""
 
 
+@dataclass(frozen=True)
 class SeenImages:
-    """Features of every image that people may be described by: not of those of the tests.
+    """Features (N, F) of images, by image id."""
 
-    Args:
-        encode: images (B, 3, H, W) float in [0, 1] to features (B, F).
-
-    Attributes:
-        features: (N, F), which may be replaced by others of the same images.
-    """
-
-    def __init__(self, config: Config, encode: Callable[[Tensor], Tensor]) -> None:
-        images, held_out = layout.read_images_table(config), layout.captions_of(config, held_out=True)
-        images = images.filter(pc.invert(pc.is_in(images["caption"], value_set=pa.array(held_out, pa.string()))))
-        ids: list[str] = []
-        parts: list[np.ndarray] = []
-        for batch in read_images(layout.source_folder(config), images, [Square(config.data.image_size)]):
-            if batch.ids:
-                parts.append(encode(torch.from_numpy(batch.pixels[0]).float() / 255).numpy())
-            ids += batch.ids
-        self.ids = pa.array(ids, pa.string())
-        self.features: np.ndarray = np.concatenate(parts)
+    ids: pa.Array
+    features: np.ndarray
 
     def rows(self, pairs: pa.Table, side: str) -> np.ndarray:
         """Where the image of that side of each pair is in the features, (pairs,); -1 where it is not."""
         return np.asarray(pc.fill_null(pc.index_in(pairs[side].cast(pa.string()), value_set=self.ids), -1))
+
+
+def see_images(config: Config, encode: Callable[[Tensor], Tensor]) -> SeenImages:
+    """Every image that people may be described by: none of those of the tests.
+
+    Args:
+        encode: images (B, 3, H, W) float in [0, 1] to features (B, F).
+    """
+    images, held_out = layout.read_images_table(config), layout.captions_of(config, held_out=True)
+    images = images.filter(pc.invert(pc.is_in(images["caption"], value_set=pa.array(held_out, pa.string()))))
+    ids: list[str] = []
+    parts: list[np.ndarray] = []
+    for batch in read_images(layout.source_folder(config), images, [Square(config.data.image_size)]):
+        if batch.ids:
+            parts.append(encode(torch.from_numpy(batch.pixels[0]).float() / 255).numpy())
+        ids += batch.ids
+    return SeenImages(pa.array(ids, pa.string()), np.concatenate(parts))
 
 
 def describe_by_images(
@@ -63,7 +66,7 @@ def describe_by_images(
         components: how many directions; None leaves the 2 F features as they are.
 
     Raises:
-        UserError: an image of a shot is missing or damaged.
+        UserError: an image of a shot was not seen.
     """
     sides = [images.rows(pairs, side) for side in ("preferred", "dispreferred")]
 
@@ -75,8 +78,9 @@ def describe_by_images(
             if len(absent):
                 pair = pairs["pair_id"][block[absent[0, 0]].pairs[absent[0, 1]]].as_py()
                 raise UserError(
-                    f"{layout.source_folder(config)}: an image of the pair {pair} is missing or damaged, which "
-                    f"describes {block[absent[0, 0]].user}; mend the source and run `ppd prepare` again"
+                    f"{layout.source_folder(config)}: an image of the pair {pair}, which describes "
+                    f"{block[absent[0, 0]].user}, is missing, damaged or nothing that can be seen; mend the source or "
+                    "leave the pair out, and run `ppd prepare` again"
                 )
             yield describe_choices(images.features, preferred, dispreferred)
 

@@ -1,6 +1,6 @@
-"""`user=reward`: how much each score of an image counts in a person's choices, by a logistic regression of them.
+"""`user=reward`: how much each reward's score counts in a person's choices, by a logistic regression of them.
 
-R = sets of shots, S = shots of a set, J = scores.
+R = sets of shots, S = shots of a set, J = rewards.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from ppd_lightning.config.schemas import Config, RewardUser
 from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
 from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.users.margins import score_margins, scores_key
+from ppd_lightning.run.folders import rewards_of_users
+from ppd_lightning.users.margins import score_margins
 from ppd_lightning.users.shots import ShotSet
 
 STEPS, TOLERANCE = 50, 1e-10
@@ -24,7 +26,7 @@ def describe(config: Config, model: ReleasedModel, pairs: pa.Table, sets: Sequen
     """Raw vectors (R, J) float64 of sets of shots.
 
     Raises:
-        UserError: the scores of the images are missing.
+        UserError: files of a reward are missing, or one of them cannot see an image.
     """
     assert isinstance(config.user, RewardUser)
     margins = score_margins(config, pairs)
@@ -32,8 +34,8 @@ def describe(config: Config, model: ReleasedModel, pairs: pa.Table, sets: Sequen
 
 
 def seen_with(config: Config, model: ReleasedModel) -> str:
-    """What stands for the scores."""
-    return fingerprint(scores_key(config))
+    """What stands for the rewards."""
+    return fingerprint(fingerprints_of(open_rewards(rewards_of_users(config))))
 
 
 def choice_weights(margins: np.ndarray, regularisation: float) -> np.ndarray:
