@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,5 +61,6 @@ def test_the_readmes_own_reward_is_one(tmp_path: Path, monkeypatch: pytest.Monke
 
     config = compose(["mode=synthetic", "reward=[redness]"], tmp_path / "options")
     score = open_rewards(config.rewards, "cpu")["redness"].score
+    sys.modules.pop("my_rewards")  # other tests have a module of that name
     pictures = [Image.new("RGB", (80, 60), colour) for colour in ("red", "yellow", "blue")]
     assert score(pictures, ["a"] * 3).tolist() == pytest.approx([1, 0.5, 0])

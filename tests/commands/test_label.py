@@ -235,7 +235,7 @@ def test_the_same_command_again_does_no_work(make: Make, monkeypatch: pytest.Mon
     config = make()
     first = label.run(config)
     before = stored(config)
-    monkeypatch.setattr(label, "read_rows", pytest.fail)
+    monkeypatch.setattr(label, "usable_rows", pytest.fail)
     assert label.run(config) == first
     assert stored(config) == before
 

@@ -31,7 +31,7 @@ def configure(folder: Path, *overrides: str) -> Config:
         *("data.held_out_captions=0.2", "data.unseen_users=0.2", f"model.path={folder / 'model'}", "mode=real"),
         *(f"shots.n={SHOTS}", f"shots.groupings={GROUPINGS}"),
     ]
-    if not any(override.startswith("user=") for override in overrides):
+    if not any(override.startswith(("user=", "mode=")) for override in overrides):
         settings += ["user.encoder=codec", f"user.components={WIDTH}"]
     return compose([*settings, *overrides])
 
