@@ -23,12 +23,14 @@ $(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
 demo: setup
 	$(BIN)/ppd demo experiment=emoji/demo
 
-# One thread: with more, the tests' tiny models are much slower and erratic.
+# A process a core, each with one thread: with more, the tests' tiny models are much slower and erratic.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not long"
+	$(PYTEST) -m "not long"
 
 test-long: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check

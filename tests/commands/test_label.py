@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import torch
 from PIL import Image
 from tests import tiny
 from tests.data.handmade import SIZE, jpeg, row, rows, write
+from tests.killing import killed_at
 
 from ppd_lightning.commands import label, prepare, stats
 from ppd_lightning.config.compose import compose
@@ -275,19 +275,6 @@ def without_told(files: dict[str, bytes]) -> dict[str, Any]:
     return kept
 
 
-def killed_at(moment: int, config: Config) -> None:
-    """Label, and die of kill -9 at the `moment`th time that a file takes its place."""
-    before, seen = os.replace, iter(range(1, 1000))
-
-    def replaced(source: Any, target: Any) -> None:
-        if next(seen) == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-        before(source, target)
-
-    os.replace = replaced  # type: ignore[assignment]
-    labelled(config)
-
-
 def labelled(config: Config) -> None:
     """Label, in another process."""
     images.UNIT = UNIT
@@ -307,7 +294,7 @@ def test_kill_9_again_and_again_ends_with_the_same_bytes(prepared_twice: tuple[C
     config, other = prepared_twice
     ends: list[int | None] = []
     while not ends or (ends[-1] == -signal.SIGKILL and len(ends) < 10):
-        process = PROCESSES.Process(target=killed_at, args=(9, other))
+        process = PROCESSES.Process(target=killed_at, args=(9, labelled, other))
         process.start()
         process.join(60)
         ends.append(process.exitcode)

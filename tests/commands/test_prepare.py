@@ -7,7 +7,6 @@ import functools
 import io
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from PIL import Image
 from tests import tiny
 from tests.data.emoji.packages import CODES, packages
 from tests.data.handmade import SIZE, jpeg, row, rows, write
+from tests.killing import killed_at
 
 from ppd_lightning.commands import prepare
 from ppd_lightning.config.compose import compose
@@ -212,25 +212,12 @@ def test_workers_change_nothing(pickapic: Make, tmp_path: Path) -> None:
     assert bytes_of(other) == bytes_of(config)
 
 
-def killed_at(moment: int, config: Config) -> None:
-    """Prepare, and die of kill -9 at the `moment`th time that a file takes its place."""
-    before, seen = os.replace, iter(range(1, 1000))
-
-    def replaced(source: Any, target: Any) -> None:
-        if next(seen) == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-        before(source, target)
-
-    os.replace = replaced  # type: ignore[assignment]
-    prepare.run(config)
-
-
 def test_kill_9_again_and_again_ends_with_the_same_bytes(pickapic: Make, tmp_path: Path) -> None:
     config = pickapic()
     prepare.run(config)
     other, ends = replace(config, output=str(tmp_path / "other")), []
     while not ends or (ends[-1] == -signal.SIGKILL and len(ends) < 10):
-        process = PROCESSES.Process(target=killed_at, args=(9, other))
+        process = PROCESSES.Process(target=killed_at, args=(9, prepare.run, other))
         process.start()
         process.join(60)
         ends.append(process.exitcode)

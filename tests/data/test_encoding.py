@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch.utils.data._utils.worker as torch_workers
 from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
+from tests.killing import killed_at
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
@@ -160,18 +160,10 @@ def test_a_damaged_row_group_is_the_same_message_from_a_worker(tmp_path: Path, w
     assert "Traceback" not in str(caught.value)
 
 
-def killed_at(moment: int, config: Config) -> None:
-    """Encode, and die of kill -9 at the `moment`th time that a file takes its place."""
+def encoded_here(config: Config) -> None:
+    """Encode, in another process."""
     images.UNIT = UNIT
     torch_workers.MP_STATUS_CHECK_INTERVAL = 0.1  # how soon a loader's processes see that theirs is gone
-    before, seen = os.replace, iter(range(1, 1000))
-
-    def replaced(source: Any, target: Any) -> None:
-        if next(seen) == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-        before(source, target)
-
-    os.replace = replaced  # type: ignore[assignment]
     encode(config)
 
 
@@ -181,7 +173,7 @@ def finished(config: Config) -> list[Path]:
 
 
 def die(moment: int, config: Config) -> None:
-    process = PROCESSES.Process(target=killed_at, args=(moment, config))
+    process = PROCESSES.Process(target=killed_at, args=(moment, encoded_here, config))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

@@ -140,7 +140,7 @@ def _print(summary: dict[str, Any]) -> None:
     table = Table(title="Of the pairs that two both order, the share that they order alike", title_justify="left")
     table.add_column("")
     for name in (*agreed, "ties", "pairs of its own"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for name, others in agreed.items():
         shares = [others.get(other) for other in agreed]
         told = [
