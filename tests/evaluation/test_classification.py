@@ -41,6 +41,14 @@ def test_noise_is_at_chance(seed: int) -> None:
     assert abs(sixteen["rate"] - 16 / 40) < 0.155
 
 
+def test_users_of_many_rows_are_not_the_likelier_for_it() -> None:
+    """In noise, each of five users with 40 rows and of 35 with one is the likeliest equally often: 35 in 40 times."""
+    generator = np.random.default_rng(0)
+    users = np.concatenate([np.repeat(np.arange(5), 40), np.arange(5, 40)])
+    odds = classify(generator.normal(size=(len(users), 3)), users, generator.normal(size=(4000, 3)), 1.0)
+    assert (odds.argmax(1) >= 5).mean() > 0.7
+
+
 def test_the_same_vector_for_everybody_is_at_chance_exactly() -> None:
     vectors, users, shots = planted(1.0)
     for rate in rates(np.ones_like(vectors), users, shots):

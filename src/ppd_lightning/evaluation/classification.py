@@ -53,13 +53,15 @@ def classify(vectors: np.ndarray, users: np.ndarray, asked: np.ndarray, regulari
     """Log-odds (N, U) of `asked` (N, E) by a multinomial logistic regression on rows (R, E) of users (R,) in [0, U).
 
     It minimises the summed cross entropy and regularisation / 2 times the squared length of the coefficients (not of
-    the intercepts), by L-BFGS in float64 from zero. Dimensions are brought to unit deviation over the rows before.
+    the intercepts), by L-BFGS in float64 from zero. Every user counts the same, however many of the rows are theirs:
+    else those with many would be the likeliest whoever is asked for. Dimensions are brought to unit deviation before.
     """
     centre, deviation = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
     scale = np.where(deviation > 1e-8, deviation, 1)
     known, new = (torch.from_numpy((one - centre) / scale) for one in (vectors, asked))
     labels = torch.from_numpy(users.astype(np.int64))
     count = int(users.max()) + 1
+    share = torch.from_numpy(len(users) / (count * np.bincount(users, minlength=count)))[labels]
     weights = torch.zeros(known.shape[1], count, dtype=torch.float64, requires_grad=True)
     intercepts = torch.zeros(count, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS(
@@ -70,7 +72,8 @@ def classify(vectors: np.ndarray, users: np.ndarray, asked: np.ndarray, regulari
         solver.zero_grad()
         # The mean instead of the sum, so that the tolerance means the same for few rows and for many.
         penalty = regularisation / 2 * weights.square().sum() / len(known)
-        value: torch.Tensor = F.cross_entropy(known @ weights + intercepts, labels) + penalty
+        surprise = F.cross_entropy(known @ weights + intercepts, labels, reduction="none")
+        value: torch.Tensor = (share * surprise).mean() + penalty
         value.backward()
         return value
 
