@@ -22,6 +22,9 @@ from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.users.embeddings import UserRows, embeddings_folder, embeddings_key, open_user_rows
 from ppd_lightning.users.kinds import is_described
 
+VERSION = 2
+"""Raised when the same embeddings would give other figures."""
+
 
 def run(config: Config) -> dict[str, Any]:
     """Train and test the classifiers of `classification`; the result is kept beside the embeddings.
@@ -37,7 +40,7 @@ def run(config: Config) -> dict[str, Any]:
     model = open_model(config.model)
     rows = open_user_rows(config, model)
     chosen = _users_with_most_pairs(config, rows)
-    key = {"settings": settings, "embeddings": embeddings_key(config, model)}
+    key = {"settings": settings, "embeddings": embeddings_key(config, model), "version": VERSION}
     path = embeddings_folder(config) / f"classification-{fingerprint(key)}" / "summary.json"
     if path.exists():
         finished: dict[str, Any] = json.loads(path.read_text())

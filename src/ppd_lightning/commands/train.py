@@ -162,6 +162,7 @@ def build_trainer(config: Config, folder: Path, start: int, *, validates: bool =
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode.*")  # the prior is, on purpose
     warnings.filterwarnings("ignore", ".*lru_cache.*")  # of diffusers, where its checkpointing is compiled
     warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # it is there, and was not asked for
     terminal = config.trainer.progress and sys.stderr.isatty()
     callbacks: list[Callback] = [
         LastCheckpoint(last_checkpoint(folder), config.trainer.checkpoint_every, validates=validates),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import init_empty_weights
@@ -150,3 +150,12 @@ def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> I
         yield f"{len(other)} have another shape, such as {other[0]}: {shapes}"
     if whole:
         yield f"{len(whole)} hold no fractions, such as {whole[0]}: {found[whole[0]].dtype}"
+
+
+def misfits(found: Mapping[str, Any]) -> str:
+    """What does not fit of weights that transformers loaded, by its loading info, in words; nothing where all does."""
+    return "; ".join(
+        f"{len(found[kind])} {what}, such as {sorted(map(str, found[kind]))[0]}"
+        for kind, what in (("missing_keys", "tensors are missing"), ("mismatched_keys", "have another shape"))
+        if found[kind]
+    )

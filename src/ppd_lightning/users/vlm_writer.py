@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor
 from transformers.utils.logging import disable_progress_bar
 
+from ppd_lightning.models.weights import misfits
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.prompts import MARK, SYSTEM, ShownPair, profile_in, profile_prompt, words_prompt
 from ppd_lightning.users.vlm_files import KEY, vlm_folder
@@ -261,11 +262,7 @@ def _load(place: str, dtype: torch.dtype) -> tuple[Any, Any]:
         )
     except Exception as error:  # whatever files of something else lead to
         raise UserError(f"{KEY}: {folder} holds no LLaVA-OneVision ({' '.join(str(error).split())})") from None
-    wrong = [
-        f"{len(found[kind])} {what}, such as {sorted(map(str, found[kind]))[0]}"
-        for kind, what in (("missing_keys", "tensors are missing"), ("mismatched_keys", "have another shape"))
-        if found[kind]
-    ]
+    wrong = misfits(found)
     if wrong:
-        raise UserError(f"{KEY}: the weights in {folder} are not those of its config.json ({'; '.join(wrong)})")
+        raise UserError(f"{KEY}: the weights in {folder} are not those of its config.json ({wrong})")
     return processor, model.eval().requires_grad_(False)
