@@ -17,17 +17,20 @@ $(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
 	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,launchers,dev]"
+	$(PIP) --no-deps hpsv2 # to compare with; its own requirements are years old
 	@touch $@
 
 demo: setup
 	$(BIN)/ppd demo experiment=emoji/demo
 
-# One thread: with more, the tests' tiny models are much slower and erratic.
+# A process a core, each with one thread: with more, the tests' tiny models are much slower and erratic.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not long"
+	$(PYTEST) -m "not long"
 
 test-long: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check
@@ -38,6 +41,7 @@ bench: setup
 	$(BIN)/python experiments/bench/training.py
 	$(BIN)/python experiments/bench/stores.py
 	$(BIN)/python experiments/bench/preparing.py
+	$(BIN)/python experiments/bench/rewards.py
 	$(BIN)/python experiments/bench/stage_c.py --profile
 
 # The mini Stable Cascade that ships with the package, made anew: hours on a CPU.
@@ -46,6 +50,7 @@ base: setup
 	$(BIN)/python experiments/emoji/base/make.py prior
 	$(BIN)/python experiments/emoji/base/make.py decoder
 	$(BIN)/python experiments/emoji/base/judges.py
+	$(BIN)/python experiments/emoji/base/image_text.py
 	$(BIN)/python experiments/emoji/base/gate.py
 
 clean:

@@ -7,7 +7,8 @@ PACKAGE = Path(__file__).parents[1] / "src/ppd_lightning"
 FLOORS = [
     {"diffusion", "config", "run"},
     {"models", "data"},
-    {"users", "rewards"},
+    {"rewards"},
+    {"users"},
     {"training", "generation"},
     {"evaluation"},
     {"commands", "cli", "multirun", "sweeps", "help"},

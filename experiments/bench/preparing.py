@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.images import index_images, read_images
+from ppd_lightning.data.images import Square, index_images, read_images
 from ppd_lightning.data.pickapic import SCHEMA, read_rows
 
 ROWS_A_CAPTION, ROWS_A_USER, ROWS_A_GROUP, ROWS_A_FILE = 14, 150, 1000, 20_000
@@ -84,7 +84,7 @@ def prepared(folder: Path, count: int, workers: int) -> dict[str, Any]:
         time.sleep(0.1)
     if process.returncode:
         raise RuntimeError(process.stderr.read() if process.stderr is not None else "")
-    (told,) = (folder / "out/data").glob("*/pairs-*/prepared.json")
+    (told,) = (folder / "out/data").glob("*/splits-*/prepared.json")
     summary = json.loads(told.read_text())["summary"]
     return {
         "rows": count,
@@ -112,7 +112,7 @@ def one_worker(folder: Path, jpegs: list[bytes], rows: int, size: int) -> dict[s
 def decode_all(folder: Path, size: int, told: Any) -> None:
     index = index_images(read_rows(folder).table)
     before, begun, worked = peak_of("self"), time.perf_counter(), time.process_time()
-    decoded = sum(len(batch.ids) for batch in read_images(folder, index, size))
+    decoded = sum(len(batch.ids) for batch in read_images(folder, index, [Square(size)]))
     seconds, worked = time.perf_counter() - begun, time.process_time() - worked
     told.put(
         {

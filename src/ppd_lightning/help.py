@@ -71,8 +71,9 @@ def _key_rows(groups: Sequence[str], config_dir: Path | None) -> Iterator[tuple[
     from ppd_lightning.config.keys import known_keys
 
     values = dict(_leaves(dataclasses.asdict(compose([], config_dir))))
+    read = {"rewards" if group == "reward" else group for group in groups}
     for key in known_keys().values():
-        if key.name.partition(".")[0] not in groups:
+        if key.name.partition(".")[0] not in read:
             continue
         default = f" [default {json.dumps(values[key.name])}]" if key.name in values else ""
         yield key.name, f"{key.meaning} ({key.expected}){default}"

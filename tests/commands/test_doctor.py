@@ -65,6 +65,23 @@ def test_a_source_that_cannot_be_read_is_told_as_preparing_would(
     assert "there is no folder memory://nowhere" in capsys.readouterr().out
 
 
+def test_missing_weights_of_rewards_are_told_with_origin_size_and_licence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewards = "reward=[clip,clutter,emoji_clip,hpsv2_1]"
+    assert doctor(tmp_path, rewards, "mode=synthetic", "user=features") == 1
+    table, _, remedies = capsys.readouterr().out.partition("└")
+    marks = {line.split()[4]: line.split()[1] for line in table.splitlines() if "reward " in line}
+    assert marks == {"clip": "missing", "clutter": "ok", "emoji_clip": "ok", "hpsv2_1": "missing"}
+    told = [line for line in remedies.splitlines() if line.startswith("- rewards.")]
+    assert len(told) == 2
+    for line, origin, licence in zip(told, ("laion/CLIP-ViT-H-14", "xswu/HPSv2"), ("MIT", "Apache-2.0"), strict=True):
+        assert origin in line
+        assert "GB" in line
+        assert licence in line
+    assert doctor(tmp_path, rewards, "mode=real") == 0  # which reads none of them
+
+
 @pytest.mark.parametrize("model", ["stage_c", "stage_c_lite"])
 def test_an_empty_folder_lists_every_part_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str) -> None:
     assert doctor(tmp_path, f"model={model}", f"model.path={tmp_path}") == 1

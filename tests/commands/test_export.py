@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.data.emoji import packages as handmade
 
-from ppd_lightning.commands import embed, export, export_card, prepare, train
+from ppd_lightning.commands import embed, export, export_card, label, prepare, train
 from ppd_lightning.commands.export_card import model_card
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
@@ -44,8 +44,7 @@ SETTINGS = (
     "data.people=8",
     "data.unseen_people=3",
     "data.pairs_per_person=12",
-    "user.encoder=codec",
-    "user.groupings=2",
+    "shots.groupings=2",
     "trainer.max_steps=3",
     "optimizer.warmup_steps=1",
     "optimizer.ema_decay=0.5",
@@ -98,7 +97,10 @@ def stage_c(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, Path])
 def _train(folder: Path, config: Config, pictures: dict[str, Path]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "fetch_packages", lambda _: pictures)
-        for verb in (prepare, embed, train):
+        prepare.run(config)
+        if config.data.labels == "rewards":
+            label.run(config)
+        for verb in (embed, train):
             verb.run(config)
     # Three steps hardly move the branch: make it matter, so that a script that leaves it out fails.
     for path in run_folder(config).glob("adapter*.safetensors"):
@@ -106,7 +108,8 @@ def _train(folder: Path, config: Config, pictures: dict[str, Path]) -> None:
 
 
 def emoji_config(folder: Path, *overrides: str) -> Config:
-    return compose([*SETTINGS, f"model.path={folder / 'base'}", f"output={folder / 'out'}", *overrides])
+    settings = [*SETTINGS, f"model.path={folder / 'base'}", f"output={folder / 'out'}", *overrides]
+    return compose(settings if "mode=synthetic" in settings else [*settings, "user.encoder=codec"])
 
 
 def stage_c_config(folder: Path, *overrides: str) -> Config:
@@ -161,7 +164,7 @@ def test_the_script_draws_what_the_framework_does_without_it(
     done = drawn(release, tmp_path / "drawn.png", folder / "base", "--user", name, "--seed", str(SEED))
     assert done.returncode == 0, done.stderr
     trained = open_run(config)
-    ours, base = (trained.draw([CAPTION], one, [SEED])[0] for one in (trained.users([name]), None))
+    ours, base = (trained.draw([CAPTION], one, [SEED])[0] for one in (trained.users([name], [CAPTION]), None))
     # Text and user are guided by one forward instead of three: rounding may tip an 8-bit level.
     assert differences(tmp_path / "drawn.png", ours).max() <= 1
     assert differences(tmp_path / "drawn.png", base).mean() > 2
@@ -201,7 +204,7 @@ def test_people_and_blends_go_with_it_by_name(emoji: Path) -> None:
     config = replace(config, generation=replace(config.generation, users=["3", {"1": 0.25, "2": 0.75}]))
     users = load_file(exported(config) / "users.safetensors")
     assert users.keys() == {"3", "0.25 1 + 0.75 2"}
-    one, two, three = open_run(config).users(["1", "2", "3"])
+    one, two, three = open_run(config).users(["1", "2", "3"], [CAPTION] * 3)
     torch.testing.assert_close(users["3"], three, rtol=0, atol=0)
     torch.testing.assert_close(users["0.25 1 + 0.75 2"], 0.25 * one + 0.75 * two)
 
@@ -212,7 +215,7 @@ def test_where_nobody_is_asked_for_it_is_those_whom_generate_draws_or_all_with_a
     config = emoji_config(emoji)
     assert sorted(load_file(exported(config) / "users.safetensors")) == chosen_users(config)
     users = load_file(exported(stage_c_config(stage_c)) / "users.safetensors")
-    assert sorted(users) == sorted(prepare.SCORES)
+    assert sorted(users) == ["brightness", "clutter", "colourfulness"]
     assert torch.equal(torch.stack([users[name] for name in sorted(users)]), torch.eye(len(users)))
 
 

@@ -83,7 +83,7 @@ def test_each_image_is_what_its_row_says(world: Path, drawn: Path) -> None:
         people = None
         if row["user"] is not None:
             blend = json.loads(row["blend"])
-            people = sum(weight * trained.users([name]) for name, weight in blend.items())
+            people = sum(weight * trained.users([name], [row["caption"]]) for name, weight in blend.items())
         expected = as_bytes(trained.draw([row["caption"]], people, [row["seed"]]))[0]
         with Image.open(drawn / row["file"]) as image:
             assert image.size == (row["width"], row["height"])

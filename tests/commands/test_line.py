@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.data.emoji import packages as handmade
+from torch import Tensor
 
-from ppd_lightning.commands import demo, evaluate, generate, train
+from ppd_lightning.commands import demo, embed, evaluate, generate, label, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.emoji import source
 from ppd_lightning.data.emoji.pictures import shipped_concepts
+from ppd_lightning.rewards import image_statistics
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
 
@@ -27,8 +29,7 @@ SETTINGS = (
     "data.people=12",
     "data.unseen_people=6",
     "data.pairs_per_person=12",
-    "user.encoder=codec",
-    "user.groupings=4",
+    "shots.groupings=4",
     "trainer.max_steps=3",
     "optimizer.warmup_steps=1",
     "trainer.batch_size=4",
@@ -50,7 +51,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def configured(folder: Path, *overrides: str) -> Config:
-    return compose([*SETTINGS, f"output={folder / 'out'}", *overrides])
+    seen = () if "mode=synthetic" in overrides else ("user.encoder=codec",)
+    return compose([*SETTINGS, *seen, f"output={folder / 'out'}", *overrides])
 
 
 def test_the_demo_leaves_a_picture_and_what_it_measured(world: Path) -> None:
@@ -112,3 +114,46 @@ def test_what_was_not_trained_cannot_be_drawn_with(world: Path) -> None:
     with pytest.raises(UserError, match="run `ppd train`") as caught:
         evaluate.run(config)
     assert str(run_folder(config)) in str(caught.value)
+
+
+SYNTHETIC = ("mode=synthetic", "reward=[emoji_clip,brightness,symmetry]", "optimizer.lr=2e-3")
+
+
+def test_synthetic_users_are_labelled_trained_and_judged_by_their_own_rewards(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(world, *SYNTHETIC)
+    with pytest.raises(UserError, match="run `ppd label`"):
+        embed.run(config)
+    label.run(config)
+    train.run(config)
+    drawn: list[Tensor] = []
+    images = evaluate._images
+    monkeypatch.setattr(evaluate, "_images", lambda *words: drawn.append(images(*words)) or drawn[-1])
+    summary = evaluate.run(config)
+    names = sorted(config.rewards)
+    assert summary["mean_scores"].keys() == {"base", *names}
+    assert summary["win_rate"].keys() == {"seen"}
+    assert summary["win_rate_of_each"].keys() == set(names)
+    assert sum(rate["n"] for rate in summary["win_rate_of_each"].values()) == summary["win_rate"]["seen"]["n"]
+    [(base, own)] = drawn
+    shown = [one.user for one in evaluate._comparisons(config)]
+    brightness = image_statistics.brightness(as_pixels(own))[[user == "brightness" for user in shown]].mean().item()
+    assert summary["mean_scores"]["brightness"]["brightness"] == pytest.approx(brightness, abs=1e-4)
+    assert summary["mean_scores"]["base"]["brightness"] == pytest.approx(
+        image_statistics.brightness(as_pixels(base)).mean().item(), abs=1e-4
+    )
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    return images.mul(255).round().clamp(0, 255) / 255
+
+
+def test_the_demo_shows_what_rewards_like(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(configured(world, *SYNTHETIC), output=str(world / "synthetic"))
+    (world / "synthetic").mkdir()
+    (world / "synthetic/data").symlink_to(world / "out/data")
+    summary = demo.run(config)
+    assert {"label", "train"} <= summary["seconds"].keys()
+    with Image.open(world / "synthetic/demo/grid.png") as grid:
+        assert grid.width > 4 * 64

@@ -55,7 +55,7 @@ def prepared(tmp_path: Path, composed: Config, source: Rows, pairs: pa.Table) ->
     write_table(layout.images_path(config), images, {"source": "s", "images": "i"})
     write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config))
     summary = {"counts": source.counts | {"damaged_image": 0, "few_pairs": 0, "pairs": len(pairs)}}
-    write_json_atomic(layout.prepared_path(config), {"key": {}, "summary": summary})
+    write_json_atomic(layout.told_path(config), {"key": {}, "summary": summary})
     return config
 
 

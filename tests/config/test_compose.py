@@ -24,15 +24,16 @@ def test_without_a_word_the_training_is_the_papers() -> None:
     )
 
 
-def test_mode_synthetic_brings_scores_one_hot_users_and_its_rate() -> None:
+def test_mode_synthetic_brings_rewards_one_hot_users_and_its_rate() -> None:
     config = compose(["mode=synthetic"])
-    assert (config.data.labels, config.user.kind, config.optimizer.lr) == ("scores", "one_hot", 1e-5)
+    assert (config.data.labels, config.user.kind, config.optimizer.lr) == ("rewards", "one_hot", 1e-5)
+    assert list(config.rewards) == ["colourfulness", "brightness", "clutter"]
 
 
 def test_what_a_mode_brings_can_be_overridden_on_the_command_line_in_any_order() -> None:
     for words in (["mode=synthetic", "user=features", "optimizer.lr=1e-4"], ["user=features", "mode=synthetic"]):
         config = compose(words)
-        assert (config.user.kind, config.data.labels) == ("features", "scores")
+        assert (config.user.kind, config.data.labels) == ("features", "rewards")
 
 
 def test_what_a_mode_brings_can_be_overridden_in_an_experiment(tmp_path: Path) -> None:
@@ -48,6 +49,39 @@ def test_what_a_mode_brings_can_be_overridden_in_an_experiment(tmp_path: Path) -
     )
     config = compose(["experiment=mine"], tmp_path)
     assert (config.mode, config.user.kind, config.optimizer.lr) == ("synthetic", "features", 0.5)
+
+
+def test_rewards_are_chosen_as_a_list_on_the_command_line_or_in_an_experiment(tmp_path: Path) -> None:
+    _write(
+        tmp_path / "experiment/mine.yaml",
+        """
+        # @package _global_
+        defaults:
+          - override /mode: synthetic
+          - override /reward: [symmetry, mine]
+        """,
+    )
+    _write(
+        tmp_path / "reward/mine.yaml",
+        """
+        # @package rewards.mine
+        target: own.Mine
+        weights: {model: here}
+        options: {sharp: true, size: 3}
+        """,
+    )
+    config = compose(["experiment=mine"], tmp_path)
+    assert list(config.rewards) == ["symmetry", "mine"]
+    assert config.rewards["mine"].options == {"sharp": True, "size": 3}
+    assert list(compose(["experiment=mine", "reward=[clip,mine]"], tmp_path).rewards) == ["clip", "mine"]
+    assert list(compose(["reward=clutter"]).rewards) == ["clutter"]
+    changed = compose(["reward=[clip]", "rewards.clip.weights.model=elsewhere"])
+    assert changed.rewards["clip"].weights == {"model": "elsewhere"}
+
+
+def test_sets_of_rewards_can_be_swept() -> None:
+    configs = compose_each(sweep_runs(["mode=synthetic", "reward=[clutter],[clip,hpsv2]"]))
+    assert [list(config.rewards) for config in configs] == [["clutter"], ["clip", "hpsv2"]]
 
 
 @pytest.mark.parametrize("mode", ["real", "synthetic"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppd_lightning.config.compose import compose, read_config
+from ppd_lightning.config.contradictions import DESCRIBED
+from ppd_lightning.config.schemas import DescribedUser
 from ppd_lightning.config.validation import check
 from ppd_lightning.run.errors import UserError
 
@@ -31,7 +34,11 @@ FAULTS_OF_OVERRIDES = {
     "seed=[1": "seed=[1: cannot be read as key=value",
     "hydra/launcher=nix": "hydra/launcher=nix: no such option (the options are one_gpu, one_node, several_nodes, basic",
     "optimizer.lr=${model.nix}": "optimizer.lr: Interpolation key 'model.nix' not found",
-    "user=one_hot": "user.kind: one_hot has one dimension a computed score, and data.labels is people",
+    "reward=[clutter,simmetry]": "reward=simmetry: no such option; did you mean symmetry? (the options are ",
+    "reward=clup": "reward=clup: no such option; did you mean clip? (the options are ",
+    "~reward": "~reward: the group reward cannot be left out",
+    "reward=null": "reward=null: reward is a group; choose any of ",
+    "user=one_hot": "user.kind: one_hot has one dimension a reward, and data.labels is people",
 }
 FAULTS_OF_VALUES = {
     "lr=1": "lr: no such key; did you mean optimizer.lr?",
@@ -46,8 +53,8 @@ FAULTS_OF_VALUES = {
     "optimizer.lr=0": "optimizer.lr: must be a number > 0, not 0",
     "objective.drop_user=1.1": "objective.drop_user: must be a number >= 0 and <= 1, not 1.1",
     "objective.drop_user=-0.1": "objective.drop_user: must be a number >= 0 and <= 1, not -0.1",
-    "user.shots=0": "user.shots: must be a whole number >= 1, not 0",
-    "user.shots=2.5": "user.shots: must be a whole number >= 1, not 2.5",
+    "shots.n=0": "shots.n: must be a whole number >= 1, not 0",
+    "shots.n=2.5": "shots.n: must be a whole number >= 1, not 2.5",
     "objective.weighting=adaptiv": "objective.weighting: must be one of const, p2, adaptive, elbo, not 'adaptiv'",
     "objective.share_noise=1": "objective.share_noise: must be true or false, not 1",
     "trainer.precision=fp16": "trainer.precision: fp16 is refused, Stage C overflows in fp16: use bf16 or fp32",
@@ -64,6 +71,11 @@ FAULTS_OF_VALUES = {
     "objective.drop_user=1": "objective.drop_user: with 1 no example shows its user",
     "generation.user_guidance_interval=[1,0]": "generation.user_guidance_interval: must be [low, high], not [1, 0]",
     "data.held_out_concepts=9999": "data.held_out_concepts: must leave concepts to train on, and 9999 of ",
+    "rewards.clutter.targt=x": "rewards.clutter.targt: no such key; did you mean rewards.clutter.target?",
+    "rewards.clutter.target=5": "rewards.clutter.target: must be text, not 5",
+    "rewards.clutter.weights=[a]": "rewards.clutter.weights: must be a mapping of names to text, not ['a']",
+    "rewards.clutter.options={size: [1]}": "rewards.clutter.options: must be a mapping of names to text or a whole num",
+    "rewards=5": "rewards: must be a group of keys, not 5",
     "optimizer.warmup_steps=1000": "optimizer.warmup_steps: must be below trainer.max_steps",
 }
 
@@ -96,11 +108,55 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
 
 
 def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> None:
-    [fault] = _faults("data=pickapic", "data.root=folder", "user.shots=5")
-    assert fault.startswith("data.min_pairs: must be above user.shots")
+    [fault] = _faults("data=pickapic", "data.root=folder", "shots.n=5")
+    assert fault.startswith("data.min_pairs: must be above shots.n")
     assert "5 is not above 5 (" in fault
     assert fault.endswith("pickapic.yaml)")
-    compose(["data=pickapic", "data.root=folder", "user.shots=5", "mode=synthetic"])  # needs no shots
+    compose(["data=pickapic", "data.root=folder", "shots.n=5", "mode=synthetic"])  # needs no shots
+
+
+def test_a_key_of_another_kind_of_user_is_refused_and_its_own_are_listed() -> None:
+    assert _faults("user=reward", "+user.encoder=codec") == [
+        "user.encoder: no such key; the keys here are user.kind, user.regularisation"
+    ]
+    [fault] = _faults("user=features", "user.kind=nobody")
+    assert fault.startswith(
+        "user.kind: must be clip or constant or features or id or one_hot or reward or stated or vlm"
+    )
+
+
+def test_words_for_a_vlm_need_a_vlm() -> None:
+    [fault] = _faults("user=stated", "user.texts=texts.json", "user.reader=vlm")
+    assert fault.startswith("user.path: user.reader=vlm reads the texts with a vision-language model")
+
+
+def test_the_kinds_that_choices_describe_are_those_of_the_schemas() -> None:
+    kinds = [typing.get_args(typing.get_type_hints(schema)["kind"]) for schema in DescribedUser.__subclasses__()]
+    assert {kind for (kind,) in kinds} == set(DESCRIBED)
+
+
+def test_synthetic_users_without_a_reward_are_a_contradiction() -> None:
+    [fault] = _faults("mode=synthetic", "reward=[]")
+    assert fault.startswith("data.labels: rewards needs at least one, and none is chosen")
+    assert compose(["mode=real", "reward=[]"]).rewards == {}
+
+
+def test_the_name_of_a_reward_is_one_word(tmp_path: Path) -> None:
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward/odd.yaml").write_text("# @package rewards.a,b\ntarget: x.Y\nweights: {}\noptions: {}\n")
+    assert _faults("reward=[odd]", config_dir=tmp_path)[0].startswith("rewards: a reward's name")
+
+
+def test_faults_of_a_reward_name_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "reward").mkdir()
+    mine, other = tmp_path / "reward/mine.yaml", tmp_path / "reward/other.yaml"
+    mine.write_text("# @package rewards.mine\ntarget: 5\nweights: {}\n")
+    other.write_text("# @package rewards.other\ntarget: a.B\nweights: {}\noptions: {}\nscale: 2\n")
+    faults = _faults("reward=[other,mine,clutter]", config_dir=tmp_path)
+    assert len(faults) == 3
+    assert f"rewards.mine.target: must be text, not 5 ({mine})" in faults
+    assert [fault for fault in faults if fault.startswith("rewards.mine.options: needs a value") and str(mine) in fault]
+    assert [fault for fault in faults if fault.startswith("rewards.other.scale: no such key") and str(other) in fault]
 
 
 def test_all_faults_are_told_at_once() -> None:

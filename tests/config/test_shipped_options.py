@@ -21,7 +21,8 @@ CHOICES = [f"{group}={option}" for group, known in options().items() if group no
 NEEDED = {
     "data=pickapic": ["data.root=folder"],
     "data=folder": ["data.table=pairs.csv"],
-    "user=one_hot": ["data.labels=scores"],
+    "user=one_hot": ["data.labels=rewards"],
+    "user=stated": ["user.texts=texts.json"],
     "experiment=paper/real": ["data.root=folder"],
     "experiment=paper/synthetic": ["data.root=folder"],
 }
@@ -54,7 +55,7 @@ def test_the_commands_in_the_experiments_are_sound(capsys: pytest.CaptureFixture
 
 def test_every_group_has_a_schema_and_every_key_its_meaning() -> None:
     groups = {field.name for field in dataclasses.fields(Config)}
-    assert set(options()) - {"experiment", *FOR_SWEEPS} == groups - {"seed", "output"}
+    assert set(options()) - {"experiment", "reward", *FOR_SWEEPS} == groups - {"seed", "output", "rewards"}
     assert [key.name for key in known_keys().values() if not key.meaning] == []
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import multiprocessing
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch.utils.data._utils.worker as torch_workers
 from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
+from tests.killing import killed_at
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
@@ -57,7 +57,7 @@ def encoder(name: str = "means", *, then: Callable[[], None] = lambda: None) -> 
     """Mean colours; something else happens at each batch."""
 
     def load() -> Encode:
-        def means(pixels: np.ndarray) -> np.ndarray:
+        def means(pixels: np.ndarray, ids: Sequence[str]) -> np.ndarray:
             then()
             return pixels.mean((2, 3), dtype=np.float32)
 
@@ -104,8 +104,7 @@ def test_a_store_holds_every_image_once_with_the_digest_of_its_bytes(source: Pat
         store.ids.to_pylist(), store.arrays["digest"][:], store.arrays["means"][:], strict=True
     ):
         assert digest.tobytes() == hashlib.sha256(jpeg(image_id)).digest()
-        pixels = images.decode(jpeg(image_id), SIZE)
-        assert pixels is not None
+        (pixels,) = images.decode(jpeg(image_id), [images.Square(SIZE)]) or ()
         np.testing.assert_allclose(mean, pixels.mean((1, 2)), rtol=1e-5)
 
 
@@ -161,18 +160,10 @@ def test_a_damaged_row_group_is_the_same_message_from_a_worker(tmp_path: Path, w
     assert "Traceback" not in str(caught.value)
 
 
-def killed_at(moment: int, config: Config) -> None:
-    """Encode, and die of kill -9 at the `moment`th time that a file takes its place."""
+def encoded_here(config: Config) -> None:
+    """Encode, in another process."""
     images.UNIT = UNIT
     torch_workers.MP_STATUS_CHECK_INTERVAL = 0.1  # how soon a loader's processes see that theirs is gone
-    before, seen = os.replace, iter(range(1, 1000))
-
-    def replaced(source: Any, target: Any) -> None:
-        if next(seen) == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-        before(source, target)
-
-    os.replace = replaced  # type: ignore[assignment]
     encode(config)
 
 
@@ -182,7 +173,7 @@ def finished(config: Config) -> list[Path]:
 
 
 def die(moment: int, config: Config) -> None:
-    process = PROCESSES.Process(target=killed_at, args=(moment, config))
+    process = PROCESSES.Process(target=killed_at, args=(moment, encoded_here, config))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

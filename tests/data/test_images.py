@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 
 from ppd_lightning.data import images
 from ppd_lightning.data.images import (
     IMAGES_SCHEMA,
+    Square,
     decode,
     image_units,
     images_fingerprint,
@@ -32,6 +34,12 @@ from ppd_lightning.data.pickapic import SCHEMA, read_rows
 from ppd_lightning.run.errors import UserError
 
 PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else None)
+
+
+def seen(data: bytes, size: int) -> np.ndarray | None:
+    """The middle square of a file; None if it is damaged."""
+    views = decode(data, [Square(size)])
+    return views[0] if views is not None else None
 
 
 def test_each_distinct_image_is_listed_once(tmp_path: Path) -> None:
@@ -50,23 +58,47 @@ def test_images_are_decoded_as_pil_decodes_them(tmp_path: Path) -> None:
     write(tmp_path, made[80:], name="b.parquet")
     index = index_images(read_rows(tmp_path).table)
     shuffled = index.take(pa.array(np.random.default_rng(0).permutation(len(index))))
-    seen = {}
-    for batch in read_images(tmp_path, shuffled, SIZE, batch_size=7):
-        assert batch.pixels.shape == (len(batch.ids), 3, SIZE, SIZE)
+    found = {}
+    for batch in read_images(tmp_path, shuffled, [Square(SIZE)], batch_size=7):
+        assert batch.pixels[0].shape == (len(batch.ids), 3, SIZE, SIZE)
         assert not batch.damaged
-        seen |= dict(zip(batch.ids, zip(batch.digests, batch.pixels, strict=True), strict=True))
-    assert seen.keys() == set(index["image_id"].to_pylist())
-    for image_id, (digest, pixels) in seen.items():
+        found |= dict(zip(batch.ids, zip(batch.digests, batch.pixels[0], strict=True), strict=True))
+    assert found.keys() == set(index["image_id"].to_pylist())
+    for image_id, (digest, pixels) in found.items():
         data = jpeg(image_id)
         assert digest == hashlib.sha256(data).digest()
         np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_an_image_is_decoded_once_for_all_views_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, rows(users=3))
+    index, decoded, load = index_images(read_rows(tmp_path).table), [], JpegImageFile.load
+
+    def counted(self: JpegImageFile) -> Any:
+        decoded.extend([self] if self.tile else [])
+        return load(self)
+
+    monkeypatch.setattr(JpegImageFile, "load", counted)
+    for batch in read_images(tmp_path, index, [Square(SIZE), Square(8), lambda picture: np.zeros((3, 2, 4), np.uint8)]):
+        assert [pixels.shape[1:] for pixels in batch.pixels] == [(3, SIZE, SIZE), (3, 8, 8), (3, 2, 4)]
+    assert len(decoded) == len(index)
+
+
+def test_an_image_that_a_view_refuses_is_listed_as_damaged(tmp_path: Path) -> None:
+    def refuse(picture: Image.Image) -> np.ndarray:
+        raise UserError("too small")
+
+    write(tmp_path, rows(users=1))
+    index = index_images(read_rows(tmp_path).table)
+    (batch,) = read_images(tmp_path, index, [Square(SIZE), refuse])
+    assert (batch.ids, len(batch.damaged)) == ([], len(index))
 
 
 def test_images_are_read_wherever_fsspec_reads(tmp_path: Path) -> None:
     path = write(tmp_path, rows(users=3))
     fsspec.filesystem("memory").pipe("/read/me/train-0.parquet", path.read_bytes())
     index = index_images(read_rows(tmp_path).table)
-    here, there = (list(read_images(root, index, SIZE)) for root in (tmp_path, "memory://read/me"))
+    here, there = (list(read_images(root, index, [Square(SIZE)])) for root in (tmp_path, "memory://read/me"))
     assert [batch.digests for batch in here] == [batch.digests for batch in there]
 
 
@@ -79,7 +111,7 @@ def test_an_image_that_many_rows_show_is_read_where_it_comes_first(tmp_path: Pat
         for name, column in zip(SCHEMA.names, columns, strict=True)
     ]
     pq.write_table(pa.table(coded, names=SCHEMA.names), tmp_path / "coded.parquet", row_group_size=7)
-    (batch,) = read_images(tmp_path, index_images(read_rows(tmp_path).table), SIZE)
+    (batch,) = read_images(tmp_path, index_images(read_rows(tmp_path).table), [Square(SIZE)])
     assert dict(zip(batch.ids, batch.digests, strict=True)) == {
         row[f"image_{side}_uid"]: hashlib.sha256(row[f"jpg_{side}"]).digest() for row in made for side in (0, 1)
     }
@@ -123,16 +155,16 @@ def test_damaged_images_are_listed_and_the_others_read(tmp_path: Path) -> None:
     broken = [b"", None, b"not an image", good[: len(good) // 2], b"\xff\xd8\xff\xe0" + bytes(100)]
     made = [row(n, user=1, caption=f"thing {n}", jpg_1=data) for n, data in enumerate(broken)]
     write(tmp_path, made)
-    batches = list(read_images(tmp_path, index_images(read_rows(tmp_path).table), SIZE, batch_size=2))
+    batches = list(read_images(tmp_path, index_images(read_rows(tmp_path).table), [Square(SIZE)], batch_size=2))
     assert sorted(name for batch in batches for name in batch.damaged) == [f"thing {n}/round" for n in range(5)]
     assert sorted(name for batch in batches for name in batch.ids) == [f"thing {n}/flat" for n in range(5)]
 
 
 def test_only_damaged_images_are_listed_too(tmp_path: Path) -> None:
     write(tmp_path, [row(1, user=1, caption="cat", jpg_0=b"x", jpg_1=b"y")])
-    (batch,) = read_images(tmp_path, index_images(read_rows(tmp_path).table), SIZE)
+    (batch,) = read_images(tmp_path, index_images(read_rows(tmp_path).table), [Square(SIZE)])
     assert (batch.ids, batch.damaged) == ([], ["cat/flat", "cat/round"])
-    assert batch.pixels.shape == (0, 3, SIZE, SIZE)
+    assert [len(pixels) for pixels in batch.pixels] == [0]
 
 
 def test_other_sizes_are_cropped_to_the_middle_and_resized() -> None:
@@ -140,7 +172,7 @@ def test_other_sizes_are_cropped_to_the_middle_and_resized() -> None:
     wide[:, 20:40] = (255, 0, 0)
     file = io.BytesIO()
     Image.fromarray(wide).save(file, "PNG")
-    pixels = decode(file.getvalue(), 10)
+    pixels = seen(file.getvalue(), 10)
     assert pixels is not None
     assert pixels.shape == (3, 10, 10)
     np.testing.assert_array_equal(pixels, np.broadcast_to([[[255]], [[0]], [[0]]], (3, 10, 10)))
@@ -153,7 +185,7 @@ def test_other_sizes_are_cropped_to_the_middle_and_resized() -> None:
 def test_other_colour_modes_become_rgb(mode: str, kind: str) -> None:
     file = io.BytesIO()
     Image.new(mode, (8, 8)).save(file, kind)
-    pixels = decode(file.getvalue(), 8)
+    pixels = seen(file.getvalue(), 8)
     assert pixels is not None
     assert pixels.shape == (3, 8, 8)
     assert pixels.dtype == np.uint8
@@ -163,7 +195,7 @@ def test_other_colour_modes_become_rgb(mode: str, kind: str) -> None:
 def test_images_of_any_size_are_brought_to_the_one_asked_for(size: tuple[int, int]) -> None:
     file = io.BytesIO()
     Image.new("RGB", size, (255, 0, 0)).save(file, "PNG")
-    pixels = decode(file.getvalue(), 8)
+    pixels = seen(file.getvalue(), 8)
     assert pixels is not None
     np.testing.assert_array_equal(pixels, np.broadcast_to([[[255]], [[0]], [[0]]], (3, 8, 8)))
 
@@ -183,7 +215,7 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(
     "data", [png_that_claims(10**6, 10**6), png_that_claims(0, 8), POSTSCRIPT], ids=["bomb", "empty", "a program"]
 )
 def test_malicious_images_are_damaged_ones(data: bytes) -> None:
-    assert decode(data, 8) is None
+    assert seen(data, 8) is None
 
 
 def test_a_damaged_row_group_of_images_is_named(tmp_path: Path) -> None:
@@ -192,7 +224,7 @@ def test_a_damaged_row_group_of_images_is_named(tmp_path: Path) -> None:
     column = pq.ParquetFile(path).metadata.row_group(0).column(SCHEMA.get_field_index("jpg_0"))
     flip_byte(path, (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2)
     with pytest.raises(UserError, match="row group 0 is damaged"):
-        list(read_images(tmp_path, index, SIZE))
+        list(read_images(tmp_path, index, [Square(SIZE)]))
 
 
 def test_the_fingerprint_follows_ids_bytes_and_size_but_not_the_order() -> None:
@@ -212,7 +244,7 @@ def test_the_fingerprint_follows_ids_bytes_and_size_but_not_the_order() -> None:
 
 def peak_memory(folder: Path, told: Any) -> None:
     """Read all images of a source, and tell how much memory the process has had, in bytes."""
-    count = sum(len(batch.ids) for batch in read_images(folder, index_images(read_rows(folder).table), SIZE))
+    count = sum(len(batch.ids) for batch in read_images(folder, index_images(read_rows(folder).table), [Square(SIZE)]))
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     told.put((count, int(line.split()[1]) << 10))
 

@@ -1,9 +1,10 @@
-"""The pairs table says who preferred what, by people's choices or by scores, and is refused when it is not sound."""
+"""The pairs table says who preferred what, by people's choices or by rewards, and is refused when it is not sound."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ppd_lightning.data.pairs import (
     caption_id,
     load_pairs,
     pairs_of_people,
-    pairs_of_scores,
+    pairs_of_rewards,
     stable_ids,
     write_pairs,
 )
@@ -120,39 +121,59 @@ def test_a_test_pair_of_somebody_who_is_left_out_costs_the_others_nothing(tmp_pa
     assert counts["image_of_tests"] == 0
 
 
-def test_scores_choose_the_image_with_more_and_drop_their_own_ties(source: pa.Table) -> None:
-    images = sorted({*source["image_0"].to_pylist(), *source["image_1"].to_pylist()})
-    place = {name: number for number, name in enumerate(images)}
-    image_rows = tuple(np.array([place[i] for i in source[f"image_{side}"].to_pylist()]) for side in (0, 1))
-    generator = np.random.default_rng(0)
-    scores = {"bright": generator.random(len(images)), "still": np.zeros(len(images)), "warm": -np.arange(len(images))}
-    pairs, counts = pairs_of_scores(source, scores, image_rows, held_out=HELD_OUT, validation=0.1)
-    users = pairs["user_id"].to_pylist()
-    assert set(users) == {"bright", "warm"}
-    assert counts["ties"] == len(source) - len(pairs)
+def leads_of(source: pa.Table, seed: int = 0) -> dict[str, np.ndarray]:
+    """Of three rewards, one of which never decides."""
+    generator, count = np.random.default_rng(seed), len(source)
+    return {"warm": generator.normal(size=count), "still": np.zeros(count), "bright": generator.normal(size=count)}
+
+
+def test_a_reward_prefers_what_it_scores_higher_keeps_the_margin_and_drops_its_own_ties(source: pa.Table) -> None:
+    leads = leads_of(source)
+    pairs, counts = pairs_of_rewards(source, leads, held_out=HELD_OUT, validation=0.1)
+    assert set(pairs["user_id"].to_pylist()) == {"bright", "warm"}
+    assert counts["ties"] == counts["ties_of_still"] == len(source) - len(pairs) - counts["image_of_tests"]
     assert 0.2 < counts["ties"] / len(source) < 0.5  # "still" never decides and has a third
-    for r in pairs.to_pylist():
-        score = scores[r["user_id"]]
-        assert score[place[r["preferred"]]] > score[place[r["dispreferred"]]]
-    assert {r["split"] for r in pairs.to_pylist()} == {"train", "validation", "test_seen"}
-    drawn = dict(zip(pairs["pair_id"].to_pylist(), users, strict=True))
-    rest = np.arange(len(source) // 2)
-    half, _ = pairs_of_scores(
-        source.take(pa.array(rest)), scores, tuple(r[rest] for r in image_rows), held_out=HELD_OUT, validation=0.1
-    )
-    assert dict(zip(half["pair_id"].to_pylist(), half["user_id"].to_pylist(), strict=True)).items() <= drawn.items()
+    assert counts["ties_of_warm"] == counts["ties_of_bright"] == 0
+    rows = {row["pair_id"]: (place, row) for place, row in enumerate(source.to_pylist())}
+    for pair in pairs.to_pylist():
+        place, row = rows[pair["pair_id"]]
+        lead = leads[pair["user_id"]][place]
+        assert pair["preferred"] == row["image_0" if lead > 0 else "image_1"]
+        assert pair["margin"] == pytest.approx(abs(lead), rel=1e-6)
+    assert {pair["split"] for pair in pairs.to_pylist()} == {"train", "validation", "test_seen"}
 
 
-def test_each_score_is_drawn_equally_often() -> None:
-    count = 6000
+def drawn(source: pa.Table, names: Sequence[str]) -> dict[str, str]:
+    """The reward of each pair."""
+    leads = {name: np.ones(len(source)) for name in names}
+    pairs, _ = pairs_of_rewards(source, leads, held_out=set(), validation=0.0)
+    return dict(zip(pairs["pair_id"].to_pylist(), pairs["user_id"].to_pylist(), strict=True))
+
+
+def test_the_reward_of_a_pair_depends_on_the_pair_and_the_names_alone(source: pa.Table) -> None:
+    whole = drawn(source, ["x", "y", "z"])
+    assert drawn(source.slice(0, 40), ["z", "x", "y"]).items() <= whole.items()
+
+
+def many(count: int) -> pa.Table:
     ids = [f"{number:016x}" for number in range(count)]
-    names = {"pair_id": ids, "user_id": ["1"] * count, "caption": ["c"] * count}
-    source = pa.table(names | {"image_0": ["a"] * count, "image_1": ["b"] * count})
-    zeros, ones = np.zeros(count, int), np.ones(count, int)
-    scores = {name: np.array([0.0, 1.0]) for name in ("x", "y", "z")}
-    pairs, _ = pairs_of_scores(source, scores, (zeros, ones), held_out=set(), validation=0.0)
-    users = pairs["user_id"].to_pylist()
-    assert all(0.31 < users.count(name) / count < 0.36 for name in scores)
+    return pa.table(
+        {"pair_id": ids, "user_id": ["1"] * count, "caption": ["c"] * count}
+        | {"image_0": ["a"] * count, "image_1": ["b"] * count}
+    )
+
+
+def test_each_reward_is_drawn_equally_often() -> None:
+    """Within four deviations of a third of 9000."""
+    users = list(drawn(many(9000), ["x", "y", "z"]).values())
+    assert all(abs(users.count(name) - 3000) < 4 * np.sqrt(9000 * 2 / 9) for name in "xyz")
+
+
+def test_one_more_reward_takes_its_share_and_leaves_the_others_their_pairs() -> None:
+    before, after = (drawn(many(4000), names) for names in (["x", "y", "z"], ["x", "new", "y", "z"]))
+    changed = [after[pair] for pair in before if after[pair] != before[pair]]
+    assert set(changed) == {"new"}
+    assert 0.22 < len(changed) / 4000 < 0.28
 
 
 def test_a_table_comes_back_sorted_and_split(tmp_path: Path, pairs: pa.Table) -> None:

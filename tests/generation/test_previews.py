@@ -22,7 +22,7 @@ from ppd_lightning.models import UserBranch, attach_user_branch
 from ppd_lightning.models.prior import predict_noise
 from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.users.blends import blended_embeddings
+from ppd_lightning.users.blends import sheet_embeddings
 
 CAPTIONS, USERS = ["tree", "a red fox"], ["3", {"1": 0.5, "2": 0.5}]
 
@@ -51,12 +51,12 @@ def test_it_is_the_images_of_the_pipeline(world: Path) -> None:
     config, (prior, branch) = configured(world), trained()
     model = open_model(config.model)
     sheet = preview_sheet(config, model, prior, branch)()
-    users = blended_embeddings(config, model, USERS)
+    users = sheet_embeddings(config, model, USERS, CAPTIONS)
     pipeline = UserPipeline.of(model, prior, branch, image_size=32)
     guidance = Guidance(config.generation.text_guidance, config.generation.user_guidance)
     columns = [
-        pipeline(CAPTIONS, None if user is None else user.expand(2, -1), [4, 4], steps=3, guidance=guidance)
-        for user in (None, *users)
+        pipeline(CAPTIONS, None if user is None else user, [4, 4], steps=3, guidance=guidance)
+        for user in (None, *users.unbind(1))
     ]
     pictures = [[Image.fromarray(as_bytes(images)[row]) for images in columns] for row in range(2)]
     expected = draw_grid(pictures, CAPTIONS, ["base", "3", "0.5 1 + 0.5 2"])

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from torch import Tensor, nn
 
-from ppd_lightning.models.weights import load_weights, read_safetensors, require_safetensors
+from ppd_lightning.models.weights import load_weights, read_pickle, read_safetensors, require_safetensors
 from ppd_lightning.run.errors import UserError
 
 
@@ -160,6 +160,78 @@ def test_the_trap_would_go_off(tmp_path: Path) -> None:
     torch.save(Trap(tmp_path / "trapped"), tmp_path / "file")
     torch.load(tmp_path / "file", weights_only=False)
     assert (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_are_no_numbers_are_refused(file: Path, number: float) -> None:
+    change(file, lambda tensors: tensors["linear.weight"][1].fill_(number))
+    with pytest.raises(
+        UserError, match=r"small\.safetensors: 1 of its tensors hold NaN or infinity, such as linear\.w"
+    ):
+        load_weights(Small, file)
+
+
+class Computing(Small):
+    """With a number of its own, and buffers that its constructor computes and its files lack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(4.6052))
+        self.inner = nn.Module()
+        self.inner.register_buffer("mask", torch.arange(3.0), persistent=False)
+        self.register_buffer("places", torch.arange(5), persistent=False)
+
+
+def test_buffers_that_no_file_has_are_what_the_constructor_computes(tmp_path: Path) -> None:
+    save_file(Computing().state_dict(), tmp_path / "file.safetensors")
+    network = load_weights(Computing, tmp_path / "file.safetensors", dtype=torch.bfloat16)
+    assert network.inner.mask.tolist() == [0, 1, 2]
+    assert network.inner.mask.dtype == torch.bfloat16
+    assert network.places.tolist() == [0, 1, 2, 3, 4]
+    assert network.places.dtype == torch.int64
+
+
+def test_a_single_number_keeps_its_precision(tmp_path: Path) -> None:
+    """In bf16 a logit scale of ln 100 would be that of 98.9."""
+    save_file(Computing().state_dict(), tmp_path / "file.safetensors")
+    network = load_weights(Computing, tmp_path / "file.safetensors", dtype=torch.bfloat16)
+    assert network.scale.item() == pytest.approx(4.6052)
+    assert network.linear.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("wrap", [lambda tensors: tensors, lambda tensors: {"epoch": 1, "state_dict": tensors}])
+def test_a_pickle_of_weights_is_read_where_it_is_asked_for(
+    file: Path, wrap: Callable[[dict[str, Tensor]], object], new: bool
+) -> None:
+    tensors = load_file(file)
+    pickle = file.with_suffix(".pt")
+    torch.save(wrap(tensors), pickle, _use_new_zipfile_serialization=new)
+    network = load_weights(Small, pickle, pickles=True)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in network.state_dict().items())
+    with pytest.raises(UserError, match="not a safetensors file"):
+        load_weights(Small, pickle)
+
+
+@pytest.mark.parametrize("harm", [cut, only_a_header, empty, text, pickled, old_pickle, folder, gone])
+def test_a_file_that_is_no_whole_pickle_of_weights_is_one_sentence_and_nothing_of_it_is_run(
+    file: Path, tmp_path: Path, harm: Callable[[Path, Path], None]
+) -> None:
+    torch.save(Small().state_dict(), file)
+    harm(file, tmp_path / "trapped")
+    with pytest.raises(UserError) as error:
+        read_pickle(file)
+    (fault,) = error.value.faults
+    assert fault.startswith(f"{file}: cut short, or no file of weights alone")
+    assert "\n" not in fault
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("stored", [torch.zeros(2), {}, {"state_dict": {}}, {"a": 1}, [torch.zeros(1)]])
+def test_a_pickle_of_something_else_is_refused(tmp_path: Path, stored: object) -> None:
+    torch.save(stored, tmp_path / "file.pt")
+    with pytest.raises(UserError, match=r"file\.pt: no state dict; expected a mapping from names to tensors"):
+        read_pickle(tmp_path / "file.pt")
 
 
 def test_a_stage_c_of_another_width_is_refused(tmp_path: Path) -> None:

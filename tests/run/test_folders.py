@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppd_lightning.config.compose import compose, compose_each
-from ppd_lightning.run.folders import data_folder, pairs_folder, run_folder, sweep_folder
+from ppd_lightning.run.folders import data_folder, run_folder, splits_folder, sweep_folder
 
 RUN_CHANGES = [
     "data.people=7",
     "model.num_tokens=2",
-    "user.shots=3",
+    "shots.n=3",
     "objective.beta=0.3",
     "optimizer.lr=1e-3",
     "trainer.max_steps=5",
@@ -17,6 +17,7 @@ RUN_CHANGES = [
     "seed=1",
 ]
 RUN_KEEPS = [
+    "reward=[clip]",
     "data.workers=3",
     "data.max_unusable=0.5",
     "trainer.accelerator=cpu",
@@ -52,16 +53,22 @@ def test_both_modes_share_the_data_and_not_the_run() -> None:
     assert run_folder(real) != run_folder(synthetic)
 
 
+def test_the_rewards_decide_the_run_of_synthetic_users_but_not_their_order() -> None:
+    words = [["mode=synthetic", f"reward={chosen}"] for chosen in ("[clip,clutter]", "[clutter,clip]", "[clip]")]
+    first, turned, fewer = map(run_folder, compose_each(words))
+    assert first == turned != fewer
+
+
 def test_another_world_has_another_data_folder() -> None:
     configs = compose_each([[], ["data.concepts=50"], ["data.seed=9"], ["data.image_size=32"]])
     assert len({data_folder(config) for config in configs}) == 4
 
 
 def test_other_pairs_of_one_source_share_the_data_folder_and_neither_pairs_nor_run() -> None:
-    settings = ["mode=synthetic", "data.validation=0.1", "data.min_pairs=2", "data.held_out_concepts=9"]
+    settings = ["data.held_out_concepts=10", "data.validation=0.1", "data.min_pairs=2", "data.held_out_concepts=9"]
     configs = compose_each([[], *([setting] for setting in settings)])
     assert len({data_folder(config) for config in configs}) == 1
-    assert len({pairs_folder(config) for config in configs}) == len({run_folder(config) for config in configs}) == 5
+    assert len({splits_folder(config) for config in configs}) == len({run_folder(config) for config in configs}) == 5
 
 
 def test_what_only_changes_the_work_keeps_the_data_folder() -> None:

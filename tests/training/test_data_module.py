@@ -18,7 +18,7 @@ from tests import tiny
 from tests.data.handmade import SIZE, flip_byte, rows, write
 from torch import Tensor
 
-from ppd_lightning.commands import prepare
+from ppd_lightning.commands import label, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
@@ -284,11 +284,17 @@ def test_shots_of_other_data_are_refused() -> None:
             Groupings(users, table)
 
 
-def test_a_user_without_an_embedding_is_named() -> None:
-    table = pa.table({"pair_id": [f"{1:0>16}"], "user_id": ["ann"], "caption_id": ["cat"]})
-    groupings = Groupings(UserRows(("bob",), np.zeros((1, 1)), np.empty((1, 0), np.int64)), table)
-    with pytest.raises(UserError, match="1 users have no embedding, such as ann; run `ppd embed` again"):
-        groupings.rows_for(table)
+@pytest.mark.parametrize("captions", [None, ("cat",)])
+def test_a_user_without_an_embedding_has_no_row(captions: tuple[str, ...] | None) -> None:
+    """One whom nothing describes; if that is everybody, the embeddings are of other people."""
+    ids = [f"{number:0>16}" for number in range(2)]
+    table = pa.table({"pair_id": ids, "user_id": ["ann", "bob"], "caption_id": ["cat", "cat"]})
+    groupings = Groupings(UserRows(("bob",), np.zeros((1, 1)), np.empty((1, 0), np.int64), captions), table)
+    rows, counts = groupings.rows_for(table)
+    assert counts.tolist() == [0, 1]
+    assert rows[1, 0] == 0
+    with pytest.raises(UserError, match="nobody in the pairs has an embedding, such as ann; run `ppd embed` again"):
+        groupings.rows_for(table.slice(0, 1))
 
 
 def test_a_pair_in_every_grouping_of_its_user_is_left_out_and_told(
@@ -311,7 +317,7 @@ def test_a_pair_in_every_grouping_of_its_user_is_left_out_and_told(
 def test_users_without_shots_need_no_store(folder: Path, kind: str) -> None:
     settings = ("mode=synthetic", f"user={kind}")
     config = configure(folder, *settings)
-    prepare.run(config)
+    label.run(config)
     module = PreferenceDataModule(config)
     module.setup("fit")
     table = layout.read_pairs(config, "train")

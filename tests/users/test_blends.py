@@ -13,7 +13,9 @@ from ppd_lightning.config.schemas import Config
 from ppd_lightning.models.released import open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.blends import blended_embeddings, name_of, people_in, weights_of
-from ppd_lightning.users.embeddings import user_embeddings
+from ppd_lightning.users.embeddings import asked_rows
+
+CAPTION = ["thing 1"]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +42,9 @@ def test_a_person_is_a_blend_of_one() -> None:
 
 def test_a_blend_is_the_convex_combination_of_its_people(config: Config) -> None:
     model = open_model(config.model)
-    people = user_embeddings(config, model, ["1", "2", "3"]).numpy().astype(np.float64)
+    people = np.asarray(asked_rows(config, model, ["1", "2", "3"], CAPTION * 3).embeddings).astype(np.float64)
     asked = ["2", {"1": 0.3, "2": 0.7}, {"3": 0.5, "1": 0.25, "2": 0.25}]
-    blended = blended_embeddings(config, model, asked)
+    blended = blended_embeddings(config, model, asked, CAPTION * 3)
     weights = np.array([[0, 1, 0], [0.3, 0.7, 0], [0.25, 0.25, 0.5]])
     assert blended.dtype == torch.float32
     np.testing.assert_allclose(blended.numpy(), weights @ people, rtol=1e-6, atol=1e-7)
@@ -50,21 +52,21 @@ def test_a_blend_is_the_convex_combination_of_its_people(config: Config) -> None
 
 def test_people_alone_and_all_of_a_blend_keep_every_bit(config: Config) -> None:
     model = open_model(config.model)
-    alone = user_embeddings(config, model, ["3", "1"])
-    assert torch.equal(blended_embeddings(config, model, ["3", {"1": 1.0, "2": 0.0}]), alone)
+    alone = torch.from_numpy(np.asarray(asked_rows(config, model, ["3", "1"], CAPTION * 2).embeddings))
+    assert torch.equal(blended_embeddings(config, model, ["3", {"1": 1.0, "2": 0.0}], CAPTION * 2), alone)
 
 
 def test_the_order_of_a_blend_does_not_count(config: Config) -> None:
     model = open_model(config.model)
     orders = [{"1": 0.2, "2": 0.3, "3": 0.5}, {"3": 0.5, "2": 0.3, "1": 0.2}]
-    first, second = blended_embeddings(config, model, orders)
+    first, second = blended_embeddings(config, model, orders, CAPTION * 2)
     assert torch.equal(first, second)
-    assert torch.equal(blended_embeddings(config, model, [orders[0], "4", "5"])[0], first)
+    assert torch.equal(blended_embeddings(config, model, [orders[0], "4", "5"], CAPTION * 3)[0], first)
 
 
 def test_somebody_unknown_in_a_blend_is_named(config: Config) -> None:
     with pytest.raises(UserError, match="nobody: nobody of that name is in the pairs"):
-        blended_embeddings(config, open_model(config.model), ["1", {"1": 0.5, "nobody": 0.5}])
+        blended_embeddings(config, open_model(config.model), ["1", {"1": 0.5, "nobody": 0.5}], CAPTION * 2)
 
 
 def test_blends_on_the_command_line_are_read(tmp_path: Path) -> None:

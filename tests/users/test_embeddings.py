@@ -11,16 +11,17 @@ import pytest
 from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 
-from ppd_lightning.commands import embed, prepare
+from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.users.embeddings import embeddings_folder, open_user_rows, user_embeddings
+from ppd_lightning.users.embeddings import asked_rows, embeddings_folder, open_user_rows
 
 SHOTS, GROUPINGS, WIDTH = 3, 5, 4
+CAPTION = ["thing 1"]
 
 
 @functools.cache
@@ -28,8 +29,10 @@ def configure(folder: Path, *overrides: str) -> Config:
     settings = [
         *("data=pickapic", f"data.root={folder / 'source'}", f"data.image_size={SIZE}", f"output={folder / 'out'}"),
         *("data.held_out_captions=0.2", "data.unseen_users=0.2", f"model.path={folder / 'model'}", "mode=real"),
-        *("user.encoder=codec", f"user.shots={SHOTS}", f"user.groupings={GROUPINGS}", f"user.components={WIDTH}"),
+        *(f"shots.n={SHOTS}", f"shots.groupings={GROUPINGS}"),
     ]
+    if not any(override.startswith(("user=", "mode=")) for override in overrides):
+        settings += ["user.encoder=codec", f"user.components={WIDTH}"]
     return compose([*settings, *overrides])
 
 
@@ -119,12 +122,12 @@ def test_a_person_is_shown_by_the_first_grouping(folder: Path, model: ReleasedMo
     people = sorted(set(found.users))
     asked = [people[3], people[0], people[3]]
     expected = found.embeddings[[found.users.index(user) for user in asked]]
-    np.testing.assert_array_equal(user_embeddings(config, model, asked).numpy(), expected)
+    np.testing.assert_array_equal(asked_rows(config, model, asked, CAPTION * 3).embeddings, expected)
 
 
 def test_one_hot_users_have_a_dimension_each(folder: Path, model: ReleasedModel) -> None:
-    config = configure(folder, "user=one_hot", "data.labels=scores")
-    prepare.run(config)
+    config = configure(folder, "mode=synthetic")
+    label.run(config)
     found = open_user_rows(config, model)
     assert found.users == tuple(sorted(pc.unique(layout.read_pairs(config)["user_id"]).to_pylist()))
     np.testing.assert_array_equal(found.embeddings, np.eye(len(found.users)))
@@ -134,17 +137,17 @@ def test_one_hot_users_have_a_dimension_each(folder: Path, model: ReleasedModel)
 def test_a_constant_user_is_the_same_for_everybody(folder: Path, model: ReleasedModel) -> None:
     config = configure(folder, "user=constant")
     people = pc.unique(layout.read_pairs(config)["user_id"]).to_pylist()
-    assert user_embeddings(config, model, people).tolist() == [[1.0]] * len(people)
+    assert asked_rows(config, model, people, CAPTION * len(people)).embeddings.tolist() == [[1.0]] * len(people)
 
 
 def test_somebody_unknown_is_named(folder: Path, model: ReleasedModel) -> None:
     with pytest.raises(UserError, match="nobody: nobody of that name is in the pairs"):
-        user_embeddings(configure(folder), model, ["nobody"])
+        asked_rows(configure(folder), model, ["nobody"], CAPTION)
 
 
 def test_embeddings_that_were_not_made_name_the_command(folder: Path, model: ReleasedModel) -> None:
     with pytest.raises(UserError, match="this store is missing; run `ppd embed`"):
-        open_user_rows(configure(folder, "user.groupings=6"), model)
+        open_user_rows(configure(folder, "shots.groupings=6"), model)
 
 
 def test_embeddings_by_another_codec_are_stale(folder: Path, tmp_path: Path) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ppd_lightning.data.pairs import PAIRS_SCHEMA
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.users.shots import choose_shots
+from ppd_lightning.training.groupings import Groupings
+from ppd_lightning.users.embeddings import UserRows
+from ppd_lightning.users.shots import CaptionVectors, ShotSet, diverse_sets, nearest_sets, random_sets
 
 SPLITS = ("train", "validation", "shots", "test_seen", "test_unseen")
 
@@ -23,6 +28,18 @@ def table(people: dict[str, dict[str, int]]) -> pa.Table:
         for number in range(count)
     ]
     return pa.Table.from_pylist(made, PAIRS_SCHEMA)
+
+
+def by_user(pairs: pa.Table, sets: list[ShotSet]) -> dict[str, list[list[str]]]:
+    """The pair ids of every set of each person."""
+    chosen: dict[str, list[list[str]]] = {}
+    for one in sets:
+        chosen.setdefault(one.user, []).append(pairs["pair_id"].take(pa.array(one.pairs)).to_pylist())
+    return chosen
+
+
+def choose_shots(pairs: pa.Table, n: int, groupings: int) -> dict[str, list[list[str]]]:
+    return by_user(pairs, random_sets(pairs, n, groupings))
 
 
 def test_each_grouping_is_distinct_pairs_of_the_person() -> None:
@@ -67,3 +84,90 @@ def test_people_with_too_few_pairs_are_named() -> None:
     people = {"ann": {"train": 4}, "bob": {"train": 3}, "cy": {"shots": 2, "test_unseen": 9}}
     with pytest.raises(UserError, match=r"4 choices are needed .* bob, cy; .*data\.min_pairs=5$"):
         choose_shots(table(people), 4, 2)
+
+
+def world(people: dict[str, list[int]], seed: int = 0) -> tuple[pa.Table, CaptionVectors]:
+    """Training pairs of each person with these captions, and random vectors of the captions."""
+    captions = [f"{number:016x}" for number in range(12)]
+    made = [
+        dict.fromkeys(PAIRS_SCHEMA.names, "-")
+        | {"pair_id": f"{user}-{place:02}", "user_id": user, "split": "train", "caption_id": captions[number]}
+        for user, own in people.items()
+        for place, number in enumerate(own)
+    ]
+    vectors = np.random.default_rng(seed).normal(size=(len(captions), 5)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return pa.Table.from_pylist(made, PAIRS_SCHEMA), CaptionVectors(pa.array(captions), vectors)
+
+
+people_of_pairs = st.dictionaries(
+    st.text("ab/\u00e9 ", min_size=1, max_size=4), st.lists(st.integers(0, 11), min_size=3, max_size=14), min_size=1
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(people_of_pairs, st.integers(1, 3), st.sampled_from(["random", "diverse", "caption_aware"]), st.integers(0, 9))
+def test_no_pair_ever_describes_itself(people: dict[str, list[int]], n: int, select: str, seed: int) -> None:
+    """Whatever the data, the rows that training takes for a pair hold neither it nor another one of its caption."""
+    pairs, captions = world(people, seed)
+    if select == "caption_aware":
+        asked = {(row["user_id"], row["caption_id"]) for row in pairs.to_pylist()}
+        sets = nearest_sets(pairs, n, asked, captions)
+    else:
+        sets = random_sets(pairs, n, 5) if select == "random" else diverse_sets(pairs, n, 5, captions)
+    hexed = [f"{row:016x}" for row in range(len(pairs))]
+    pairs = pairs.set_column(0, "pair_id", pa.array(hexed))
+    shots = np.array([one.pairs for one in sets], np.int64).reshape(-1, n)
+    users, asked_for = tuple(one.user for one in sets), tuple(one.row.rsplit("/", 1)[1] for one in sets)
+    rows = UserRows(users, np.zeros((len(sets), 1)), shots, asked_for if select == "caption_aware" else None)
+    if not set(people) <= set(users):  # somebody whose pairs all have one caption
+        assert select == "caption_aware"
+        pairs = pairs.filter(pc.is_in(pairs["user_id"], pa.array(users, pa.string())))
+    if not len(pairs):
+        return
+    found, counts = Groupings(rows, table_of(world(people, seed)[0], hexed)).rows_for(pairs)
+    captions_of = world(people, seed)[0]["caption_id"].to_pylist()
+    owners = world(people, seed)[0]["user_id"].to_pylist()
+    for row, (pair, caption, user) in enumerate(
+        zip(*(pairs[name].to_pylist() for name in ("pair_id", "caption_id", "user_id")), strict=True)
+    ):
+        for own in found[row, : counts[row]]:
+            assert int(pair, 16) not in shots[own]
+            assert caption not in {captions_of[shot] for shot in shots[own]}
+            assert {owners[shot] for shot in shots[own]} == {user}
+
+
+def table_of(pairs: pa.Table, ids: list[str]) -> pa.Table:
+    return pairs.set_column(0, "pair_id", pa.array(ids))
+
+
+def test_diverse_shots_are_farther_apart_than_random_ones() -> None:
+    people = {f"person {number}": list(range(12)) for number in range(40)}
+    pairs, captions = world(people)
+
+    def nearest(sets: list[ShotSet]) -> float:
+        vectors = [captions.of(pairs["caption_id"].take(pa.array(one.pairs))) for one in sets]
+        return float(np.mean([(own @ own.T)[~np.eye(len(own), dtype=bool)].max() for own in vectors]))
+
+    diverse = diverse_sets(pairs, 3, 8, captions)
+    assert nearest(diverse) < nearest(random_sets(pairs, 3, 8)) - 0.1
+    assert diverse_sets(pairs, 3, 8, captions) == diverse
+    for listed in by_user(pairs, diverse).values():
+        assert len({pair for shots in listed for pair in shots}) > 6  # groupings see different halves
+        assert all(any(pair not in shots for shots in listed) for pair in listed[0])
+
+
+def test_nearest_shots_are_the_nearest_by_cosine_without_the_caption_itself() -> None:
+    pairs, captions = world({"ann": [0, 1, 2, 3, 4, 5, 5], "bob": [5, 6, 7]})
+    sets = nearest_sets(pairs, 2, [("ann", captions.ids[5].as_py()), ("ann", captions.ids[9].as_py())], captions)
+    assert [one.row for one in sets] == [f"ann/{captions.ids[number].as_py()}" for number in (5, 9)]
+    for one, target, allowed in zip(sets, (5, 9), ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5, 6]), strict=True):
+        own = [0, 1, 2, 3, 4, 5, 5]
+        near = sorted(allowed, key=lambda row: -float(captions.vectors[own[row]] @ captions.vectors[target]))
+        assert list(one.pairs) == near[:2]
+
+
+def test_somebody_with_too_few_other_captions_has_no_set_for_a_caption() -> None:
+    pairs, captions = world({"ann": [1, 1, 1, 2]})
+    asked = [("ann", captions.ids[number].as_py()) for number in (1, 2)]
+    assert [one.row for one in nearest_sets(pairs, 2, asked, captions)] == [f"ann/{captions.ids[2].as_py()}"]

@@ -11,10 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ppd_lightning.commands import embed, evaluate, prepare, train
+from ppd_lightning.commands import embed, evaluate, label, prepare, train
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.emoji.people import People, read_people
-from ppd_lightning.data.layout import people_of
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.generation.chosen import chosen_captions
 from ppd_lightning.generation.drawing import draw_sheet
@@ -24,12 +23,13 @@ from ppd_lightning.run.atomic import atomic_path, write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
 from ppd_lightning.run.place import place
+from ppd_lightning.users.embeddings import people_served
 
-STEPS = {"prepare": prepare.run, "embed": embed.run, "train": train.run, "evaluate": evaluate.run}
+STEPS = {"prepare": prepare.run, "label": label.run, "embed": embed.run, "train": train.run, "evaluate": evaluate.run}
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Prepare, embed, train and evaluate, then draw; write {output}/demo/grid.png and summary.json and print a table.
+    """All verbs up to evaluate, then draw; write {output}/demo/grid.png and summary.json and print a table.
 
     Raises:
         UserError: as the verbs do; data.name is not emoji, or this is one of several processes.
@@ -38,6 +38,8 @@ def run(config: Config) -> dict[str, Any]:
         raise UserError("demo: starts its own processes; run it in one, with trainer.devices where you want several")
     begun, seconds, summaries = time.monotonic(), {}, {}
     for verb, work in STEPS.items():
+        if verb == "label" and config.data.labels == "people":
+            continue
         started = time.monotonic()
         summaries[verb] = work(config)
         seconds[verb] = round(time.monotonic() - started, 1)
@@ -55,16 +57,27 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def draw_people(config: Config, path: Path) -> None:
-    """Held-out captions for unseen people, one for each favourite style, the base beside; chosen by hash."""
-    people = read_people(data_folder(config) / "people.json")
-    unseen = people.select(people_of(config)["unseen"])
-    users = [_somebody_who_likes(unseen, style) for style in range(len(unseen.styles))]
+    """Held-out captions for people, one for each favourite style, or for the rewards; the base is beside."""
+    users, names = _rewards(config) if config.data.labels == "rewards" else _favourites(config)
     config = replace(config, generation=replace(config.generation, users=[*users]))
     trained, captions = open_run(config), chosen_captions(config)
-    images = draw_sheet(trained.draw, captions, trained.users(users), config.generation.seeds[0])
-    names = [f"person {user}\nlikes {style}" for user, style in zip(users, unseen.styles, strict=True)]
+    images = draw_sheet(trained.draw, captions, trained.sheet(users, captions), config.generation.seeds[0])
     with atomic_path(path) as unfinished:
         draw_grid(as_pictures(images), captions, ["the base\nknows nobody", *names]).save(unfinished)
+
+
+def _rewards(config: Config) -> tuple[list[str], list[str]]:
+    """The users that rewards are, and what stands above their pictures."""
+    users = people_served(config)[0]["seen"]
+    return users, [f"more\n{user}" for user in users]
+
+
+def _favourites(config: Config) -> tuple[list[str], list[str]]:
+    """A person for each favourite style, and what stands above their pictures; an unseen one if any can be served."""
+    people, (groups, _) = read_people(data_folder(config) / "people.json"), people_served(config)
+    shown = people.select(groups["unseen"] or groups["seen"])
+    users = [_somebody_who_likes(shown, style) for style in range(len(shown.styles))]
+    return users, [f"person {user}\nlikes {style}" for user, style in zip(users, shown.styles, strict=True)]
 
 
 def _somebody_who_likes(people: People, style: int) -> str:

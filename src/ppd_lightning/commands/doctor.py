@@ -15,9 +15,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ppd_lightning.config.schemas import Config, EmojiData, FolderData, PickapicData
+from ppd_lightning.config.schemas import (
+    Config,
+    EmojiData,
+    FeaturesUser,
+    FolderData,
+    PickapicData,
+    StatedUser,
+    VlmUser,
+)
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.run.folders import data_folder, rewards_used
 
 DISTRIBUTION = "ppd-lightning"
 
@@ -40,7 +48,7 @@ def run(config: Config) -> dict[str, Any]:
     packages = list(_packages(config))
     findings = [*packages, *_npm(config)]
     if not any(finding.remedies for finding in packages):  # the others look with them
-        findings += [*_source(config), *_model(config), *_hardware(config)]
+        findings += [*_source(config), *_model(config), *_rewards(config), *_hardware(config)]
     need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
     table = Table(
         "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
@@ -60,15 +68,17 @@ def run(config: Config) -> dict[str, Any]:
 
 def _packages(config: Config) -> Iterator[Finding]:
     """The distributions that the project declares, looked up by their metadata without importing them."""
-    extra = "emoji" if config.data.name == "emoji" or _sees_with_efficientnet(config) else ""
+    extras = {"emoji"} if config.data.name == "emoji" or _sees_with_efficientnet(config) else set()
     sound = 0
     for text in metadata.requires(DISTRIBUTION) or []:
         requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+        marker = requirement.marker
+        wanted = [extra for extra in ("", *sorted(extras)) if marker is None or marker.evaluate({"extra": extra})]
+        if not wanted:
             continue
         fault = _package_fault(requirement)
         if fault:
-            source = f"{DISTRIBUTION}[{extra}]" if requirement.marker is not None else DISTRIBUTION
+            source = f"{DISTRIBUTION}[{wanted[0]}]" if wanted[0] else DISTRIBUTION
             yield Finding(f"package {requirement}".partition(";")[0], fault, (f'pip install "{source}"',))
         else:
             sound += 1
@@ -84,7 +94,7 @@ def _package_fault(requirement: Requirement) -> str:
 
 
 def _sees_with_efficientnet(config: Config) -> bool:
-    return config.user.kind == "features" and config.user.encoder == "efficientnet_lite0"
+    return isinstance(config.user, FeaturesUser) and config.user.encoder == "efficientnet_lite0"
 
 
 def _source(config: Config) -> Iterator[Finding]:
@@ -124,6 +134,7 @@ def _model(config: Config) -> Iterator[Finding]:
     from ppd_lightning.models.parts import NON_COMMERCIAL, absent, pickled
     from ppd_lightning.models.released import open_model
 
+    yield from _seeing(config)
     model = open_model(config.model)
     folders, faults = model.folders()
     if faults:
@@ -142,6 +153,36 @@ def _model(config: Config) -> Iterator[Finding]:
             remedies = [f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}", *pickled(files, folder)]
             files = [*files, f"of {part.hub}, {part.size}, {NON_COMMERCIAL}"]
         yield Finding(need, "\n".join(files), tuple(remedies))
+
+
+def _rewards(config: Config) -> Iterator[Finding]:
+    """The weights of the rewards that label the pairs or describe users."""
+    from ppd_lightning.rewards.reward import open_rewards
+
+    for name, settings in rewards_used(config).items():
+        need = f"reward {name}"
+        try:
+            reward = open_rewards({name: settings})[name]
+            faults = reward.faults()
+            found = "\n".join(reward.files.values()) if not faults else "not found"
+        except UserError as error:
+            faults, found = error.faults, "faulty"
+        yield Finding(need, found or "needs no weights", tuple(faults))
+
+
+def _seeing(config: Config) -> Iterator[Finding]:
+    """The networks, beside the model, that see choices or read words."""
+    user = config.user
+    if isinstance(user, VlmUser) or (isinstance(user, StatedUser) and user.reader == "vlm"):
+        from ppd_lightning.users.vlm_files import vlm_faults
+
+        faults = vlm_faults(str(user.path))
+        yield Finding(f"VLM {user.path}", "not found" if faults else "there", tuple(faults))
+    if isinstance(user, StatedUser):
+        from ppd_lightning.users.stated import read_texts
+
+        texts = Path(user.texts)
+        yield _readable(f"texts {texts}", lambda: f"{len(read_texts(texts))} users")
 
 
 def _hardware(config: Config) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from ppd_lightning.commands.export_card import model_card
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.layout import people_of
-from ppd_lightning.generation.chosen import chosen_users
+from ppd_lightning.generation.chosen import chosen_captions, chosen_users
 from ppd_lightning.generation.trained import open_run
 from ppd_lightning.models import emoji_codec, user_branch
 from ppd_lightning.models.adapter import copy_adapter
@@ -23,6 +23,7 @@ from ppd_lightning.models.stage_c_codec import StageCCodec
 from ppd_lightning.run.atomic import atomic_path, write_text_atomic
 from ppd_lightning.run.folders import run_folder
 from ppd_lightning.users.blends import Asked, name_of
+from ppd_lightning.users.kinds import needs_captions
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ def run(config: Config) -> dict[str, Any]:
 
     - adapter.safetensors: the weights that `generation.weights` names, with the configuration in the metadata.
     - users.safetensors: an embedding for each of `generation.users`, by name; null takes everybody who has a dimension
-      of their own, else those that `ppd generate` would choose.
+      of their own, else those that `ppd generate` would choose. Where users have a vector for each caption, one for
+      each of `generation.captions`, by "name / caption".
     - draw.py, decoder.py, user_branch.py (and emoji_codec.py): the code, which needs diffusers and not this package.
     - README.md: the model card.
 
@@ -48,7 +50,9 @@ def run(config: Config) -> dict[str, Any]:
     trained = open_run(config)
     folder = run_folder(config) / "export"
     shared = without_local_folders(config)
-    embeddings = dict(zip(map(name_of, asked), trained.users(asked), strict=True))
+    captions = chosen_captions(config) if needs_captions(config) else [""]
+    names = [f"{name_of(one)} / {caption}" if caption else name_of(one) for caption in captions for one in asked]
+    embeddings = dict(zip(names, trained.sheet(asked, captions).flatten(0, 1), strict=True))
     copy_adapter(trained.adapter, folder / "adapter.safetensors", configuration=shared)
     with atomic_path(folder / "users.safetensors") as unfinished:
         save_file({name: embedding.clone() for name, embedding in embeddings.items()}, unfinished)
@@ -61,18 +65,22 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def without_local_folders(config: Config) -> dict[str, Any]:
-    """The configuration as plain values; of folders of this machine only the last name is left."""
+    """The configuration as plain values; of files and folders of this machine only the last name is left."""
     values = dataclasses.asdict(config)
     model = values["model"]
-    for group, key in ((values, "output"), (values["data"], "root"), (model, "path"), (model, "codec_path")):
+    places = [(values, "output"), (model, "path"), (model, "codec_path")]
+    places += [(values["data"], key) for key in ("root", "table")]
+    places += [(values["user"], key) for key in ("path", "texts")]
+    places += [(reward["weights"], role) for reward in values["rewards"].values() for role in reward["weights"]]
+    for group, key in places:
         place = group.get(key)
-        if place is not None and Path(place).expanduser().is_dir():
+        if place is not None and Path(place).expanduser().exists():
             group[key] = Path(place).name
     return values
 
 
 def _asked(config: Config) -> list[Asked]:
-    if config.generation.users is None and config.user.kind == "one_hot":
+    if config.generation.users is None and config.user.kind in ("one_hot", "id"):
         return list(people_of(config)["seen"])
     return chosen_users(config)
 

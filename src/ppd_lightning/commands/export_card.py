@@ -22,6 +22,7 @@ from ppd_lightning.models.adapter import adapter_base
 from ppd_lightning.models.parts import CODEC_HUB, PRIOR_HUB
 from ppd_lightning.run.fingerprints import file_sha256
 from ppd_lightning.run.folders import run_folder
+from ppd_lightning.users.kinds import is_described, needs_captions
 
 TEMPLATE = importlib.resources.files("ppd_lightning.commands") / "export_files/card.md.txt"
 TITLES = {
@@ -166,10 +167,12 @@ def _limits(config: Config) -> Iterator[str]:
         yield "The base is a mini model of 64 pixels that draws emoji and nothing else."
     else:
         yield "The base is frozen: what it cannot draw, and its biases, stay as they are."
-    if config.user.kind == "one_hot":
+    if config.user.kind in ("one_hot", "id"):
         yield "Only the users above, and blends of them, have a meaning; nobody can be added without training."
-    if config.user.kind == "features":
+    if is_described(config):
         yield "A new person's vector must be made by the same framework from the same encoder."
+    if needs_captions(config):
+        yield "A vector is for one user and one caption: the choices that made it were those nearest to the caption."
     yield "The branch follows what was chosen in its data, also where one would not want it to."
     yield "Use bf16 or fp32: Stage C overflows in fp16."
 

@@ -7,8 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppd_lightning.config.schemas import Config, FolderData, Objective, PickapicData
-from ppd_lightning.data.layout import people_of, prepared_path
+from ppd_lightning.config.schemas import (
+    ClipUser,
+    Config,
+    FeaturesUser,
+    FolderData,
+    Objective,
+    PickapicData,
+    VlmUser,
+)
+from ppd_lightning.data.layout import people_of, read_counts
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.run.errors import UserError
 
@@ -19,7 +27,7 @@ EMOJI_WORLD = (
 )
 LABELS = {
     "people": "The labels are people's own choices",
-    "scores": "Each pair was labelled anew by computed scores of its images; a score stands for a user",
+    "rewards": "Each pair was labelled anew by one of several rewards, which stands for a user",
 }
 
 
@@ -38,23 +46,18 @@ def read_told(path: Path, made_by: str) -> dict[str, Any]:
 
 def data_section(config: Config) -> str:
     """The source, its counts, and how a user is described."""
-    counts = read_told(prepared_path(config), "ppd prepare")["summary"]["counts"]
+    counts = read_counts(config)
     source = EMOJI_WORLD
     if isinstance(config.data, PickapicData):
         source = f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{_last(config.data.root)}`."
     if isinstance(config.data, FolderData):
         source = f"Choices between images from a table called `{_last(config.data.table)}`."
     people = {group: len(users) for group, users in people_of(config).items()}
-    described = {
-        "features": f"{config.user.shots} of a user's choices, seen by `{config.user.encoder}`, make their vector.",
-        "one_hot": "A user's vector is a dimension of their own.",
-        "constant": "All users have the same vector.",
-    }
     rows = [f"| {split.replace('_', ' ')} | {counts[split]:,} |" for split in SPLITS if counts[split]]
     lines = [
         f"{source} {LABELS[config.data.labels]}: {counts['pairs']:,} pairs over {counts['images']:,} images, by "
         f"{people['seen']:,} users who were trained on and {people['unseen']:,} who were not. "
-        f"{described[config.user.kind]} Images were brought to {config.data.image_size} pixels.",
+        f"{_described(config)} Images were brought to {config.data.image_size} pixels.",
         "",
         "| split | pairs |",
         "|---|---|",
@@ -68,6 +71,25 @@ def data_section(config: Config) -> str:
 def _last(place: str) -> str:
     """What a path or URL ends with: where it is, is nobody else's business."""
     return place.rstrip("/").rpartition("/")[2]
+
+
+def _described(config: Config) -> str:
+    """How a user is described."""
+    user, shots = config.user, config.shots
+    choices = f"{shots.n} of a user's choices (`shots.select={shots.select}`)"
+    if isinstance(user, FeaturesUser):
+        return f"{choices}, seen by `{user.encoder}`, make their vector."
+    if isinstance(user, ClipUser):
+        return f"{choices}, seen by the vision tower of the reward `{user.reward}`, make their vector."
+    if isinstance(user, VlmUser):
+        return f"A profile that `{_last(user.path)}` writes of {choices} makes their vector (`{user.position}`)."
+    return {
+        "reward": f"A logistic regression of {choices} on rewards ({', '.join(sorted(config.rewards))}) makes it.",
+        "stated": "Words about a user's taste make their vector.",
+        "id": "A user's vector is a dimension of their own; people who were not trained on have none.",
+        "one_hot": "A user's vector is a dimension of their own.",
+        "constant": "All users have the same vector.",
+    }[user.kind]
 
 
 def training_section(config: Config, run: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     captions, users = chosen_captions(config), chosen_users(config)
     trained = open_run(config)
-    embeddings = trained.users(users)
+    embeddings = trained.sheet(users, captions)
     adapter = file_sha256(trained.adapter)[:DIGITS]
     settings = asdict(config.generation)
     for chosen in ("captions", "users", "columns"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from ppd_lightning.config.schemas import Config, EmojiData, FolderData
 from ppd_lightning.data import folder as own_pairs
 from ppd_lightning.data import layout, quarantine
 from ppd_lightning.data.emoji.source import make_source
-from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images, open_encoded
-from ppd_lightning.data.pairs import caption_id, pairs_of_people, pairs_of_scores, write_pairs
+from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images
+from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import read_rows, source_fingerprint, told_unusable
 from ppd_lightning.data.splits import SPLITS, choose_count, choose_share
 from ppd_lightning.data.tables import write_table
@@ -33,15 +34,12 @@ from ppd_lightning.run.folders import data_folder
 
 log = logging.getLogger(__name__)
 
-SCORES = STATISTICS[:3]
-"""The synthetic users of data.labels=scores: each prefers the image with more of its statistic."""
-
 DTYPE = {"emoji": np.float32, "pickapic": np.float16, "folder": np.float16}
 """How latents and text states are stored; half the space where there are many."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Prepare the data of a configuration; what is there already and still right is kept.
+    """Prepare what every kind of labels needs, and people's own pairs; what is there already and still right is kept.
 
     Any number of processes may do so at once: they share the encoding and end with the same tables and stores.
 
@@ -51,6 +49,7 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the source is missing or damaged, or nothing of it can be used.
     """
+    config = replace(config, data=replace(config.data, labels="people"))
     begun, folder = time.monotonic(), data_folder(config)
     model = open_model(config.model)
     if isinstance(config.data, EmojiData):
@@ -62,15 +61,15 @@ def run(config: Config) -> dict[str, Any]:
     key = {name: model.fingerprint(part) for name, part in parts.items()}
     source = (layout.source_folder(config), layout.source_files(config))
     key["source"] = source_fingerprint(*source)
-    told = layout.prepared_path(config)
+    told = layout.told_path(config)
     finished = _finished(config, told, key)
     if finished is not None:
         log.info("%s is prepared: %s", folder, _in_words(finished["counts"]))
         return finished
-    statistics, latents = _encoders(config, model)
+    latents = _latents(config, model)
     rows = read_rows(*source)
     quarantine.write(config, rows.unusable, rows.counts["rows"])  # before the long work
-    images = encode_images(config, rows.table, key["source"], [latents, statistics])
+    images = encode_images(config, rows.table, key["source"], [latents])
     usable = _has_images(rows.table, images)
     table, damaged = rows.table.filter(usable), rows.table.filter(pc.invert(usable))
     if len(damaged):
@@ -78,13 +77,13 @@ def run(config: Config) -> dict[str, Any]:
         quarantine.write(config, unusable, rows.counts["rows"])
     held_out, unseen = _tests(config, table)
     counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)}
-    counts |= _write_pairs(config, table, statistics, held_out, unseen)
+    counts |= _write_pairs(config, table, held_out, unseen)
     _write_captions(config, table, held_out)
     encode_captions(
         config, layout.text_key(config, key["text_encoder"], key["tokenizer"]), lambda: _text_of(config, model)
     )
     seconds = round(time.monotonic() - begun, 1)
-    summary = {"folder": str(folder), "labels": config.data.labels, "counts": counts, "seconds": seconds}
+    summary = {"folder": str(folder), "counts": counts, "seconds": seconds}
     write_json_atomic(told, {"key": key, "summary": summary})
     log.info("%s is prepared in %.1f s: %s", folder, seconds, _in_words(counts))
     return summary
@@ -106,23 +105,21 @@ def _finished(config: Config, told: Path, key: dict[str, str]) -> dict[str, Any]
         return None
 
 
-def _encoders(config: Config, model: ReleasedModel) -> tuple[ImageEncoder, ImageEncoder]:
-    """What computes the latents and the statistics of images."""
+def _latents(config: Config, model: ReleasedModel) -> ImageEncoder:
+    """What computes the latents of images."""
     dtype, device = DTYPE[config.data.name], compute_device(config.trainer)
 
     def load_codec() -> Encode:
         codec = model.load_codec(device, "encoder")
 
         @torch.no_grad()
-        def latents(pixels: np.ndarray) -> np.ndarray:
-            return codec.encode(_floats(pixels, device)).cpu().numpy().astype(dtype)
+        def latents(pixels: np.ndarray, _: Sequence[str]) -> np.ndarray:
+            images = torch.from_numpy(pixels).to(device).float() / 255
+            return codec.encode(images).cpu().numpy().astype(dtype)
 
         return latents
 
-    return (
-        ImageEncoder("statistics", {"names": STATISTICS}, lambda: lambda pixels: _statistics(pixels, device)),
-        ImageEncoder("latents", {"codec": model.fingerprint("encoder")}, load_codec),
-    )
+    return ImageEncoder("latents", {"codec": model.fingerprint("encoder")}, load_codec)
 
 
 def _has_images(rows: pa.Table, images: pa.Table) -> pa.ChunkedArray:
@@ -142,21 +139,12 @@ def _tests(config: Config, rows: pa.Table) -> tuple[frozenset[str], frozenset[st
     return choose_share("caption", captions, data.held_out_captions), choose_share("user", users, data.unseen_users)
 
 
-def _write_pairs(
-    config: Config, rows: pa.Table, statistics: ImageEncoder, held_out: frozenset[str], unseen: frozenset[str]
-) -> dict[str, int]:
-    """Write the pairs and return what was left out and how many are in each split."""
+def _write_pairs(config: Config, rows: pa.Table, held_out: frozenset[str], unseen: frozenset[str]) -> dict[str, int]:
+    """Write people's pairs and return what was left out and how many are in each split."""
     validation = config.data.validation
-    if config.data.labels == "people":
-        pairs, counts = pairs_of_people(
-            rows, held_out=held_out, unseen=unseen, validation=validation, min_pairs=config.data.min_pairs
-        )
-    else:
-        store = open_encoded(config, statistics)
-        measured = store.arrays["statistics"][:]
-        scores = {name: measured[:, STATISTICS.index(name)] for name in SCORES}
-        image_rows = (store.index(rows["image_0"]), store.index(rows["image_1"]))
-        pairs, counts = pairs_of_scores(rows, scores, image_rows, held_out=held_out, validation=validation)
+    pairs, counts = pairs_of_people(
+        rows, held_out=held_out, unseen=unseen, validation=validation, min_pairs=config.data.min_pairs
+    )
     write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config))
     splits = pairs["split"].to_pylist()
     return counts | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
@@ -179,13 +167,9 @@ def _text_of(config: Config, model: ReleasedModel) -> Callable[[list[str]], dict
     return encode
 
 
-def _statistics(pixels: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+def _statistics(pixels: np.ndarray) -> np.ndarray:
     """Statistics (B, J) of pixels (B, 3, H, W) uint8."""
-    return image_statistics(_floats(pixels, device)).cpu().numpy()
-
-
-def _floats(pixels: np.ndarray, device: torch.device | str) -> torch.Tensor:
-    return torch.from_numpy(pixels).to(device).float() / 255
+    return image_statistics(torch.from_numpy(pixels).float() / 255).numpy()
 
 
 def _in_words(counts: dict[str, int]) -> str:

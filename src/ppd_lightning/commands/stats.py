@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 from rich.console import Console
@@ -16,14 +15,12 @@ from ppd_lightning.data import layout
 from ppd_lightning.data.pickapic import REASONS
 from ppd_lightning.data.tally import Tally, tally
 from ppd_lightning.run.atomic import atomic_path
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import pairs_folder
 
 LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
-"""What `ppd prepare` counts of rows that nothing can be learnt from, whoever is asked."""
+"""What `ppd prepare` and `ppd label` count of rows that nothing can be learnt from, whoever is asked."""
 
-NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests")
-"""What it counts of usable rows that became no pairs."""
+NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests", "not_scored")
+"""What they count of usable rows that became no pairs."""
 
 MODELS = 20
 """So many models are listed."""
@@ -38,10 +35,10 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the data are not prepared.
     """
-    counts = _counts(config)
+    counts = layout.read_counts(config)
     found = tally(layout.read_pairs(config), layout.read_images_table(config, ("image_id", "model")))
     usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
-    path = pairs_folder(config) / "stats.png"
+    path = layout.pairs_path(config).with_name("stats.png")
     summary = {
         "rows": counts["rows"],
         "usable": usable,
@@ -59,16 +56,6 @@ def run(config: Config) -> dict[str, Any]:
         ties = f"{100 * summary['share_of_ties']:.1f} % of the choices are ties"
         draw_tally(found, f"{config.data.name}, {config.data.labels}: {ties}").save(temporary)
     return summary
-
-
-def _counts(config: Config) -> dict[str, int]:
-    """What `ppd prepare` counted."""
-    path = layout.prepared_path(config)
-    try:
-        counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
-        return counts
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: missing or damaged; run `ppd prepare` with the same settings") from error
 
 
 def _print(config: Config, found: Tally, summary: dict[str, Any]) -> None:

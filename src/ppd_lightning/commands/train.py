@@ -46,6 +46,7 @@ from ppd_lightning.training.progress import Speed
 from ppd_lightning.training.ranks import OwnSignals, PlacedEnvironment, Ranks, connected, require_fitting, strategy
 from ppd_lightning.training.reference_error import reference_error_by_time
 from ppd_lightning.training.stored_reference import StoredReference
+from ppd_lightning.users.embeddings import users_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _train(config: Config, folder: Path, ranks: Ranks) -> None:
                 "beta_dpo": 2 * module.coefficient,
                 **_last_figures(folder),
             }
-            _save(config, folder, module, average)
+            _save(config, folder, module, average, users_fingerprint(config, model))
             log_final(loggers, config, {name: value for name, value in summary.items() if "/" in name})
             write_json_atomic(folder / "summary.json", summary | {"seconds": round(time.monotonic() - begun, 1)})
         outcome = FINISHED
@@ -156,12 +157,13 @@ def _fit(trainer: Trainer, module: PPDModule, data: PreferenceDataModule, checkp
         raise KeyboardInterrupt from ended
 
 
-def _save(config: Config, folder: Path, module: PPDModule, average: BranchAverage | None) -> None:
-    """Write the trained weights and their average; leaves the latter in the module."""
+def _save(config: Config, folder: Path, module: PPDModule, average: BranchAverage | None, users: str) -> None:
+    """Write the trained weights and their average, saying how users were described; leaves the latter in the module."""
     told: dict[str, Any] = {
         "base": base_fingerprint(module.prior),
         "run": folder.name,
         "configuration": asdict(config),
+        "users": users,
     }
     save_adapter(module.branch, folder / "adapter.safetensors", **told)
     if average is not None:

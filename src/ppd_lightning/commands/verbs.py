@@ -23,12 +23,16 @@ class Verb:
     groups: tuple[str, ...]
 
 
-TRAINING = ("data", "model", "user", "objective", "optimizer", "trainer", "logger", "mode")
+TRAINING = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "logger", "reward", "mode")
 DRAWING = (*TRAINING, "generation")
+DESCRIBING = ("data", "model", "user", "shots", "reward", "mode")
 VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
-    "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "mode")),
-    "embed": Verb("describe every user by an embedding", ("data", "model", "user", "mode")),
+    "label": Verb("score the images by rewards and label the pairs by them", ("data", "reward", "trainer", "mode")),
+    "stats": Verb("show what the prepared pairs are made of, as a table and a picture", ("data", "reward", "mode")),
+    "verify": Verb("read every byte of the prepared data and name what is damaged", ("data",)),
+    "embed": Verb("describe every user by an embedding", DESCRIBING),
+    "classify": Verb("measure how well embeddings tell users apart", (*DESCRIBING, "classification")),
     "reference": Verb("compute the reference's errors once, for all runs with trainer.reference=stored", TRAINING),
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
@@ -36,7 +40,9 @@ VERBS = {
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
     "report": Verb("compare the runs of a sweep: each number against each swept key, and the best run", ("report",)),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
-    "validate": Verb("show the whole configuration, or every fault of it", (*DRAWING, "evaluation", "report")),
+    "validate": Verb(
+        "show the whole configuration, or every fault of it", (*DRAWING, "evaluation", "classification", "report")
+    ),
     "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation")),
 }
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 STRIDES = {"emoji": 8, "stage_c_lite": 32, "stage_c": 32}
 """Pixels of an encoded image to one position of a model's latents."""
+
+DESCRIBED = ("features", "clip", "reward", "vlm")
+"""The kinds of user who are described by the choices of the group shots."""
 
 Values = Mapping[str, Any]
 """Sound values by dotted key; a key that is missing has a fault of its own."""
@@ -25,8 +29,38 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
         ("user.kind", "data.labels"),
         lambda kind, labels: kind == "one_hot" and labels == "people",
-        "user.kind: one_hot has one dimension a computed score, and data.labels is people; "
+        "user.kind: one_hot has one dimension a reward, and data.labels is people; "
         "use mode=synthetic, or user=features",
+    ),
+    (
+        ("data.labels", "rewards"),
+        lambda labels, rewards: labels == "rewards" and not rewards,
+        "data.labels: rewards needs at least one, and none is chosen; name some, such as reward=[clip,aesthetic], or "
+        "use mode=real",
+    ),
+    (
+        ("user.kind", "rewards"),
+        lambda kind, rewards: kind == "reward" and not rewards,
+        "user.kind: reward needs at least one reward, and none is chosen; name some, such as "
+        "reward=[colourfulness,brightness,clutter], or use user=features",
+    ),
+    (
+        ("user.kind", "user.reward", "rewards"),
+        lambda kind, reward, rewards: kind == "clip" and reward not in rewards,
+        "user.reward: {user_reward} is none of the rewards that are chosen; choose it, reward=[{user_reward}], or name "
+        "another as user.reward",
+    ),
+    (
+        ("rewards",),
+        lambda rewards: not all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in rewards),
+        "rewards: a reward's name, the last part of its file's `# @package rewards.NAME`, is made of letters, digits, "
+        "_ and -",
+    ),
+    (
+        ("user.kind", "user.reader", "user.path"),
+        lambda kind, reader, path: reader == "vlm" and path is None,
+        "user.path: user.reader=vlm reads the texts with a vision-language model, and none is named; give its folder "
+        "or its name on the model hub, or use user.reader=text_encoder",
     ),
     (
         ("objective.name", "user.kind"),
@@ -57,12 +91,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "do not",
     ),
     (
-        ("data.name", "data.labels", "user.kind", "data.min_pairs", "user.shots"),
+        ("data.name", "data.labels", "user.kind", "data.min_pairs", "shots.n"),
         lambda name, labels, kind, pairs, shots: (
-            name != "emoji" and labels == "people" and kind == "features" and pairs <= shots
+            name != "emoji" and labels == "people" and kind in DESCRIBED and pairs <= shots
         ),
-        "data.min_pairs: must be above user.shots, so that nobody's pair is among its own shots, and {data_min_pairs} "
-        "is not above {user_shots}",
+        "data.min_pairs: must be above shots.n, so that nobody's pair is among its own shots, and {data_min_pairs} "
+        "is not above {shots_n}",
     ),
     (
         ("data.image_size", "model.name"),

@@ -16,6 +16,8 @@ OF_HYDRA = {
     "hydra/sweeper": {"basic": "", "optuna": "optuna"},
 }
 """What comes with Hydra and its plugins, and which extra of this project brings it."""
+LIST_GROUPS = ("reward",)
+"""The groups of which any number of options is chosen: reward=[clip,aesthetic]."""
 
 
 def conf_folder() -> Path:

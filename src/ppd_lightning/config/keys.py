@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ppd_lightning.config.schemas import Config, EmojiData, FolderData, PickapicData
+from ppd_lightning.config.schemas import Config, Data, User
 
 LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 TYPES = {
@@ -20,6 +20,9 @@ TYPES = {
     "string": "text",
     "null": "null",
 }
+
+TAGS = {"data": "name", "user": "kind"}
+"""The groups that have several schemas, and the key that says which."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,29 @@ class Key:
     meaning: str
 
 
+ANY_NAME = "NAME"
+"""Stands for the name of a reward."""
+
+
 @cache
-def known_keys(data: str | None = None) -> dict[str, Key]:
-    """The keys by name, in the order of the schemas; `data` names the source, else the keys of all are there."""
+def known_keys(
+    data: str | None = None, user: str | None = None, rewards: tuple[str, ...] = (ANY_NAME,)
+) -> dict[str, Key]:
+    """The keys by name, in the order of the schemas.
+
+    Args:
+        data, user: name a schema; None gives the keys of all.
+        rewards: the names of the rewards, whose keys are given.
+    """
     whole = TypeAdapter(Config).json_schema()
-    for source in (EmojiData, PickapicData, FolderData):  # pydantic does not hand a docstring on to a subclass
-        for base in source.__mro__[1:-1]:
-            for name, field in TypeAdapter(base).json_schema()["properties"].items():
+    for schema in (*_leaves_of(Data), *_leaves_of(User)):  # pydantic does not hand a docstring on to a subclass
+        for base in schema.__mro__[1:-1]:
+            for name, field in TypeAdapter(base).json_schema().get("properties", {}).items():
                 if "description" in field:
-                    own = whole["$defs"][source.__name__]["properties"][name]
+                    own = whole["$defs"][schema.__name__]["properties"][name]
                     own.setdefault("description", field["description"])
     found: dict[str, Key] = {}
-    for key in _walk(whole, whole["$defs"], "", data):
+    for key in _walk(whole, whole["$defs"], "", {"data": data, "user": user}, rewards):
         same = found.get(key.name, key)
         both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
         found[key.name] = Key(key.name, both, same.meaning)
@@ -60,15 +74,30 @@ def suggestion(name: str, known: Mapping[str, Key]) -> str:
     return f"; did you mean {hints[0]}?" if hints else ""
 
 
-def _walk(node: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, data: str | None) -> Iterator[Key]:
+def _leaves_of(schema: type) -> Iterator[type]:
+    """The classes under a schema that have none under them."""
+    child: type
+    for child in schema.__subclasses__():
+        yield from _leaves_of(child) if child.__subclasses__() else (child,)
+
+
+def _walk(
+    node: Mapping[str, Any],
+    definitions: Mapping[str, Any],
+    prefix: str,
+    tags: Mapping[str, str | None],
+    rewards: tuple[str, ...],
+) -> Iterator[Key]:
     for name, field in node["properties"].items():
         dotted = f"{prefix}{name}"
-        groups = [field["$ref"]] if "$ref" in field else []
+        groups = [(dotted, field["$ref"])] if "$ref" in field else []
         if "discriminator" in field:
-            sources = field["discriminator"]["mapping"]
-            groups = [sources[data]] if data in sources else list(sources.values())
-        for reference in groups:
-            yield from _walk(definitions[reference.rpartition("/")[2]], definitions, f"{dotted}.", data)
+            schemas, tag = field["discriminator"]["mapping"], tags.get(dotted)
+            groups = [(dotted, schemas[tag])] if tag in schemas else [(dotted, kind) for kind in schemas.values()]
+        if isinstance(field.get("additionalProperties"), dict) and "$ref" in field["additionalProperties"]:
+            groups = [(f"{dotted}.{reward}", field["additionalProperties"]["$ref"]) for reward in rewards]
+        for place, reference in groups:
+            yield from _walk(definitions[reference.rpartition("/")[2]], definitions, f"{place}.", tags, rewards)
         if not groups:
             yield Key(dotted, _expected(field), field.get("description", ""))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ppd_lightning.config.groups import conf_folder, options
+from ppd_lightning.config.groups import LIST_GROUPS, conf_folder, options
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Origins:
     """The files that a configuration was composed of, read when somebody asks.
 
     Args:
-        choices: the option of each group, the one that has the last word first, as Hydra tells them.
+        choices: the option of each group, the one that has the last word first, as Hydra tells them; of a group of
+            which several may be chosen it tells none, and all of the group's files are looked at.
         command_line: the keys that overrides set.
         config_dir: the further folder of options, if any.
     """
@@ -43,18 +45,18 @@ class Origins:
         return next((f" ({file.path})" for file in self._files if _sets(file, key)), "")
 
     def of_group(self, group: str) -> str:
-        """` (FILE)` of a group's chosen option."""
-        known = options(self._config_dir).get(group, {})
-        choice = self._choices.get(group)
-        return f" ({known[choice]})" if choice in known else ""
+        """` (FILE)` of the chosen option whose values make up a dotted group."""
+        return next((f" ({file.path})" for file in self._files if group and file.package == group), "")
 
     @cached_property
     def _files(self) -> list[ConfigFile]:
         known = options(self._config_dir)
+        chosen = {group: [option] for group, option in self._choices.items() if option in known.get(group, {})}
+        several = {group: list(known[group]) for group in LIST_GROUPS if group not in chosen}
         files = [
             file
-            for group, option in self._choices.items()
-            if option in known.get(group, {})
+            for group, names in (several | chosen).items()
+            for option in names
             for file in _lineage(group, option, known[group])
         ]
         return [*files, _read(conf_folder() / "config.yaml", "")]
@@ -71,8 +73,9 @@ def _lineage(group: str, option: str, known: Mapping[str, Path]) -> Iterator[Con
 
 def _read(path: Path, group: str) -> ConfigFile:
     values = OmegaConf.load(path)
-    whole = any(line.strip() == "# @package _global_" for line in path.read_text(encoding="utf-8").splitlines())
-    return ConfigFile(path, "" if whole else group, values if isinstance(values, DictConfig) else OmegaConf.create({}))
+    headers = re.findall(r"^\s*# @package\s+(\S+)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    package = headers[0].replace("_global_", "") if headers else group
+    return ConfigFile(path, package, values if isinstance(values, DictConfig) else OmegaConf.create({}))
 
 
 def _sets(file: ConfigFile, key: str) -> bool:

@@ -15,7 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ppd_lightning.config.groups import OF_HYDRA, options
+from ppd_lightning.config.groups import LIST_GROUPS, OF_HYDRA, options
 from ppd_lightning.run.errors import UserError
 
 NULLABLE_GROUPS = ("experiment", "sweep")
@@ -145,12 +145,16 @@ def _parse(text: str) -> tuple[str, Override | None, str]:
 def _choice_faults(override: Override, known: Mapping[str, Mapping[str, object]], config_dir: Path | None) -> list[str]:
     group, choice = override.key_or_group, override.value()
     choices = [*dict.fromkeys([*known[group], *_installed(group)])]
+    if group in LIST_GROUPS and isinstance(choice, list) and not override.is_delete():
+        return [_no_such_option(group, one, choices) for one in choice if one not in choices]
     if override.is_delete():
         return [f"{override.input_line}: the group {group} cannot be left out; choose one of {', '.join(choices)}"]
     if choice is None and group in NULLABLE_GROUPS:
         return []
     if not isinstance(choice, str):
         told = f"choose one of {', '.join(choices)}, or set {group.replace('/', '.')}.KEY=VALUE"
+        if group in LIST_GROUPS:
+            told = f"choose any of {', '.join(choices)}, as {group}=[A,B]"
         return [f"{override.input_line}: {group} is a group; {told}"]
     for needed, name in _built_on(group, choice, config_dir):
         extra = OF_HYDRA.get(needed, {}).get(name)
@@ -158,7 +162,7 @@ def _choice_faults(override: Override, known: Mapping[str, Mapping[str, object]]
             return [f'{group}={choice}: needs a package that is missing; pip install "ppd-lightning[{extra}]"']
     if choice in choices:
         return []
-    return [f"{group}={choice}: no such option{nearest(choice, choices)} (the options are {', '.join(choices)})"]
+    return [_no_such_option(group, choice, choices)]
 
 
 def _installed(group: str) -> list[str]:
@@ -181,3 +185,7 @@ def _built_on(group: str, choice: str, config_dir: Path | None) -> Iterator[tupl
             yield from _built_on(group, parent, config_dir)
         elif isinstance(parent, DictConfig):
             yield from ((str(key).removeprefix("override /"), str(name)) for key, name in parent.items())
+
+
+def _no_such_option(group: str, choice: object, choices: Sequence[str]) -> str:
+    return f"{group}={choice}: no such option{nearest(str(choice), choices)} (the options are {', '.join(choices)})"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppd_lightning.config.contradictions import contradictions
-from ppd_lightning.config.keys import known_keys, suggestion
+from ppd_lightning.config.keys import ANY_NAME, TAGS, known_keys, suggestion
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.schemas import Config
 
@@ -48,18 +48,23 @@ def check(
 
 
 def _key(error: ErrorDetails) -> str:
-    """The dotted key of an error: without the tag of the data source, and a list for its items."""
+    """The dotted key of an error: without the tag of a schema, a list for its items, all options of a reward."""
     parts = [str(part) for part in takewhile(lambda part: isinstance(part, str), error["loc"])]
-    if parts[0] == "data" and len(parts) > 1:
+    if parts[0] in TAGS and len(parts) > 1:
         del parts[1]
-    return ".".join([*parts, "name"] if error["type"].startswith("union_tag") else parts)
+    if parts[0] == "rewards":
+        del parts[3:]
+    return ".".join([*parts, TAGS[parts[0]]] if error["type"].startswith("union_tag") else parts)
 
 
 def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins | None) -> str:
     group = key.rpartition(".")[0]
     where = (origins.of(key) or origins.of_group(key)) if origins is not None else ""
-    data = values.get("data")
-    known = known_keys(data.get("name") if isinstance(data, dict) else None)
+    rewards = values.get("rewards")
+    known = known_keys(
+        **{group: _tag(values.get(group), tag) for group, tag in TAGS.items()},
+        rewards=tuple(rewards) if isinstance(rewards, dict) and rewards else (ANY_NAME,),
+    )
     if error["type"] == "unexpected_keyword_argument":
         siblings = [name for name in known if name.rpartition(".")[0] == group]
         hint = suggestion(key, known) or f"; the keys here are {', '.join(siblings)}"
@@ -74,6 +79,12 @@ def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins:
         return f"{key}: {found} is refused, {error['msg']}{where}"
     expected = known[key].expected if key in known else "a group of keys"
     return f"{key}: must be {expected}, not {found!r}{where}"
+
+
+def _tag(group: Any, tag: str) -> str | None:
+    """Which schema a group says that it follows."""
+    named = group.get(tag) if isinstance(group, dict) else None
+    return named if isinstance(named, str) else None
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

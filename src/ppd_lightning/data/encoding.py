@@ -22,11 +22,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import layout
-from ppd_lightning.data.images import ids_fingerprint, image_units, images_fingerprint, index_images, read_images
+from ppd_lightning.data.images import (
+    Preprocess,
+    Square,
+    ids_fingerprint,
+    image_units,
+    images_fingerprint,
+    index_images,
+    read_images,
+)
 from ppd_lightning.data.stores import Store, finish_store, finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.tables import table_key, write_table
 from ppd_lightning.run.errors import UserError
@@ -40,21 +49,29 @@ CAPTION_UNIT = 256
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 """How workers are started. Those of a fork server would outlive this process if it is killed."""
 
-Encode = Callable[[np.ndarray], np.ndarray]
-"""Pixels (B, 3, H, W) uint8 RGB to an array (B, ...)."""
+Encode = Callable[[np.ndarray, Sequence[str]], np.ndarray]
+"""Pixels (B, 3, H, W), as the encoder's preprocess gives them, and their B image ids to an array (B, ...)."""
 
 
 @dataclass(frozen=True)
 class ImageEncoder:
     """What computes one store of images.
 
-    store: the store's name in the data folder, and its array's. key: what the numbers depend on, beside the images.
-    load: gives the function that computes the array; called if there is work.
+    store: the store's folder below the data folder. key: what the numbers depend on, beside the images. load: gives the
+    function that computes the array; called if there is work. preprocess: what it sees of a picture, computed where the
+    picture is decoded; None is the square of `data.image_size`. array: the array's name, if not the store's.
     """
 
     store: str
     key: Mapping[str, Any]
     load: Callable[[], Encode]
+    preprocess: Preprocess | None = None
+    array: str | None = None
+
+    @property
+    def array_name(self) -> str:
+        """The name of its array in the store."""
+        return self.array or self.store
 
 
 def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequence[ImageEncoder]) -> pa.Table:
@@ -82,7 +99,7 @@ def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequenc
         _Shards(data_folder(config) / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key})
         for encoder in encoders
     ]
-    _encode_units(config, index, units, encoders, shards)
+    _encode_units(config, "images", index, units, encoders, shards)
     parts = [read_shard(shards[0].folder, unit, shards[0].key) for unit in units]
     ids = pa.concat_arrays([own for own, _ in parts])
     if not len(ids):
@@ -95,13 +112,43 @@ def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequenc
     return usable
 
 
-def open_encoded(config: Config, encoder: ImageEncoder) -> Store:
-    """The store that `encode_images` wrote with this encoder.
+def encode_usable(config: Config, what: str, encoders: Sequence[ImageEncoder]) -> None:
+    """As `encode_images`, of the images that are known to be usable; only for the encoders whose stores are missing.
+
+    An image that a preprocess refuses has no row in the stores that are made here.
+
+    Args:
+        what: is counted, in words.
+
+    Raises:
+        UserError: the data are not prepared, or a file of the source is damaged.
+    """
+    missing = [encoder for encoder in encoders if not _is_stored(config, encoder)]
+    if not missing:
+        return
+    index, images = layout.read_images_table(config), layout.images_key(config)
+    units = image_units(index)
+    plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
+    shards = [
+        _Shards(data_folder(config) / encoder.store, {"images": images, "plan": plan, **encoder.key})
+        for encoder in missing
+    ]
+    _encode_units(config, what, index, units, missing, shards)
+    for encoder, own in zip(missing, shards, strict=True):
+        finish_store(own.folder, list(units), {"images": images, **encoder.key}, own.key)
+
+
+def open_encoded(config: Config, encoder: ImageEncoder, *, made_by: str = "ppd prepare") -> Store:
+    """The store that `encode_images` or `encode_usable` wrote with this encoder.
+
+    Args:
+        made_by: the command that makes such a store, for the messages.
 
     Raises:
         UserError: it is missing, damaged or stale.
     """
-    return Store.open(data_folder(config) / encoder.store, {"images": layout.images_key(config), **encoder.key})
+    key = {"images": layout.images_key(config), **encoder.key}
+    return Store.open(data_folder(config) / encoder.store, key, made_by=made_by)
 
 
 def encode_captions(
@@ -150,14 +197,14 @@ class _Shards:
 class _Batch:
     """What is decoded of a unit at once, or only that the unit ends here, or what stops the command.
 
-    ids: B image ids. digests: of their bytes. pixels: (B, 3, H, W) uint8, in memory that processes share. passed: how
-    many images of the plan are done with it, damaged ones too.
+    ids: B image ids. digests: of their bytes. pixels: for each view, (B, 3, H, W), in memory that processes share.
+    passed: how many images of the plan are done with it, damaged ones too.
     """
 
     unit: str
     ids: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
-    pixels: torch.Tensor | None = None
+    pixels: tuple[torch.Tensor, ...] = ()
     passed: int = 0
     ends: bool = False
     faults: tuple[str, ...] = ()
@@ -167,9 +214,14 @@ class _Decoding(IterableDataset[_Batch]):
     """The images of some units, one unit after the other; every worker takes its share of the units."""
 
     def __init__(
-        self, root: str, images: pa.Table, size: int, units: Mapping[str, tuple[int, int]], shards: Sequence[_Shards]
+        self,
+        root: str,
+        images: pa.Table,
+        views: Sequence[Preprocess],
+        units: Mapping[str, tuple[int, int]],
+        shards: Sequence[_Shards],
     ) -> None:
-        self.root, self.size, self.units, self.shards = root, size, units, shards
+        self.root, self.views, self.units, self.shards = root, views, units, shards
         self.images = images.select(["image_id", "file", "row_group", "row", "side"])
 
     def __iter__(self) -> Iterator[_Batch]:
@@ -186,9 +238,9 @@ class _Decoding(IterableDataset[_Batch]):
         if all(own.have(unit) for own in self.shards):
             yield _Batch(unit, passed=end - begin)
             return
-        for batch in read_images(self.root, self.images.slice(begin, end - begin), self.size):
+        for batch in read_images(self.root, self.images.slice(begin, end - begin), self.views):
             passed = len(batch.ids) + len(batch.damaged)
-            yield _Batch(unit, batch.ids, batch.digests, torch.from_numpy(batch.pixels), passed)
+            yield _Batch(unit, batch.ids, batch.digests, tuple(map(torch.from_numpy, batch.pixels)), passed)
         yield _Batch(unit, ends=True)
 
 
@@ -196,66 +248,69 @@ class _UnitWriter:
     """Encodes the batches of one unit and writes it.
 
     Args:
-        work: of each store: its array's name, its function, and its shards.
+        work: of each store: which view it is made of, its array's name, its function, and its shards.
     """
 
-    def __init__(self, unit: str, work: Sequence[tuple[str, Encode, _Shards]], size: int) -> None:
-        self.unit, self.size = unit, size
-        self.work = [one for one in work if not one[2].have(unit)]
+    def __init__(self, unit: str, work: Sequence[tuple[int, str, Encode, _Shards]]) -> None:
+        self.unit = unit
+        self.work = [one for one in work if not one[3].have(unit)]
         self.ids: list[str] = []
         self.digests: list[bytes] = []
         self.parts: list[list[np.ndarray]] = [[] for _ in self.work]
 
     def add(self, batch: _Batch) -> None:
-        if batch.pixels is None or not batch.ids:
+        if not batch.ids:
             return
         self.ids += batch.ids
         self.digests += batch.digests
-        for parts, (_, encode, _) in zip(self.parts, self.work, strict=True):
-            parts.append(encode(batch.pixels.numpy()))
+        for parts, (view, _, encode, _) in zip(self.parts, self.work, strict=True):
+            parts.append(encode(batch.pixels[view].numpy(), batch.ids))
 
-    def write(self) -> None:
+    def write(self, views: Sequence[Preprocess]) -> None:
         digests = np.frombuffer(b"".join(self.digests), np.uint8).reshape(-1, 32)
-        for parts, (name, encode, shards) in zip(self.parts, self.work, strict=True):
+        for parts, (view, name, encode, shards) in zip(self.parts, self.work, strict=True):
             if not self.ids:  # the shape is that of an image, although there is none
-                parts.append(encode(np.zeros((1, 3, self.size, self.size), np.uint8))[:0])
+                parts.append(encode(np.stack([views[view](Image.new("RGB", (64, 64)))]), [""])[:0])
             arrays = {name: np.concatenate(parts), "digest": digests}
             write_shard(shards.folder, self.unit, self.ids, arrays, shards.key)
 
 
 def _encode_units(
     config: Config,
+    what: str,
     index: pa.Table,
     units: Mapping[str, tuple[int, int]],
     encoders: Sequence[ImageEncoder],
     shards: Sequence[_Shards],
 ) -> None:
-    """Write the missing units of the stores of images."""
+    """Write the missing units of the stores of images; encoders that see the same share it."""
     lacking = [units.keys() - finished_units(own.folder, own.key) for own in shards]
     missing = {unit: units[unit] for unit in _in_own_order(set().union(*lacking))}
     if not missing:
         return
-    decoding = _Decoding(layout.source_folder(config), index, config.data.image_size, missing, shards)
+    needed = [encoder.preprocess or Square(config.data.image_size) for encoder in encoders]
+    views = [view for place, view in enumerate(needed) if view not in needed[:place]]
+    decoding = _Decoding(layout.source_folder(config), index, views, missing, shards)
     # The workers are started before the networks are there, so that they do not carry their memory along.
     batches = iter(_loader(decoding, min(config.data.workers, len(missing))))
     try:
         work = [
-            (encoder.store, encoder.load(), own)
-            for encoder, own, absent in zip(encoders, shards, lacking, strict=True)
+            (views.index(view), encoder.array_name, encoder.load(), own)
+            for encoder, view, own, absent in zip(encoders, needed, shards, lacking, strict=True)
             if absent
         ]
         begun: dict[str, _UnitWriter] = {}
         done = len(index) - sum(end - begin for begin, end in missing.values())
-        with Counted("images", len(index), done=done, bar=config.trainer.progress) as counted:
+        with Counted(what, len(index), done=done, bar=config.trainer.progress) as counted:
             for batch in batches:
                 if batch.faults:
                     raise UserError(batch.faults)
-                if batch.pixels is not None or batch.ends:
+                if batch.pixels or batch.ends:
                     if batch.unit not in begun:
-                        begun[batch.unit] = _UnitWriter(batch.unit, work, config.data.image_size)
+                        begun[batch.unit] = _UnitWriter(batch.unit, work)
                     begun[batch.unit].add(batch)
                 if batch.ends:
-                    begun.pop(batch.unit).write()
+                    begun.pop(batch.unit).write(views)
                 counted.add(batch.passed)
     finally:
         del batches  # ends the workers now, not when an error is forgotten
@@ -281,8 +336,14 @@ def _encoded(config: Config, source: str, encoders: Sequence[ImageEncoder]) -> b
         if table_key(layout.images_path(config)).get("source") != source:
             return False
         layout.read_images_table(config)
-        for encoder in encoders:
-            open_encoded(config, encoder)
-        return True
     except UserError:
         return False  # missing, damaged or stale: made anew
+    return all(_is_stored(config, encoder) for encoder in encoders)
+
+
+def _is_stored(config: Config, encoder: ImageEncoder) -> bool:
+    try:
+        open_encoded(config, encoder)
+    except UserError:
+        return False  # missing, damaged or stale: made anew
+    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from ppd_lightning.data.pickapic import open_parquet, stream_group
+from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
 
 IMAGES_SCHEMA = pa.schema(
@@ -45,6 +46,13 @@ LARGEST_UNIT = 4 * UNIT
 BATCH, BATCH_BYTES = 64, 32 << 20
 """A batch ends at so many images or bytes of pixels."""
 
+Preprocess = Callable[[Image.Image], np.ndarray]
+"""A decoded picture of any size and mode to (3, H, W) RGB in [0, 255], uint8 or float32, always of one size and type.
+
+Raises:
+    UserError: the picture cannot be brought to it; it is counted as damaged.
+"""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is decoded: files come from anywhere, and PIL starts other programs for some formats."""
 
@@ -53,13 +61,35 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 class DecodedImages:
     """A batch of images.
 
-    ids: B image ids. digests: SHA-256 of each image's bytes. pixels: (B, 3, H, W) uint8 RGB. damaged: further ids.
+    ids: B image ids. digests: SHA-256 of each image's bytes. pixels: for each preprocess, (B, 3, H, W) RGB.
+    damaged: further ids.
     """
 
     ids: list[str]
     digests: list[bytes]
-    pixels: np.ndarray
+    pixels: tuple[np.ndarray, ...]
     damaged: list[str]
+
+
+@dataclass(frozen=True)
+class Square:
+    """The preprocess of the model's own encoder: shortest side to `size`, centre crop."""
+
+    size: int
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """A picture to (3, size, size) uint8 RGB."""
+        try:
+            picture, size = picture.convert("RGB"), self.size
+        except (OSError, ValueError) as error:
+            raise UserError(f"a picture of mode {picture.mode} cannot be shown as RGB ({error})") from None
+        width, height = picture.size
+        if (width, height) != (size, size):
+            side = min(width, height)
+            left, top = (width - side) // 2, (height - side) // 2
+            box = (left, top, left + side, top + side)
+            picture = picture.crop(box).resize((size, size), Image.Resampling.LANCZOS)
+        return np.asarray(picture).transpose(2, 0, 1)
 
 
 def index_images(rows: pa.Table) -> pa.Table:
@@ -100,55 +130,105 @@ def image_units(images: pa.Table) -> dict[str, tuple[int, int]]:
 
 
 def read_images(
-    root: str | Path, images: pa.Table, size: int, batch_size: int | None = None
+    root: str | Path, images: pa.Table, views: Sequence[Preprocess], batch_size: int = BATCH
 ) -> Iterator[DecodedImages]:
-    """Decode images at `size` x `size` pixels, in the order of the files.
+    """Decode every image once, for all views of it, in the order of the files.
 
     Never more than a batch is held in memory, and of a row group the pages that are being read.
 
     Args:
         root: of the source's parquet files.
         images: rows of `IMAGES_SCHEMA`, in any order; image_id, file, row_group, row and side are enough.
-        batch_size: None is what fits well into memory.
+        views: what each image is brought to.
+        batch_size: images of a batch; fewer where they would take much memory.
 
     Raises:
         UserError: a file or a row group is damaged. A damaged image is only listed.
     """
-    most = batch_size or max(1, min(BATCH, BATCH_BYTES // (3 * size * size)))
-    ids: list[str] = []
-    digests: list[bytes] = []
-    damaged: list[str] = []
-    pixels = np.empty((most, size, size, 3), np.uint8)  # as pictures lie in memory; what is given is a view
-    for image_id, data in _stored(root, images):
-        decoded = decode(data, size)
-        if data is None or decoded is None:
-            damaged.append(image_id)
-            continue
-        pixels[len(ids)] = decoded.transpose(1, 2, 0)
-        ids.append(image_id)
-        digests.append(hashlib.sha256(data).digest())
-        if len(ids) == most:
-            yield DecodedImages(ids, digests, pixels.transpose(0, 3, 1, 2), damaged)
-            ids, digests, damaged, pixels = [], [], [], np.empty_like(pixels)
-    if ids or damaged:
-        yield DecodedImages(ids, digests, pixels[: len(ids)].transpose(0, 3, 1, 2), damaged)
+    batch = _Batch(views, batch_size)
+    for image_id, data in stored_images(root, images):
+        seen = decode(data, views)
+        if data is None or seen is None:
+            batch.damaged.append(image_id)
+        elif batch.add(image_id, hashlib.sha256(data).digest(), seen):
+            yield batch.decoded()
+            batch = _Batch(views, batch_size)
+    if batch.ids or batch.damaged:
+        yield batch.decoded()
 
 
-def decode(data: bytes | None, size: int) -> np.ndarray | None:
-    """A compressed image to (3, size, size) uint8 RGB: shortest side to `size`, centre crop. None if it is damaged."""
+def stored_images(root: str | Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
+    """The ids of images and their bytes as they are stored, in the order of the files, reading each row group once.
+
+    Args:
+        root, images: as for `read_images`.
+
+    Raises:
+        UserError: a file or a row group is damaged.
+    """
+    images = images.sort_by(ORDER)
+    begins = _group_begins(images).tolist()
+    file, opened = None, None
+    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
+        wanted = images.slice(begin, end - begin)
+        name, group = wanted["file"][0].as_py(), wanted["row_group"][0].as_py()
+        if file is None or opened != name:
+            file, opened = open_parquet(root, name, ("jpg_0", "jpg_1"), streamed=True), name
+        ids, rows, sides = (wanted[column].to_pylist() for column in ("image_id", "row", "side"))
+        stored = stream_group(file, f"{root}/{name}", group, ("jpg_0", "jpg_1"), rows)
+        for image_id, side, jpegs in zip(ids, sides, stored, strict=True):
+            yield image_id, jpegs[side].as_py()
+
+
+def decode(data: bytes | None, views: Sequence[Preprocess]) -> list[np.ndarray] | None:
+    """A compressed image, each view of it (3, H, W) RGB. None if it is damaged."""
+    picture = open_picture(data)
+    if picture is None:
+        return None
+    try:
+        return [view(picture) for view in views]
+    except UserError:
+        return None
+
+
+class _Batch:
+    """What is decoded so far."""
+
+    def __init__(self, views: Sequence[Preprocess], most: int) -> None:
+        self.views, self.most = views, most
+        self.ids: list[str] = []
+        self.digests: list[bytes] = []
+        self.damaged: list[str] = []
+        self.pixels: list[np.ndarray] = []
+
+    def add(self, image_id: str, digest: bytes, seen: Sequence[np.ndarray]) -> bool:
+        """Take an image in, and say whether the batch is full."""
+        if not self.pixels:
+            self.most = max(1, min(self.most, BATCH_BYTES // sum(view.nbytes for view in seen)))
+            # As pictures lie in memory, H x W x 3; what is given is a view.
+            self.pixels = [np.empty((self.most, *view.shape[1:], 3), view.dtype) for view in seen]
+        for pixels, view in zip(self.pixels, seen, strict=True):
+            pixels[len(self.ids)] = view.transpose(1, 2, 0)
+        self.ids.append(image_id)
+        self.digests.append(digest)
+        return len(self.ids) == self.most
+
+    def decoded(self) -> DecodedImages:
+        pixels = self.pixels or [np.empty((0, 1, 1, 3), np.uint8) for _ in self.views]
+        seen = tuple(part[: len(self.ids)].transpose(0, 3, 1, 2) for part in pixels)
+        return DecodedImages(self.ids, self.digests, seen, self.damaged)
+
+
+def open_picture(data: bytes | None) -> Image.Image | None:
+    """A compressed image as it is, in its own size and mode. None if it is damaged."""
     if not data:
         return None
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            picture = opened.convert("RGB")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            picture.load()
+            return picture
     except Exception:  # damaged, truncated, foreign and malicious files make PIL raise almost anything
         return None
-    width, height = picture.size
-    if (width, height) != (size, size):
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(picture).transpose(2, 0, 1)
 
 
 def images_fingerprint(ids: pa.Array, digests: np.ndarray, size: int) -> str:
@@ -177,19 +257,3 @@ def _group_begins(images: pa.Table) -> np.ndarray:
     groups = np.asarray(images["row_group"])
     begins = np.flatnonzero((np.diff(files) != 0) | (np.diff(groups) != 0)) + 1
     return np.concatenate([[0], begins])
-
-
-def _stored(root: str | Path, images: pa.Table) -> Iterator[tuple[str, bytes | None]]:
-    """The images' ids and bytes, reading each row group once."""
-    images = images.sort_by(ORDER)
-    begins = _group_begins(images).tolist()
-    file, opened = None, None
-    for begin, end in zip(begins, [*begins[1:], len(images)], strict=True):
-        wanted = images.slice(begin, end - begin)
-        name, group = wanted["file"][0].as_py(), wanted["row_group"][0].as_py()
-        if file is None or opened != name:
-            file, opened = open_parquet(root, name, ("jpg_0", "jpg_1"), streamed=True), name
-        ids, rows, sides = (wanted[column].to_pylist() for column in ("image_id", "row", "side"))
-        stored = stream_group(file, f"{root}/{name}", group, ("jpg_0", "jpg_1"), rows)
-        for image_id, side, jpegs in zip(ids, sides, stored, strict=True):
-            yield image_id, jpegs[side].as_py()

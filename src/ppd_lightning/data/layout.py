@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pyarrow.compute as pc
 
 from ppd_lightning.config.schemas import Config, PickapicData
 from ppd_lightning.data.images import IMAGES_SCHEMA
-from ppd_lightning.data.pairs import load_pairs
+from ppd_lightning.data.pairs import PAIRS_SCHEMA, REWARD_PAIRS_SCHEMA, load_pairs
 from ppd_lightning.data.stores import Store
 from ppd_lightning.data.tables import read_table, table_key
-from ppd_lightning.run.folders import data_folder, pairs_folder
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.run.folders import data_folder, splits_folder
 
 CAPTIONS_SCHEMA = pa.schema({"caption_id": pa.string(), "caption": pa.string(), "held_out": pa.bool_()})
 
@@ -37,17 +40,41 @@ def images_path(config: Config) -> Path:
 
 def captions_path(config: Config) -> Path:
     """The table of every caption."""
-    return pairs_folder(config) / "captions.arrow"
+    return splits_folder(config) / "captions.arrow"
+
+
+def rewards_folder(config: Config) -> Path:
+    """What `ppd label` makes of the chosen rewards together: labels.arrow, pairs.arrow and summary.json."""
+    return splits_folder(config) / f"rewards-{rewards_fingerprint(config)}"
+
+
+def rewards_fingerprint(config: Config) -> str:
+    """12 hex digits of the chosen rewards' settings; their order does not count."""
+    return fingerprint(config.rewards)
+
+
+def labels_name(config: Config) -> str:
+    """Whose labels the configuration asks for: people, or which rewards."""
+    return "people" if config.data.labels == "people" else f"rewards-{rewards_fingerprint(config)}"
 
 
 def pairs_path(config: Config) -> Path:
     """The pairs table of the labels and splits that the configuration asks for."""
-    return pairs_folder(config) / "pairs.arrow"
+    return _labels_folder(config) / "pairs.arrow"
 
 
-def prepared_path(config: Config) -> Path:
-    """What `ppd prepare` counted, as JSON; written last."""
-    return pairs_folder(config) / "prepared.json"
+def told_path(config: Config) -> Path:
+    """What was told by the command that made the pairs: JSON, its `summary` among it, with the counts."""
+    return _labels_folder(config) / ("prepared.json" if config.data.labels == "people" else "summary.json")
+
+
+def pairs_made_by(config: Config) -> str:
+    """The command that makes the pairs."""
+    return "ppd prepare" if config.data.labels == "people" else "ppd label"
+
+
+def _labels_folder(config: Config) -> Path:
+    return splits_folder(config) if config.data.labels == "people" else rewards_folder(config)
 
 
 def images_key(config: Config) -> str:
@@ -61,7 +88,7 @@ def images_key(config: Config) -> str:
 
 def pairs_key(config: Config) -> dict[str, str]:
     """What the pairs table must have been made from."""
-    return {"images": images_key(config), "labels": config.data.labels}
+    return {"images": images_key(config), "labels": labels_name(config)}
 
 
 def latents_key(config: Config, codec: str) -> dict[str, str]:
@@ -76,12 +103,31 @@ def text_key(config: Config, text_encoder: str, tokenizer: str) -> dict[str, str
 
 
 def read_pairs(config: Config, split: str | None = None) -> pa.Table:
-    """The pairs of a prepared folder, or one split of them (`pairs.PAIRS_SCHEMA`), in the order of the pair ids.
+    """The pairs of a prepared folder, or one split of them, in the order of the pair ids.
+
+    Returns:
+        `pairs.PAIRS_SCHEMA`, or `pairs.REWARD_PAIRS_SCHEMA` where rewards labelled them.
 
     Raises:
         UserError: they are missing, damaged, stale or leak, or the split is empty.
     """
-    return load_pairs(pairs_path(config), split, pairs_key(config))
+    schema = PAIRS_SCHEMA if config.data.labels == "people" else REWARD_PAIRS_SCHEMA
+    return load_pairs(pairs_path(config), split, pairs_key(config), schema, made_by=pairs_made_by(config))
+
+
+def read_counts(config: Config) -> dict[str, int]:
+    """What the command that made the pairs counted.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = told_path(config)
+    try:
+        counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
+        return counts
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = f"run `{pairs_made_by(config)}` with the same settings"
+        raise UserError(f"{path}: missing or damaged; {remedy}") from error
 
 
 def people_of(config: Config) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,9 @@ PAIRS_SCHEMA = pa.schema(
         "split": pa.string(),
     }
 )
+
+REWARD_PAIRS_SCHEMA = PAIRS_SCHEMA.append(pa.field("margin", pa.float32()))
+"""Of pairs that rewards labelled; margin is how much more of its score the preferred image has."""
 
 DIGITS = 16
 """Of a pair id."""
@@ -80,40 +84,41 @@ def pairs_of_people(
     return kept, {"ties": len(rows) - len(decided), "few_pairs": few, "users_with_few_pairs": users, **counts}
 
 
-def pairs_of_scores(
-    rows: pa.Table,
-    scores: Mapping[str, np.ndarray],
-    image_rows: tuple[np.ndarray, np.ndarray],
-    *,
-    held_out: Collection[str],
-    validation: float,
+def pairs_of_rewards(
+    rows: pa.Table, leads: Mapping[str, np.ndarray], *, held_out: Collection[str], validation: float
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The same image pairs relabelled: each by one score, drawn by hash of the pair, which becomes its user.
+    """The same image pairs relabelled: each by one reward, drawn by hash of the pair, which becomes its user.
+
+    Every reward is drawn equally often, and one more reward takes its share of the pairs and leaves the others theirs.
 
     Args:
-        rows: `pickapic.Rows.table`; people's ties can be used too, ties of a score are left out.
-        scores: of each image, (N,), higher is preferred; the names are the users.
-        image_rows: where image_0 and image_1 of each of the rows are in the scores.
+        rows: `pickapic.Rows.table`; people's ties can be used too, ties of the reward that is drawn are left out.
+        leads: by each reward, (len(rows),): how much more of its score image_0 has than image_1.
 
     Returns:
-        the pairs and how many were left out, as `pairs_of_people` does.
+        the pairs (`REWARD_PAIRS_SCHEMA`) and how many were left out: ties, in all and of each reward, and those that
+        show an image of the tests.
     """
-    names = list(scores)
-    drawn = np.array([int(hash_fraction("score", pair) * len(names)) for pair in rows["pair_id"].to_pylist()])
-    stacked = np.stack([scores[name] for name in names])
-    lead = stacked[drawn, image_rows[0]] - stacked[drawn, image_rows[1]]
+    names = sorted(leads)
+    pair_ids = rows["pair_id"].to_pylist()
+    drawn = np.array([[hash_fraction(f"reward/{name}", pair) for name in names] for pair in pair_ids]).argmax(1)
+    lead = np.stack([leads[name] for name in names])[drawn, np.arange(len(rows))]
     decided = lead != 0
     users = pa.array(np.array(names)[drawn[decided]], pa.string())
+    margin = pa.array(np.abs(lead[decided]), pa.float32())
     kept = rows.filter(pa.array(decided))
-    table = _split(kept, users, pa.array(lead[decided] > 0), held_out, frozenset(), validation)
+    first = pa.array(lead[decided] > 0)
+    table = _split(kept, users, first, held_out, frozenset(), validation, {"margin": margin})
     table, counts = _without_test_images(table)
-    return table, {"ties": len(rows) - len(kept), **counts}
+    tied = np.bincount(drawn[~decided], minlength=len(names)).tolist()
+    ties = {f"ties_of_{name}": count for name, count in zip(names, tied, strict=True)}
+    return table, {"ties": len(rows) - len(kept), **ties, **counts}
 
 
-def write_pairs(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
+def write_pairs(path: Path, table: pa.Table, key: Mapping[str, str], schema: pa.Schema = PAIRS_SCHEMA) -> None:
     """Write a pairs table in the order of the pair ids, after checking it, with what it was made from."""
     check_no_leak(table, str(path))
-    table = table.cast(PAIRS_SCHEMA).sort_by("pair_id")
+    table = table.cast(schema).sort_by("pair_id")
     # One dictionary for both images of a pair, so that a leak is a matter of comparing numbers whenever it is read.
     images = pa.chunked_array([*table["preferred"].chunks, *table["dispreferred"].chunks], pa.string())
     coded = images.combine_chunks().dictionary_encode()
@@ -122,24 +127,32 @@ def write_pairs(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
     write_table(path, table, key)
 
 
-def load_pairs(path: Path, split: str | None = None, key: Mapping[str, str] | None = None) -> pa.Table:
+def load_pairs(
+    path: Path,
+    split: str | None = None,
+    key: Mapping[str, str] | None = None,
+    schema: pa.Schema = PAIRS_SCHEMA,
+    *,
+    made_by: str = "ppd prepare",
+) -> pa.Table:
     """A pairs table, or one split of it, in the order of the pair ids.
 
     Args:
         key: what the table must have been made from; None takes it as it is.
+        made_by: the command that makes such a table, for the messages.
 
     Raises:
         UserError: the table is missing, damaged, stale or leaks, or the split is empty.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"no split {split!r}; the splits are {', '.join(SPLITS)}")
-    table = read_table(path, PAIRS_SCHEMA, key, compact=True)
+    table = read_table(path, schema, key, compact=True, made_by=made_by)
     check_no_leak(table, str(path))
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
         if not len(table):
             raise UserError(f"{path}: the split {split} is empty; use more pairs, or other shares in data.*")
-    return table.cast(PAIRS_SCHEMA)
+    return table.cast(schema)
 
 
 def _split(
@@ -149,6 +162,7 @@ def _split(
     held_out: Collection[str],
     unseen: Collection[str],
     validation: float,
+    further: Mapping[str, pa.Array] = MappingProxyType({}),
 ) -> pa.Table:
     """The rows as pairs with their splits, in the order of the pair ids; `first` says that image_0 was preferred."""
     captions = pc.unique(rows["caption"]).sort()
@@ -165,6 +179,7 @@ def _split(
             "split": assign_splits(
                 rows["pair_id"], users, rows["caption"], held_out=held_out, unseen=unseen, validation=validation
             ),
+            **further,
         }
     )
     return table.sort_by("pair_id")

@@ -98,8 +98,8 @@ class Store:
         }
 
     @classmethod
-    def open(cls, folder: Path, key: Mapping[str, Any], *, made_by: str = "ppd prepare") -> Store:
-        """Open the store in `folder` if it was made from exactly `key`.
+    def open(cls, folder: Path, key: Mapping[str, Any] | None, *, made_by: str = "ppd prepare") -> Store:
+        """Open the store in `folder` if it was made from exactly `key`; None takes it as it is.
 
         Checks sizes and shapes, not every byte: that is what `verify` does.
 
@@ -118,7 +118,7 @@ class Store:
             raise UserError(f"{folder}: this store is missing; {remedy}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{folder / META}: damaged ({error!r}); delete {folder} and {remedy}") from error
-        key = _as_read(key)
+        key = made_from if key is None else _as_read(key)
         if made_from != key:
             differing = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
             told = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in differing)

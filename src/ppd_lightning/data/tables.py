@@ -17,8 +17,6 @@ import pyarrow.compute as pc
 from ppd_lightning.run.atomic import atomic_path, write_json_atomic
 from ppd_lightning.run.errors import UserError
 
-REMEDY = "run `ppd prepare` with the same settings"
-
 
 def write_table(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
     """Write a table, `path`, and then its key and checksum, `path` with the suffix .json."""
@@ -33,13 +31,16 @@ def write_table(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
     write_json_atomic(_told(path), told)
 
 
-def table_key(path: Path) -> dict[str, str]:
+def table_key(path: Path, *, made_by: str = "ppd prepare") -> dict[str, str]:
     """What the table at `path` was made from.
+
+    Args:
+        made_by: the command that makes such a table, for the messages.
 
     Raises:
         UserError: there is no table, or it is damaged.
     """
-    key: dict[str, str] = _read_told(path)["key"]
+    key: dict[str, str] = _read_told(path, _remedy(made_by))["key"]
     return key
 
 
@@ -50,6 +51,7 @@ def read_table(
     *,
     columns: Sequence[str] | None = None,
     compact: bool = False,
+    made_by: str = "ppd prepare",
 ) -> pa.Table:
     """The table at `path`.
 
@@ -58,31 +60,45 @@ def read_table(
         key: what it must have been made from; None takes it as it is.
         columns: which of the schema's are given; None is all.
         compact: leave text that repeats as dictionaries, which stay memory-mapped.
+        made_by: the command that makes such a table, for the messages.
 
     Raises:
         UserError: it is missing, damaged, has other columns, or was made from something else.
     """
-    told = _read_told(path)
-    made_from = told["key"]
+    remedy = _remedy(made_by)
+    made_from = _read_told(path, remedy)["key"]
     if key is not None and made_from != key:
         parts = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
         differing = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in parts)
-        raise UserError(f"{path}: this table is stale ({differing}); {REMEDY}")
+        raise UserError(f"{path}: this table is stale ({differing}); {remedy}")
     try:
-        file = pa.memory_map(str(path))
-        if _sha256(file) != told["sha256"]:
-            raise _damaged(path, "its checksum differs")
-        table = pa.ipc.open_file(file).read_all()
-    except FileNotFoundError:
-        raise _missing(path) from None
+        table = pa.ipc.open_file(verified(path, remedy)).read_all()
     except (OSError, pa.ArrowException) as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, str(error), remedy) from error
     if [(field.name, _plain(field.type)) for field in table.schema] != [(f.name, _plain(f.type)) for f in schema]:
         expected = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        raise UserError(f"{path}: expected the columns {expected}; delete it and {REMEDY}")
+        raise UserError(f"{path}: expected the columns {expected}; delete it and {remedy}")
     if columns is not None:
         table, schema = table.select(columns), pa.schema([schema.field(name) for name in columns])
     return table if compact else table.cast(schema)
+
+
+def verified(path: Path, remedy: str = "run the command that made it again") -> pa.MemoryMappedFile:
+    """The file of a table, memory-mapped, every byte of which was read.
+
+    Raises:
+        UserError: it is missing, or differs from what was written.
+    """
+    told = _read_told(path, remedy)
+    try:
+        file = pa.memory_map(str(path))
+        if _sha256(file) != told["sha256"]:
+            raise _damaged(path, "its checksum differs", remedy)
+    except FileNotFoundError:
+        raise _missing(path, remedy) from None
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, str(error), remedy) from error
+    return file
 
 
 def _compact(column: pa.ChunkedArray) -> pa.Array:
@@ -102,14 +118,18 @@ def _told(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _read_told(path: Path) -> dict[str, Any]:
+def _remedy(made_by: str) -> str:
+    return f"run `{made_by}` with the same settings"
+
+
+def _read_told(path: Path, remedy: str) -> dict[str, Any]:
     try:
         told = json.loads(_told(path).read_text(encoding="utf-8"))
         return {"key": dict(told["key"]), "sha256": str(told["sha256"])}
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise _missing(path, remedy) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{_told(path)}: damaged ({error!r}); delete it and {REMEDY}") from error
+        raise UserError(f"{_told(path)}: damaged ({error!r}); delete it and {remedy}") from error
 
 
 def _sha256(file: pa.MemoryMappedFile) -> str:
@@ -117,10 +137,10 @@ def _sha256(file: pa.MemoryMappedFile) -> str:
     return hashlib.sha256(file.read_buffer()).hexdigest()
 
 
-def _missing(path: Path) -> UserError:
-    return UserError(f"{path}: this table is missing; {REMEDY}")
+def _missing(path: Path, remedy: str) -> UserError:
+    return UserError(f"{path}: this table is missing; {remedy}")
 
 
-def _damaged(path: Path, reason: str) -> UserError:
+def _damaged(path: Path, reason: str, remedy: str) -> UserError:
     first = (reason.splitlines() or ["no reason is known"])[0].rstrip(".")
-    return UserError(f"{path}: damaged ({first}); delete it and {REMEDY}")
+    return UserError(f"{path}: damaged ({first}); delete it and {remedy}")

@@ -22,7 +22,7 @@ def choose_comparisons(
 ) -> list[Comparison]:
     """Spread `count` comparisons evenly over the people; a person meets every caption before one comes again.
 
-    The choice depends on the ids alone, not on their order.
+    The choice depends on the ids alone, not on their order. No two are alike as long as there are seeds for it.
 
     Raises:
         ValueError: nobody, no caption or no seed to choose from.
@@ -37,7 +37,7 @@ def choose_comparisons(
         user, turn = people[index % len(people)], index // len(people)
         own = sorted(set(captions), key=lambda caption: _order(group, user, caption))
         caption = own[turn % len(own)]
-        seed = seeds[int(_order("seed", user, caption, str(turn // len(own))), 16) % len(seeds)]
+        seed = seeds[(int(_order("seed", user, caption, "0"), 16) + turn // len(own)) % len(seeds)]
         chosen.append(Comparison(group, user, caption, seed))
     return chosen
 

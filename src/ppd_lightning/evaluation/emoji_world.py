@@ -14,7 +14,7 @@ from torch import Tensor
 from ppd_lightning.config.schemas import Config, EmojiData
 from ppd_lightning.data import layout
 from ppd_lightning.data.emoji.people import read_people, utilities
-from ppd_lightning.data.images import read_images
+from ppd_lightning.data.images import Square, read_images
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.evaluation.comparisons import Comparison
 from ppd_lightning.evaluation.judges import Judge
@@ -54,7 +54,7 @@ class EmojiWorld:
         """The same of the real picture that the best guess at the person's taste would choose, (N,).
 
         Args:
-            rows: the embeddings in use; the oracle sees the shots of each person's first row, as the model does.
+            rows: the embeddings in use, a row a comparison: the oracle sees the shots that the model sees.
         """
         oracle = Oracle(
             self.statistics,
@@ -64,10 +64,10 @@ class EmojiWorld:
             seed=self.data.seed,
         )
         concept = np.array([self.concepts.index(comparison.caption) for comparison in comparisons])
-        users = np.array([comparison.user for comparison in comparisons])
-        style = np.empty(len(users), np.int64)
-        for user, shots in self._shots(sorted(set(users.tolist())), rows).items():
-            style[users == user] = oracle.styles_for(shots[:, 0], shots[:, 1], concept[users == user])
+        sets, own = np.unique(rows.shots, axis=0, return_inverse=True)
+        style = np.empty(len(comparisons), np.int64)
+        for number, shots in enumerate(self._shots(sets)):
+            style[own == number] = oracle.styles_for(shots[:, 0], shots[:, 1], concept[own == number])
         return self._own(comparisons, np.eye(len(self.people.styles))[style], self.statistics[concept, style])
 
     def _own(self, comparisons: Sequence[Comparison], styles: np.ndarray, statistics: np.ndarray) -> np.ndarray:
@@ -79,22 +79,18 @@ class EmojiWorld:
         own: np.ndarray = liked[rows, np.arange(len(users))]
         return own
 
-    def _shots(self, users: Sequence[str], rows: UserRows) -> dict[str, np.ndarray]:
-        """Concept and style of the preferred picture of each person's shots, (shots, 2)."""
+    def _shots(self, sets: np.ndarray) -> list[np.ndarray]:
+        """Concept and style of the preferred picture of each shot of sets of pairs (R, S): R times (S, 2)."""
         pairs = layout.read_pairs(self.config)
         preferred = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["preferred"].to_pylist(), strict=True))
-        first = {user: row for row, user in reversed(list(enumerate(rows.users)))}
-        return {
-            user: np.array([self._places[preferred[pair]] for pair in rows.shots[first[user]].tolist()])
-            for user in users
-        }
+        return [np.array([self._places[preferred[pair]] for pair in shots]) for shots in sets.tolist()]
 
     def _real_statistics(self) -> np.ndarray:
         """Statistics (K, S, J) of the world's own pictures."""
         measured = np.empty((len(self.concepts), len(self.people.styles), len(self.people.statistics)))
         table = layout.read_images_table(self.config)
-        for batch in read_images(layout.source_folder(self.config), table, self.config.data.image_size):
-            of_batch = image_statistics(torch.from_numpy(batch.pixels).float() / 255).numpy()
+        for batch in read_images(layout.source_folder(self.config), table, [Square(self.config.data.image_size)]):
+            of_batch = image_statistics(torch.from_numpy(batch.pixels[0]).float() / 255).numpy()
             for image, values in zip(batch.ids, of_batch, strict=True):
                 measured[self._places[image]] = values
         return measured

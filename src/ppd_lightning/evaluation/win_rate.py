@@ -58,7 +58,7 @@ def win_rate(
     scores = 0.5 + 0.5 * wins - 0.5 * losses
     _, person = np.unique(np.asarray(people, str), return_inverse=True)
     totals, counts = np.bincount(person, scores), np.bincount(person)
-    low, high = np.quantile(_resampled_rates(totals, counts, resamples, seed), [0.025, 0.975])
+    low, high = np.quantile(resampled_rates(totals, counts, resamples, seed), [0.025, 0.975])
     return WinRate(
         rate=float(scores.mean()),
         low=float(low),
@@ -70,7 +70,7 @@ def win_rate(
     )
 
 
-def _resampled_rates(totals: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def resampled_rates(totals: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """(R,): the rate over P people drawn with replacement, from each one's sum of scores and number of comparisons."""
     generator, people = np.random.default_rng(seed), len(totals)
     even = np.full(people, 1 / people)

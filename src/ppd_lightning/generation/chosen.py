@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.layout import captions_of, people_of
+from ppd_lightning.data.layout import captions_of
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.blends import Asked, people_in
+from ppd_lightning.users.embeddings import NOT_SERVED, people_served
 
 
 def chosen_captions(config: Config) -> list[str]:
@@ -22,10 +23,13 @@ def chosen_users(config: Config) -> list[Asked]:
     Raises:
         UserError: somebody is asked for, alone or in a blend, who is not in the pairs.
     """
-    groups = people_of(config)
+    groups, not_served = people_served(config)
     asked = config.generation.users
     if asked is None:
         return [*sorted(choose_count("grid", groups["unseen"] or groups["seen"], config.generation.columns))]
+    refused = sorted(set(people_in(asked)) & set(not_served))
+    if refused:
+        raise UserError(f"generation.users: {', '.join(refused)}: {NOT_SERVED[config.user.kind]}")
     absent = sorted(set(people_in(asked)) - {*groups["seen"], *groups["unseen"]})
     if absent:
         raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")

@@ -32,8 +32,8 @@ def draw_images(
 
 
 def draw_sheet(draw: Draw, captions: Sequence[str], embeddings: Tensor, seed: int) -> Tensor:
-    """Captions (R) for users (K, E) with one seed: images (R, 1 + K, 3, H, W), the base first."""
+    """Captions (R) for users (R, K, E) with one seed: images (R, 1 + K, 3, H, W), the base first."""
     base = draw(captions, None, [seed] * len(captions))
-    each = [caption for caption in captions for _ in embeddings]
-    drawn = draw(each, embeddings.repeat(len(captions), 1), [seed] * len(each))
+    each = [caption for caption in captions for _ in range(embeddings.shape[1])]
+    drawn = draw(each, embeddings.flatten(0, 1), [seed] * len(each))
     return torch.cat([base[:, None], drawn.unflatten(0, (len(captions), -1))], dim=1)

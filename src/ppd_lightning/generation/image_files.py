@@ -1,6 +1,6 @@
 """Captions x users x seeds as files, one image each: what is missing is drawn, what is there stays as it is.
 
-K = users, E = width of a user embedding.
+C = captions, K = users, E = width of a user embedding.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def draw_missing(
     Args:
         wanted: the plan.
         draw: gives the images of a batch.
-        embeddings: (K, E), of the users in columns 1 to K.
+        embeddings: (C, K, E), of the users in columns 1 to K for each row's caption.
         folder: of these settings; every image is written whole or not at all.
         batch_size: images drawn at once.
     """
@@ -65,7 +65,7 @@ def draw_missing(
             missing = [place for place, one in enumerate(batch) if not (folder / one.file).exists()]
             if not missing:
                 continue
-            users = torch.stack([embeddings[one.column - 1] for one in batch]) if shown else None
+            users = torch.stack([embeddings[one.row, one.column - 1] for one in batch]) if shown else None
             images = draw([one.caption for one in batch], users, [one.seed for one in batch])
             for place in missing:
                 with atomic_path(folder / batch[place].file) as unfinished:

@@ -16,7 +16,7 @@ from ppd_lightning.generation.grid import BASE, as_pictures, cell_for, draw_grid
 from ppd_lightning.generation.pipeline import CODEC_PARTS, UserPipeline
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.models.user_branch import UserBranch
-from ppd_lightning.users.blends import blended_embeddings, name_of
+from ppd_lightning.users.blends import name_of, sheet_embeddings
 
 
 def preview_sheet(
@@ -38,7 +38,7 @@ def preview_sheet(
     """
     model.require("text_encoder", "tokenizer", "scheduler", CODEC_PARTS["preview"])
     captions, users = chosen_captions(config), chosen_users(config)
-    embeddings = blended_embeddings(config, model, users)
+    embeddings = sheet_embeddings(config, model, users, captions)
 
     @cache
     def pipeline() -> UserPipeline:

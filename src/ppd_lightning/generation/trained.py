@@ -1,6 +1,6 @@
 """A finished training, opened to draw with.
 
-B = images, K = people and blends, E = width of a user embedding.
+B = images, C = captions, K = people and blends, E = width of a user embedding.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from ppd_lightning.config.contradictions import STRIDES
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.generation.drawing import draw_images
 from ppd_lightning.generation.pipeline import CODEC_PARTS, UserPipeline
-from ppd_lightning.models.adapter import load_adapter
+from ppd_lightning.models.adapter import adapter_metadata, load_adapter
 from ppd_lightning.models.devices import compute_device
 from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.models.stage_b import SCALE
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.users.blends import Asked, blended_embeddings
+from ppd_lightning.users.blends import Asked, blended_embeddings, sheet_embeddings
+from ppd_lightning.users.embeddings import users_fingerprint
 
 ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
 """Where a run keeps the weights that `generation.weights` names."""
@@ -57,9 +58,28 @@ class TrainedRun:
         size, decoder = config.data.image_size, config.generation.decoder
         return UserPipeline.of(self.model, prior, branch, image_size=size, decoder=decoder)
 
-    def users(self, asked: Sequence[Asked]) -> Tensor:
-        """Embeddings (K, E) of people and blends, as the run's `user` setting describes people."""
-        return blended_embeddings(self.config, self.model, asked)
+    def users(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+        """Embeddings (K, E) of people and blends, each for the caption beside it, as the run describes people.
+
+        Raises:
+            UserError: somebody cannot be described, or people are described otherwise than when the run was trained.
+        """
+        self._require_same_users()
+        return blended_embeddings(self.config, self.model, asked, captions)
+
+    def sheet(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+        """Embeddings (C, K, E) of all of them for all captions; raises as `users`."""
+        self._require_same_users()
+        return sheet_embeddings(self.config, self.model, asked, captions)
+
+    def _require_same_users(self) -> None:
+        trained = adapter_metadata(self.adapter).get("users")
+        if trained is not None and trained != users_fingerprint(self.config, self.model):
+            raise UserError(
+                f"{self.adapter}: trained for people who were described otherwise: the pairs, or the encoder of "
+                f"user={self.config.user.kind}, are others now; bring those back, or delete "
+                f"{self.adapter.parent / '.done'} and train again"
+            )
 
     def draw(self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int]) -> Tensor:
         """Images (B, 3, H, W) float in [0, 1] by the configuration's `generation`; users (B, E), None for the base."""

@@ -27,7 +27,7 @@ from ppd_lightning.models.previewer import Previewer
 from ppd_lightning.models.stage_b import StageBDecoder
 from ppd_lightning.models.stage_c import from_original, stage_c_config
 from ppd_lightning.models.stage_c_codec import StageCCodec
-from ppd_lightning.models.weights import load_weights, require_safetensors
+from ppd_lightning.models.weights import load_weights, misfits, require_safetensors
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
 
@@ -175,13 +175,9 @@ class ReleasedModel:
             )
         except Exception as error:  # whatever a configuration of something else leads to
             raise UserError(f"{config}: no configuration of a CLIPTextModelWithProjection ({_line(error)})") from None
-        wrong = [
-            f"{len(found[kind])} {what}, such as {sorted(map(str, found[kind]))[0]}"
-            for kind, what in (("missing_keys", "tensors are missing"), ("mismatched_keys", "have another shape"))
-            if found[kind]
-        ]
+        wrong = misfits(found)
         if wrong:
-            raise UserError(f"{weights}: these are not the weights of the text encoder ({'; '.join(wrong)})")
+            raise UserError(f"{weights}: these are not the weights of the text encoder ({wrong})")
         try:
             tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
         except Exception as error:

@@ -1,12 +1,18 @@
-"""Weights from a safetensors file into a network, all of them or none; nothing is ever unpickled."""
+"""Weights from a file into a network, all of them or none; nothing in a file is ever run.
+
+Files are safetensors. Some published rewards exist as pickles alone: who asks for it gets these too, by torch's
+weights-only loading, which makes tensors and plain containers and refuses everything else.
+"""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -24,19 +30,23 @@ def load_weights(
     *,
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
     dtype: torch.dtype = torch.float32,
+    pickles: bool = False,
 ) -> Network:
     """A network with the weights of `file`, frozen and in evaluation mode.
 
     Args:
         make: gives the network; called where tensors have shapes and no memory.
-        file: ends in .safetensors.
+        file: ends in .safetensors, unless `pickles`.
         convert: from the file's names to the network's, where they differ.
-        dtype: of the weights; what the file has is cast.
+        dtype: of the weights; what the file has is cast, but single numbers: CLIP's logit scale in bf16 would change
+            every score by 1 %.
+        pickles: read a file of another ending as a pickle of weights.
 
     Raises:
-        UserError: the file is damaged, no safetensors, or its names and shapes are not those of the network.
+        UserError: the file is damaged, no safetensors, its names and shapes are not those of the network, or some
+            weights are no numbers.
     """
-    tensors, _ = read_safetensors(file)
+    tensors = read_pickle(file) if pickles and file.suffix != ".safetensors" else read_safetensors(file)[0]
     if convert is not None:
         tensors = convert(tensors)
     with torch.device("meta"):
@@ -49,10 +59,18 @@ def load_weights(
             f"{file}: these are not the weights of this network ({'; '.join(faults)}); "
             "is this file, or the configuration beside it, of another model?"
         )
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{file}: {len(broken)} of its tensors hold NaN or infinity, such as {broken[0]}; fetch or make it again"
+        )
     counters = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith(COUNTER)}
     network.load_state_dict(
-        {name: tensor.to(dtype) for name, tensor in tensors.items()} | counters, strict=True, assign=True
+        {name: tensor.to(dtype if tensor.ndim else torch.float32) for name, tensor in tensors.items()} | counters,
+        strict=True,
+        assign=True,
     )
+    _fill_computed(network, make, dtype)
     return network.eval().requires_grad_(False)
 
 
@@ -69,6 +87,25 @@ def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(_damaged(file, error)) from None
 
 
+def read_pickle(file: Path) -> dict[str, Tensor]:
+    """Every tensor of a state dict that was written by torch.save, by name; one inside of `state_dict` is found.
+
+    Raises:
+        UserError: it is damaged, holds more than weights, or is something else.
+    """
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except Exception as error:  # of pickle, of zip files, of torch, of whatever the bytes mean
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{file}: cut short, or no file of weights alone, and nothing else is opened ({reason}); fetch it again"
+        ) from None
+    found = found.get("state_dict", found) if isinstance(found, dict) else None
+    if not found or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise UserError(f"{file}: no state dict; expected a mapping from names to tensors, as torch.save writes it")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
 def require_safetensors(file: Path) -> None:
     """Read the file's header.
 
@@ -80,6 +117,19 @@ def require_safetensors(file: Path) -> None:
             pass
     except (SafetensorError, OSError) as error:
         raise UserError(_damaged(file, error)) from None
+
+
+def _fill_computed(network: nn.Module, make: Callable[[], nn.Module], dtype: torch.dtype) -> None:
+    """Give the buffers that no file has (masks, positions) what the network's constructor computes."""
+    lacking = [name for name, buffer in network.named_buffers() if buffer.is_meta]
+    if not lacking:
+        return
+    with init_empty_weights(include_buffers=False):
+        computed = dict(make().named_buffers())
+    for name in lacking:
+        owner, _, own = name.rpartition(".")
+        buffer = computed[name]
+        setattr(network.get_submodule(owner), own, buffer.to(dtype) if buffer.is_floating_point() else buffer)
 
 
 def _damaged(file: Path, error: Exception) -> str:
@@ -100,3 +150,12 @@ def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> I
         yield f"{len(other)} have another shape, such as {other[0]}: {shapes}"
     if whole:
         yield f"{len(whole)} hold no fractions, such as {whole[0]}: {found[whole[0]].dtype}"
+
+
+def misfits(found: Mapping[str, Any]) -> str:
+    """What does not fit of weights that transformers loaded, by its loading info, in words; nothing where all does."""
+    return "; ".join(
+        f"{len(found[kind])} {what}, such as {sorted(map(str, found[kind]))[0]}"
+        for kind, what in (("missing_keys", "tensors are missing"), ("mismatched_keys", "have another shape"))
+        if found[kind]
+    )

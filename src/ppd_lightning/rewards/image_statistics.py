@@ -1,4 +1,4 @@
-"""Scores computed from the pixels alone: the visible properties that simulated people like or dislike.
+"""Numbers computed from the pixels alone: visible properties that people like or dislike.
 
 B = batch, H, W = height and width, J = statistics.
 """
@@ -10,13 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 STATISTICS = ("colourfulness", "brightness", "clutter", "ink")
-"""The columns of `image_statistics`, in order."""
+"""What the emoji world's people like or dislike beside styles: the columns of `image_statistics`, in order."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in perceived brightness (ITU-R BT.601)."""
 
 PAPER = 0.9
 """A pixel is ink when one of its channels is below this: white paper, and JPEG's ripples on it, are above."""
+
+
+FLAT = 1e-6
+"""A variance of luma below this is none: a thousandth of the way from black to white."""
 
 
 def image_statistics(images: Tensor) -> Tensor:
@@ -72,6 +76,30 @@ def clutter(images: Tensor) -> Tensor:
 def ink(images: Tensor) -> Tensor:
     """Share of the pixels that are not white paper, (B, 3, H, W) to (B,)."""
     return (images.amin(1) < PAPER).float().mean((1, 2))
+
+
+def sharpness(images: Tensor) -> Tensor:
+    """Variance of the Laplacian of the luma over the inner pixels, (B, 3, H, W) to (B,).
+
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy" (2000): the filter [0 1 0; 1 -4 1; 0 1 0] / 6.
+    """
+    lumas = luma(images)
+    around = lumas[:, :-2, 1:-1] + lumas[:, 2:, 1:-1] + lumas[:, 1:-1, :-2] + lumas[:, 1:-1, 2:]
+    return ((around - 4 * lumas[:, 1:-1, 1:-1]) / 6).flatten(1).var(dim=1, correction=0)
+
+
+def symmetry(images: Tensor) -> Tensor:
+    """How much the left half mirrors the right, (B, 3, H, W) to (B,): 1 is a perfect mirror image, -1 its negative.
+
+    Marola's coefficient of symmetry about the vertical middle ("On the detection of the axes of symmetry of symmetric
+    and almost symmetric planar images", 1989), sum(f * mirrored f) / sum(f^2), of the luma less its mean. An image of
+    one brightness mirrors itself: 1.
+    """
+    centred = luma(images)
+    centred = centred - centred.mean((1, 2), keepdim=True)
+    mirrored, power = (centred * centred.flip(2)).sum((1, 2)), centred.square().sum((1, 2))
+    flat = power <= FLAT * images[0, 0].numel()
+    return torch.where(flat, 1.0, mirrored / power.clamp(min=1e-12))
 
 
 def luma(images: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.schemas import ClipUser, Config, DescribedUser, Reward, RewardUser
 from ppd_lightning.run.fingerprints import fingerprint
 
 NO_RESULT_KEYS_OF_DATA = ("max_unusable", "workers")
 """They change what is allowed or how fast it goes, not what comes out."""
 
-KEYS_OF_PAIRS = ("labels", "validation", "min_pairs", "held_out_concepts", "held_out_captions", "unseen_users")
+KEYS_OF_SPLITS = ("validation", "min_pairs", "held_out_concepts", "held_out_captions", "unseen_users")
 """They decide which pairs are made and what each is for; what is computed of the images serves all choices."""
 
 RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision", "reference")
@@ -21,14 +21,14 @@ RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision", "reference")
 
 def data_folder(config: Config) -> Path:
     """`{output}/data/{name}-{fingerprint}`: a source and what is computed of its images and captions."""
-    source = {key: value for key, value in _data(config).items() if key not in KEYS_OF_PAIRS}
+    source = {key: value for key, value in _data(config).items() if key not in ("labels", *KEYS_OF_SPLITS)}
     return Path(config.output) / "data" / f"{config.data.name}-{fingerprint(source)}"
 
 
-def pairs_folder(config: Config) -> Path:
-    """`pairs-{labels}-{fingerprint}` in the data folder: the pairs by one kind of label in one choice of splits."""
-    choice = {key: value for key, value in _data(config).items() if key in KEYS_OF_PAIRS}
-    return data_folder(config) / f"pairs-{config.data.labels}-{fingerprint(choice)}"
+def splits_folder(config: Config) -> Path:
+    """`splits-{fingerprint}` in the data folder: people's pairs in one choice of splits, and what is made of them."""
+    choice = {key: value for key, value in _data(config).items() if key in KEYS_OF_SPLITS}
+    return data_folder(config) / f"splits-{fingerprint(choice)}"
 
 
 def run_folder(config: Config) -> Path:
@@ -38,13 +38,28 @@ def run_folder(config: Config) -> Path:
         "data": _data(config),
         "model": config.model,
         "user": config.user,
+        "shots": config.shots if isinstance(config.user, DescribedUser) else None,
         "objective": config.objective,
         "optimizer": config.optimizer,
         "trainer": {key: trainer[key] for key in RESULT_KEYS_OF_TRAINER},
         "seed": config.seed,
     }
+    if rewards_used(config):
+        settings["rewards"] = rewards_used(config)
     name = f"{config.objective.name}-{config.user.kind}-{fingerprint(settings)}"
     return Path(config.output) / "runs" / name
+
+
+def rewards_used(config: Config) -> dict[str, Reward]:
+    """The rewards, by name, that results depend on: those that label the pairs, else those that describe users."""
+    return config.rewards if config.data.labels == "rewards" else rewards_of_users(config)
+
+
+def rewards_of_users(config: Config) -> dict[str, Reward]:
+    """The rewards, by name, by which users are described."""
+    if isinstance(config.user, RewardUser):
+        return config.rewards
+    return {config.user.reward: config.rewards[config.user.reward]} if isinstance(config.user, ClipUser) else {}
 
 
 def sweep_folder(output: str, verbs: list[str], overrides: list[str]) -> Path:

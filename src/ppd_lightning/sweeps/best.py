@@ -13,6 +13,8 @@ MAIN_NUMBERS = (
     "evaluate.win_rate.seen.rate",
     "train.validation/implicit_accuracy",
     "train.train/implicit_accuracy",
+    "classify.top_16.rate",
+    "classify.top_1.rate",
 )
 """The numbers that name the best run where nobody says which, the first that was measured; of all, more is better."""
 

@@ -84,7 +84,9 @@ class PreferenceDataModule(LightningDataModule):
         for name, examples in (("training", training), ("validation", validation)):
             if examples.left_out:
                 log.warning(
-                    "%d %s pairs are left out: their caption is among all shots of their user", examples.left_out, name
+                    "%d %s pairs are left out: their caption is among all shots of their user, or they have none",
+                    examples.left_out,
+                    name,
                 )
         if not len(training):
             raise UserError(

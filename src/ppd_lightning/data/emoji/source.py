@@ -21,7 +21,7 @@ from ppd_lightning.config.schemas import Config, EmojiData
 from ppd_lightning.data.emoji.people import Choices, People, choose, make_people, write_people
 from ppd_lightning.data.emoji.pictures import STYLES, draw_world, shipped_concepts
 from ppd_lightning.data.emoji.vendors import PACKAGES, credits_text, fetch_packages
-from ppd_lightning.data.images import decode
+from ppd_lightning.data.images import Square, decode
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.run.atomic import atomic_path, write_text_atomic
 from ppd_lightning.run.fingerprints import fingerprint
@@ -123,7 +123,7 @@ def _made_from(names: Sequence[str]) -> str:
 
 def _decoded(jpegs: Sequence[bytes], size: int) -> np.ndarray:
     """What the models see of the pictures, (S, 3, H, W) uint8."""
-    return np.stack([picture for picture in (decode(jpeg, size) for jpeg in jpegs) if picture is not None])
+    return np.stack([view for jpeg in jpegs for view in decode(jpeg, [Square(size)]) or ()])
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,24 +72,25 @@ PACKAGES = {
 """The source of each style, and under `names` the table of names and groups."""
 
 
-def fetch_packages(folder: Path) -> dict[str, Path]:
-    """Bring every package of the emoji world into `folder`; those already there are only checked.
+def fetch_packages(folder: Path, packages: Mapping[str, Package] | None = None) -> dict[str, Path]:
+    """Bring packages, None being those of the emoji world, into `folder`; those already there are only checked.
 
     Returns:
-        the package file of each style, and of `names`.
+        the package file of each key, which is a style, or `names`.
 
     Raises:
         UserError: npm is missing, could not fetch, or brought a file other than the pinned one.
     """
+    packages = PACKAGES if packages is None else packages
     folder.mkdir(parents=True, exist_ok=True)
-    files = {key: folder / package.file_name for key, package in PACKAGES.items()}
-    missing = [PACKAGES[key] for key, path in files.items() if not path.exists()]
+    files = {key: folder / package.file_name for key, package in packages.items()}
+    missing = [packages[key] for key, path in files.items() if not path.exists()]
     if missing:
         _npm_pack(missing, folder)
     faults = [
         f"{path}: not the file that {package.name} {package.version} is pinned to (its checksum differs); "
         "delete it and run the same command again"
-        for package, path in ((PACKAGES[key], path) for key, path in files.items())
+        for package, path in ((packages[key], path) for key, path in files.items())
         if _integrity(path) != package.integrity
     ]
     if faults:

@@ -1,0 +1,107 @@
+"""`ppd classify`: do the embeddings tell people apart? Whose choices made an embedding, among many users."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import layout
+from ppd_lightning.evaluation.classification import top_rates
+from ppd_lightning.evaluation.long_tail import numbers_of_pairs
+from ppd_lightning.models.released import open_model
+from ppd_lightning.run.atomic import write_json_atomic
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.users.embeddings import UserRows, embeddings_folder, embeddings_key, open_user_rows
+from ppd_lightning.users.kinds import is_described
+
+VERSION = 2
+"""Raised when the same embeddings would give other figures."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train and test the classifiers of `classification`; the result is kept beside the embeddings.
+
+    Returns:
+        the summary: users, rows, how many users could be tested on pairs that were not trained on, and of each size k
+        of the shortlist, top_{k}: rate, low and high of its interval, and chance.
+
+    Raises:
+        UserError: the embeddings are missing, or there is one row a user.
+    """
+    begun, settings = time.monotonic(), config.classification
+    model = open_model(config.model)
+    rows = open_user_rows(config, model)
+    chosen = _users_with_most_pairs(config, rows)
+    key = {"settings": settings, "embeddings": embeddings_key(config, model), "version": VERSION}
+    path = embeddings_folder(config) / f"classification-{fingerprint(key)}" / "summary.json"
+    if path.exists():
+        finished: dict[str, Any] = json.loads(path.read_text())
+        _print(config, finished)
+        return finished
+    number = {user: place for place, user in enumerate(chosen)}
+    own = np.array([row for row, user in enumerate(rows.users) if user in number])
+    users = np.array([number[rows.users[row]] for row in own])
+    rates, tested = top_rates(
+        np.asarray(rows.embeddings[own]),
+        users,
+        rows.shots[own],
+        tests=settings.tests,
+        sizes=settings.top,
+        regularisation=settings.regularisation,
+        resamples=settings.bootstrap,
+    )
+    summary = {
+        "users": len(chosen),
+        "rows": len(own),
+        "width": int(rows.embeddings.shape[1]),
+        "tests": settings.tests,
+        "users_tested": tested,
+        **{f"top_{size}": rate for size, rate in zip(settings.top, rates, strict=True)},
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    write_json_atomic(path, summary)
+    _print(config, summary)
+    return summary
+
+
+def _users_with_most_pairs(config: Config, rows: UserRows) -> list[str]:
+    """The `classification.users` users with the most pairs, ties by hash; only those who have several rows."""
+    names, counts = np.unique(np.array(rows.users, object).astype(str), return_counts=True)
+    several = {str(name) for name in names[counts > 1]}
+    if not is_described(config) or len(several) < 2 or not rows.shots.shape[1]:
+        raise UserError(
+            f"user.kind={config.user.kind}: a classifier learns from some rows of each user and is tested on others, "
+            f"and {len(several)} users have several; take a kind that choices describe, such as user=features, with "
+            "shots.groupings above 1"
+        )
+    pairs = numbers_of_pairs(layout.read_pairs(config))
+    order = sorted(several, key=lambda user: (-pairs[user], hashlib.blake2b(user.encode()).digest()))
+    return sorted(order[: config.classification.users])
+
+
+def _print(config: Config, summary: dict[str, Any]) -> None:
+    table = Table(
+        title=f"Whose choices are these? {summary['users']} users, {summary['tests']} tests each", title_justify="left"
+    )
+    for name in ("among the first", "right", "95 %", "chance"):
+        table.add_column(name, justify="right")
+    for size in config.classification.top:
+        rate = summary[f"top_{size}"]
+        interval = f"{rate['low']:.3f}-{rate['high']:.3f}"
+        table.add_row(str(size), f"{rate['rate']:.3f}", interval, f"{rate['chance']:.3f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"tested: {summary['users_tested']} users, on rows that share no pair with those that were trained on; "
+        "the others' rows all share pairs"
+        if summary["users_tested"] < summary["users"]
+        else "no row that is tested shares a pair with its user's rows that were trained on"
+    )

@@ -1,0 +1,157 @@
+"""`ppd label`: scores of all images by the rewards, pairs relabelled by them, and how far they agree."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data import layout
+from ppd_lightning.data.pairs import REWARD_PAIRS_SCHEMA, pairs_of_rewards, write_pairs
+from ppd_lightning.data.pickapic import source_fingerprint
+from ppd_lightning.data.splits import SPLITS
+from ppd_lightning.data.tables import table_key, write_table
+from ppd_lightning.models.devices import compute_device
+from ppd_lightning.rewards.agreement import agreement
+from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
+from ppd_lightning.rewards.scoring import Scorer, shown_in, usable_rows
+from ppd_lightning.run.atomic import write_json_atomic
+from ppd_lightning.run.errors import UserError
+
+log = logging.getLogger(__name__)
+
+PEOPLE = "people"
+"""Stands among the labellers for the people of the source."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Label prepared pairs by the rewards of a configuration; what is there already and still right is kept.
+
+    Any number of processes may do so at once, as with `ppd prepare`. In the folder of these rewards:
+    labels.arrow has a row for every usable pair of images, ties included, with each reward's score of both, the margin
+    between them and the person's own label (1: image_0 was preferred, 0.5: a tie); pairs.arrow is what is trained on,
+    each pair labelled by one of the rewards, its user.
+
+    Returns:
+        the summary: counts, ties, agreement of the rewards with each other and with people, and the files of the
+        rewards with their SHA-256.
+
+    Raises:
+        UserError: the data are not prepared, or a reward is missing or faulty.
+    """
+    begun, folder = time.monotonic(), layout.rewards_folder(config)
+    if config.data.labels == "people":
+        raise UserError(
+            "data.labels: people's own labels are asked for, and `ppd label` makes others; use mode=synthetic"
+        )
+    source = _source(config)
+    rewards = open_rewards(config.rewards, compute_device(config.trainer))
+    key = {"images": layout.images_key(config), "source": source, "rewards": fingerprints_of(rewards)}
+    finished = _finished(config, key)
+    if finished is not None:
+        _print(finished)
+        return finished
+    rows, counts = usable_rows(config)
+    scorer = Scorer(config, rewards, shown_in(rows))
+    scorer.prepare()
+    rows, scores = _scored(rows, scorer)
+    counts["not_scored"] = counts.pop("usable") - len(rows)
+    leads = {name: both[:, 0] - both[:, 1] for name, both in scores.items()}
+    write_table(folder / "labels.arrow", _labels(rows, scores, leads), layout.pairs_key(config))
+    counts |= _write_pairs(config, rows, leads)
+    agreed = agreement(leads | {PEOPLE: np.asarray(rows["label_0"]) - 0.5})
+    summary = {
+        "folder": str(folder),
+        "counts": counts,
+        "ties": dict(zip(agreed.names, agreed.ties.tolist(), strict=True)),
+        "agreement": agreed.as_dict(),
+        "files": {name: reward.sha256 for name, reward in rewards.items()},
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    write_json_atomic(layout.told_path(config), {"key": key, "summary": summary})
+    _print(summary)
+    return summary
+
+
+def _source(config: Config) -> str:
+    """The fingerprint of the source, which must be the one that was prepared."""
+    prepared = table_key(layout.images_path(config)).get("source", "")
+    if source_fingerprint(layout.source_folder(config), layout.source_files(config)) != prepared:
+        raise UserError(
+            f"{layout.source_folder(config)}: this source is another than when it was prepared; run `ppd prepare` with "
+            "the same settings"
+        )
+    return prepared
+
+
+def _finished(config: Config, key: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of an earlier run whose results are still there and right."""
+    try:
+        stored = json.loads(layout.told_path(config).read_text(encoding="utf-8"))
+        if stored["key"] != key:
+            return None
+        layout.read_pairs(config)
+        summary: dict[str, Any] = stored["summary"]
+        return summary if table_key(Path(summary["folder"]) / "labels.arrow") == layout.pairs_key(config) else None
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+
+
+def _scored(rows: pa.Table, scorer: Scorer) -> tuple[pa.Table, dict[str, np.ndarray]]:
+    """The rows whose images every reward can see, and each reward's scores of both, (len(rows), 2)."""
+    scores = {
+        name: np.stack([scorer.scores(name, rows[side], rows["caption"]) for side in ("image_0", "image_1")], axis=1)
+        for name in scorer.rewards
+    }
+    seen = np.all([np.isfinite(both).all(1) for both in scores.values()], axis=0)
+    return rows.filter(pa.array(seen)), {name: both[seen] for name, both in scores.items()}
+
+
+def _labels(rows: pa.Table, scores: dict[str, np.ndarray], leads: dict[str, np.ndarray]) -> pa.Table:
+    columns = {name: rows[name] for name in ("pair_id", "user_id", "caption", "image_0", "image_1")}
+    columns["people"] = rows["label_0"]
+    for name, both in scores.items():
+        columns |= {f"{name}_0": pa.array(both[:, 0]), f"{name}_1": pa.array(both[:, 1])}
+        columns[f"{name}_margin"] = pa.array(leads[name])
+    return pa.table(columns).sort_by("pair_id")
+
+
+def _write_pairs(config: Config, rows: pa.Table, leads: dict[str, np.ndarray]) -> dict[str, int]:
+    """Write the pairs and return what was left out and how many are in each split, and of each user."""
+    held_out = frozenset(layout.captions_of(config, held_out=True))
+    pairs, counts = pairs_of_rewards(rows, leads, held_out=held_out, validation=config.data.validation)
+    write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config), REWARD_PAIRS_SCHEMA)
+    splits, users = pairs["split"].to_pylist(), pairs["user_id"].to_pylist()
+    own = {f"pairs_of_{name}": users.count(name) for name in leads}
+    return counts | {"pairs": len(pairs)} | own | {split: splits.count(split) for split in SPLITS}
+
+
+def _print(summary: dict[str, Any]) -> None:
+    counts, agreed = summary["counts"], summary["agreement"]
+    table = Table(title="Of the pairs that two both order, the share that they order alike", title_justify="left")
+    table.add_column("")
+    for name in (*agreed, "ties", "pairs of its own"):
+        table.add_column(name, justify="right", overflow="fold")
+    for name, others in agreed.items():
+        shares = [others.get(other) for other in agreed]
+        told = [
+            "" if one is None else "-" if one["share"] is None else f"{one['share']:.3f}\nof {one['n']:,}"
+            for one in shares
+        ]
+        own = f"{counts[f'pairs_of_{name}']:,}" if name != PEOPLE else ""
+        table.add_row(escape(name), *told, f"{summary['ties'][name]:,}", own)
+    console = Console()
+    console.print(table)
+    for name, files in summary["files"].items():
+        for path, digest in files.items():
+            console.print(f"{name}: {path}, SHA-256 {digest}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{counts['pairs']:,} pairs in {summary['folder']}", soft_wrap=True, markup=False)

@@ -1,0 +1,99 @@
+"""What a vision-language model is asked about a person's choices, and how its answer is read.
+
+The steps are those of the PPD paper's chain-of-thought prompt (Table 2); the wording is our own.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+from PIL.Image import Image
+
+VERSION = 1
+"""Raised when the wording changes: other prompts make other embeddings."""
+
+PLACE = "<image>"
+"""Where an image goes in a text; the model's processor puts the image's tokens there."""
+
+MARK = "User Profile:"
+"""What the profile begins with in an answer."""
+
+LONGEST_TEXT = 2000
+"""Letters of a caption or of a person's own words that are shown; what is beyond them is cut off."""
+
+SYSTEM = (
+    "You are an expert in the aesthetics of images. From the choices that a person made between images you find out "
+    "what this person likes, so well that you can predict which of two new images they will prefer."
+)
+
+STEPS = f"""Now think step by step, and write down every step.
+Step 1. Describe Image 1 and Image 2 of each pair: the subject, the style, the colours, the light, the composition, \
+and how detailed and well made they are.
+Step 2. For each pair, explain how the image that the person preferred differs from the other one, and which of \
+these differences may have decided.
+Step 3. Put together what the choices have in common: what this person looks for in an image, and what they avoid.
+End your answer with a line that begins with "{MARK}" and describes this person's taste in one paragraph, so that \
+somebody who has seen none of these images could predict what the person will prefer."""
+
+OWN_WORDS = f"""A person tells you in their own words what they like in images: "{{words}}"
+Write a line that begins with "{MARK}" and describes this person's taste."""
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """A choice as it is shown to the model.
+
+    images: Image 1 and Image 2, RGB. preferred: which of them the person chose.
+    """
+
+    caption: str
+    images: tuple[Image, Image]
+    preferred: Literal[1, 2]
+
+
+def preferred_place(pair_id: str) -> Literal[1, 2]:
+    """Which of the two images the preferred one is shown as: by hash of the pair, so that the place tells nothing."""
+    return 2 if blake2b(f"shown/{pair_id}".encode(), digest_size=1).digest()[0] & 1 else 1
+
+
+def profile_prompt(shots: Sequence[ShownPair], control: Collection[str]) -> str:
+    """What is asked about a person's choices, with `PLACE` where each image goes, in the order of the shots.
+
+    Args:
+        control: words that mean something to the model's tokenizer; `quoted` breaks them where a caption holds them.
+    """
+    count = "one pair" if len(shots) == 1 else f"{len(shots)} pairs"
+    shown = [
+        f'Pair {number}. The caption of both images is: "{quoted(shot.caption, control)}"\n'
+        f"Here is Image 1: {PLACE}\nHere is Image 2: {PLACE}\nThe person prefers Image {shot.preferred}."
+        for number, shot in enumerate(shots, start=1)
+    ]
+    begin = f"A person was shown {count} of images and chose the image of each pair that they like better."
+    return "\n\n".join([begin, *shown, STEPS])
+
+
+def words_prompt(words: str, control: Collection[str]) -> str:
+    """What is asked about a person's own words."""
+    return OWN_WORDS.format(words=quoted(words, control))
+
+
+def quoted(text: str, control: Collection[str]) -> str:
+    """A text by a stranger as a part of a prompt: in one line, not too long, and with no word of `control` in it.
+
+    Such a word gets a space after its first letter: `<image>` adds no image and `<|im_end|>` ends no message.
+    """
+    text = " ".join(unicodedata.normalize("NFC", text).split())[:LONGEST_TEXT].rstrip()
+    while found := [word for word in control if len(word) > 1 and word in text]:
+        for word in found:
+            text = text.replace(word, f"{word[0]} {word[1:]}")
+    return text
+
+
+def profile_in(answer: str) -> str | None:
+    """The profile of an answer: what follows the last `MARK`. None where there is none, or nothing follows."""
+    _, mark, profile = answer.rpartition(MARK)
+    return profile.strip() or None if mark else None
