@@ -30,7 +30,7 @@ from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import pairs_folder
+from ppd_lightning.run.folders import splits_folder
 from ppd_lightning.run.place import Place
 from ppd_lightning.run.progress import Counted
 from ppd_lightning.training.data_module import PreferenceDataModule
@@ -64,7 +64,7 @@ class StoredReference:
             "share_noise": objective.share_noise,
             "precision": config.trainer.precision,
         }
-        self.folder: Path = pairs_folder(config) / f"reference-{fingerprint(settings)}"
+        self.folder: Path = splits_folder(config) / f"reference-{fingerprint(settings)}"
         self.key: dict[str, Any] = {
             **settings,
             "version": f"{VERSION}, draws {draws.VERSION}",
