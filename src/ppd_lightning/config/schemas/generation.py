@@ -1,0 +1,38 @@
+"""How images are drawn."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ppd_lightning.config.schemas.values import CHECKS, Blend, Count, Fraction, Name, Natural, NonNegative
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Generation:
+    """How images are drawn."""
+
+    steps: Count
+    """Sampling steps."""
+    text_guidance: NonNegative
+    """Guidance scale of the caption (1 is none), as diffusers counts it."""
+    user_guidance: NonNegative
+    """Guidance scale of the user (0 is the base model, 1 the plain conditional model)."""
+    user_guidance_interval: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    """The times [low, high] at which the user is shown to the model."""
+    batch_size: Count
+    """Images drawn at once."""
+    seeds: Annotated[list[Natural], Field(min_length=1)]
+    """A seed is one noise, shared by all users."""
+    decoder: Literal["full", "preview"]
+    """What turns latents into images: Stage B and Stage A, or the small previewer (one and the same for emoji)."""
+    weights: Literal["trained", "ema"]
+    """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
+    captions: Annotated[list[str], Field(min_length=1)] | None
+    """What is drawn; null chooses held-out captions by hash."""
+    users: Annotated[list[Name | Blend], Field(min_length=1)] | None
+    """For whom: names, or convex blends such as {ann: 0.3, bob: 0.7}; null chooses unseen people by hash."""
+    columns: Count
+    """How many are chosen where captions or users is null."""

@@ -1,0 +1,120 @@
+"""What is minimised, how, on what, and who is told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ppd_lightning.config.schemas.values import (
+    CHECKS,
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Precision,
+    ProperFraction,
+    Switch,
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Objective:
+    """What is minimised."""
+
+    name: Literal["ppd", "diffusion_dpo", "sft"]
+    """The loss: PPD, Diffusion-DPO (PPD with one constant user) or supervised on the preferred image."""
+    beta: Positive
+    """Strength of the pull towards the reference; the convention is the next two keys."""
+    reduction: Literal["sum", "mean"]
+    """Whether a squared norm is summed or averaged over the latent's dimensions."""
+    timesteps_weight: Positive
+    """The factor T * w that multiplies beta."""
+    weighting: Literal["const", "p2", "adaptive", "elbo"]
+    """Weight over time; adaptive divides by the base's mean error at each noise level."""
+    t_min: Fraction
+    """Lowest time that is drawn."""
+    t_max: Fraction
+    """Highest time that is drawn; 1 is pure noise."""
+    share_noise: Switch
+    """Whether both images of a pair get the same noise."""
+    drop_user: Fraction
+    """Share of the examples that are shown without their user."""
+    sft_weight: NonNegative
+    """Weight of an added supervised loss on the preferred image; 0 leaves it out."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Optimizer:
+    """AdamW and its learning rate over time."""
+
+    lr: Positive
+    """Peak learning rate (set by mode)."""
+    weight_decay: NonNegative
+    """Decoupled weight decay."""
+    betas: Annotated[list[ProperFraction], Field(min_length=2, max_length=2)]
+    """AdamW's two decay rates."""
+    warmup_steps: Natural
+    """Steps of linear warm-up."""
+    schedule: Literal["constant", "linear", "cosine"]
+    """What follows the warm-up, down to 0 at the last step unless constant."""
+    grad_clip: Positive | None
+    """Largest norm of the gradient; null does not clip."""
+    ema_decay: ProperFraction | None
+    """Decay a step of a moving average of the weights, kept beside the trained ones; null keeps none."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Trainer:
+    """How long and on what."""
+
+    max_steps: Count
+    """Optimizer steps."""
+    batch_size: Count
+    """Pairs of one optimizer step, over all devices."""
+    micro_batch_size: Count | None
+    """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share."""
+    precision: Precision
+    """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
+    accelerator: Literal["auto", "cpu", "gpu"]
+    """The hardware; auto takes a GPU where there is one."""
+    nodes: Count
+    """How many machines, each with as many devices."""
+    devices: Count
+    """How many devices of each machine; one process trains on each."""
+    reference: Literal["computed", "stored"]
+    """Whether each step computes the reference's errors, or they are made once and read by all runs of a sweep."""
+    threads: Count | None
+    """CPU threads of PyTorch; null leaves its own choice."""
+    gradient_checkpointing: Switch
+    """Compute activations again in the backward pass: less memory, more time, the same result."""
+    compile: Switch
+    """Compile the network with torch.compile: minutes at the start, more where objective.drop_user varies the batch."""
+    checkpoint_every: Count
+    """Steps between checkpoints."""
+    preview_every: Count | None
+    """Steps between sheets of generation's captions and users, drawn as the training stands; null draws none."""
+    log_every: Count
+    """Steps between logged figures."""
+    progress: Switch
+    """A progress bar where there is a terminal."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Logger:
+    """Where the figures of a training go."""
+
+    tensorboard: Switch
+    """TensorBoard events in the run's folder: figures, previews, and settings with final figures (its HParams tab)."""
+    csv: Switch
+    """metrics.csv in the run's folder."""
+    tracker: Literal["wandb", "mlflow"] | None
+    """An experiment tracker beside them, Weights & Biases or MLflow, each a package of its own; null is none."""
+    project: Annotated[str, Field(min_length=1)]
+    """The project (W&B) or experiment (MLflow) that the tracker files the run under."""
+    place: str | None
+    """Where the tracker's records go: MLflow's tracking URI, or W&B's folder; null is a folder in output."""
+    offline: Switch
+    """Whether W&B only writes files, which `wandb sync` sends later."""
