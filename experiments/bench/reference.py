@@ -22,14 +22,16 @@ from typing import Any
 
 import torch
 
-from ppd_lightning.commands import embed, prepare, train
+from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.models.devices import DTYPES
 from ppd_lightning.models.released import open_model
 from ppd_lightning.run.place import ALONE
 from ppd_lightning.training import PPDModule, PreferenceDataModule
+from ppd_lightning.training.lightning_trainer import build_trainer
 from ppd_lightning.training.loggers import make_loggers
+from ppd_lightning.training.new_module import build_module
 from ppd_lightning.training.stored_reference import StoredReference
 
 
@@ -44,14 +46,14 @@ def opened(config: Config) -> tuple[PreferenceDataModule, PPDModule, dict[str, f
         if pairs:
             made = {"pairs": pairs, "pairs_per_second": round(pairs / (time.perf_counter() - begun), 1)}
         data.use_reference(stored.read())
-    return data, train.build_module(config, prior, data), made
+    return data, build_module(config, prior, data), made
 
 
 def pairs_per_second(config: Config) -> float:
     """Of the steps of `ppd train`, logging, checkpoints and data loading included, start-up not."""
     folder = Path(mkdtemp())
     data, module, _ = opened(config)
-    trainer = train.build_trainer(config, folder, 0, make_loggers(config, folder, 0))
+    trainer = build_trainer(config, folder, 0, make_loggers(config, folder, 0))
     clock = {}
     module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())  # type: ignore[method-assign]
     module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())  # type: ignore[method-assign]

@@ -19,19 +19,21 @@ from tempfile import mkdtemp
 
 import torch
 
-from ppd_lightning.commands import embed, prepare, train
+from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.models.released import open_model
 from ppd_lightning.training import PreferenceDataModule
+from ppd_lightning.training.lightning_trainer import build_trainer
 from ppd_lightning.training.loggers import make_loggers
+from ppd_lightning.training.new_module import build_module
 
 
 def bare(config: Config) -> float:
     """Pairs a second of zero_grad, step, backward, clip, optimizer, schedule, over batches that are in memory."""
     data = PreferenceDataModule(config)
     data.setup("fit")
-    module = train.build_module(config, open_model(config.model).load_prior(), data)
+    module = build_module(config, open_model(config.model).load_prior(), data)
     module.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
     stream = iter(data.train_dataloader())
     batches = [next(stream) for _ in range(config.trainer.max_steps)]
@@ -53,8 +55,8 @@ def lightning(config: Config) -> float:
     folder = Path(mkdtemp())
     data = PreferenceDataModule(config)
     data.setup("fit")
-    module = train.build_module(config, open_model(config.model).load_prior(), data)
-    trainer = train.build_trainer(config, folder, 0, make_loggers(config, folder, 0))
+    module = build_module(config, open_model(config.model).load_prior(), data)
+    trainer = build_trainer(config, folder, 0, make_loggers(config, folder, 0))
     clock = {}
     module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())  # type: ignore[method-assign]
     module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())  # type: ignore[method-assign]

@@ -7,7 +7,6 @@ help without Hydra, a configuration without torch.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ppd_lightning.commands.verbs import require_known, run_verb
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.errors import INTERRUPTED, USER_MISTAKE, UserError
+from ppd_lightning.run.lines import set_up_logging
 
 OPTIONS = ("--multirun", "--dry-run", "--config-dir", "--help", "--version")
-USER_MISTAKE = 2
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ppd: stopped; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
-
-
-def set_up_logging() -> None:
-    """Plain lines with the time on standard error: ours from INFO, other libraries' from WARNING."""
-    handler = logging.StreamHandler()
-    handler.addFilter(lambda line: line.name.startswith("ppd_lightning") or line.levelno >= logging.WARNING)
-    logging.basicConfig(
-        level=logging.INFO, handlers=[handler], format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
-    )
 
 
 def _parse(arguments: Sequence[str]) -> Request:

@@ -11,6 +11,7 @@ import torch
 from ppd_lightning.commands import train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.training import PPDModule
 
 
 def train_as_rank(
@@ -30,11 +31,11 @@ def train_as_rank(
 
 
 def _break_off_after(steps: int) -> None:
-    step = train.PPDModule.on_after_backward
+    step = PPDModule.on_after_backward
 
-    def counted(module: train.PPDModule) -> None:
+    def counted(module: PPDModule) -> None:
         step(module)
         if module.global_step == steps:
             os._exit(9)
 
-    train.PPDModule.on_after_backward = counted
+    PPDModule.on_after_backward = counted

@@ -71,7 +71,7 @@ def test_a_run_that_fails_ends_its_loggers(
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("on purpose")
 
-    owner, name = (PPDModule, "on_after_backward") if moment == "in a step" else (train, "_self_test")
+    owner, name = (PPDModule, "on_after_backward") if moment == "in a step" else (train, "step0_test")
     monkeypatch.setattr(owner, name, fail)
     with pytest.raises(ZeroDivisionError):
         train.run(compose(overrides(world, world / "out", "seed=11")))

@@ -19,9 +19,10 @@ from ppd_lightning.config.schemas import Config
 from ppd_lightning.models import load_adapter
 from ppd_lightning.models.adapter import adapter_metadata
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.training import PreferenceDataModule
+from ppd_lightning.training import PreferenceDataModule, new_module
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.metrics_csv import read_metrics
+from ppd_lightning.training.new_module import build_module
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_validation_is_the_mean_over_all_its_pairs(config: Config, monkeypatch
     """The last one, again from the checkpoint that was saved after it."""
     folder, data = run_folder(config), PreferenceDataModule(config)
     data.setup("fit")
-    module = train.build_module(config, tiny.unet(), data)
+    module = build_module(config, tiny.unet(), data)
     module.load_state_dict(torch.load(last_checkpoint(folder), weights_only=True)["state_dict"], strict=False)
     seen: list[dict[str, torch.Tensor]] = []
     monkeypatch.setattr(module, "log_dict", lambda figures, **_: seen.append(figures))
@@ -130,7 +131,7 @@ def test_without_validation_pairs_checkpoints_come_all_the_same(world: Path) -> 
 
 
 def test_a_branch_that_changes_the_base_stops_the_run_at_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    attach = train.attach_user_branch
+    attach = new_module.attach_user_branch
 
     def attach_changed(*args: object, **kwargs: object) -> object:
         branch = attach(*args, **kwargs)
@@ -138,7 +139,7 @@ def test_a_branch_that_changes_the_base_stops_the_run_at_once(world: Path, monke
             torch.nn.init.normal_(block.to_v.weight)
         return branch
 
-    monkeypatch.setattr(train, "attach_user_branch", attach_changed)
+    monkeypatch.setattr(new_module, "attach_user_branch", attach_changed)
     config = compose(overrides(world, world / "out", "seed=1"))
     with pytest.raises(RuntimeError, match="ln 2"):
         train.run(config)

@@ -21,6 +21,7 @@ from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
 from ppd_lightning.run.place import ALONE, Place
 from ppd_lightning.training import PreferenceDataModule, stored_reference
+from ppd_lightning.training.new_module import build_module
 from ppd_lightning.training.stored_reference import StoredReference
 
 STORED = ("trainer.reference=stored", "objective.drop_user=0", "optimizer.ema_decay=null", "trainer.threads=1")
@@ -61,7 +62,7 @@ def test_a_batch_has_the_errors_that_its_step_would_compute(
     stored, data = opened(config)
     stored.make(tiny.unet, ALONE)
     data.use_reference(stored.read())
-    module = train.build_module(config, tiny.unet(), data)
+    module = build_module(config, tiny.unet(), data)
     epochs = set()
     for step in range(STEPS):
         batch = data.batch(step)

@@ -13,11 +13,11 @@ import threading
 import time
 from pathlib import Path
 
-from ppd_lightning.cli import INTERRUPTED, USER_MISTAKE, set_up_logging
 from ppd_lightning.commands.verbs import run_verb
 from ppd_lightning.config.compose import read_config
 from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.errors import INTERRUPTED, USER_MISTAKE, UserError
+from ppd_lightning.run.lines import set_up_logging
 
 GRACE = 10.0
 """Seconds from the interrupt to the end, whatever the process is waiting for."""
@@ -41,7 +41,7 @@ def main(config: Path, report: Path) -> int:
 
 
 def _end_with_standard_input() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(sys.stdin.fileno(), 1):  # not through its buffer, whose lock Python wants at its own end
         pass
     _thread.interrupt_main()
     time.sleep(GRACE)

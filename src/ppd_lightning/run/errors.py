@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+USER_MISTAKE = 2
+INTERRUPTED = 130
+"""Exit codes of `ppd`; 1 is anything else that failed."""
+
 
 class UserError(Exception):
     """One or more faults of the input: a message each, shown without a traceback, exit code 2.

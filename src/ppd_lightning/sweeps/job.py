@@ -14,6 +14,7 @@ from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.run.claims import Claim, this_process
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.lines import set_up_logging
 from ppd_lightning.run.place import place
 from ppd_lightning.run.sweep_table import SweepRun, config_file, numbers_of, read_run, read_sweep, record
 
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 
 def job(composed: DictConfig) -> None:
     """What Hydra's launcher calls, here or in another process: `run` of the composition is the number."""
-    from ppd_lightning.cli import set_up_logging
-
     set_up_logging()
     do_run(Path(HydraConfig.get().sweep.dir), int(composed["run"]))
 
