@@ -53,7 +53,7 @@ def copied(module: PPDModule) -> Weights:
     return {name: tensor.clone() for name, tensor in module.branch.state_dict().items()}
 
 
-def module(null: str = "zero") -> PPDModule:
+def module(null: str = "zero", parts: int = 1) -> PPDModule:
     prior, objective = tiny.unet(), tiny.objective()
     return PPDModule(
         prior,
@@ -64,6 +64,7 @@ def module(null: str = "zero") -> PPDModule:
         latent_shape=tiny.LATENT,
         max_steps=STEPS,
         seed=0,
+        micro_batches=parts,
     )
 
 
@@ -113,7 +114,7 @@ def by_hand(trajectory: Trajectory) -> Weights:
 @pytest.mark.parametrize("null", ["zero", "learned"])
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_average_is_the_plain_formula_over_optimizer_steps(tmp_path: Path, parts: int, null: str) -> None:
-    trained = module(null)
+    trained = module(null, parts)
     average, seen = fit(trained, tmp_path, parts=parts)
     expected = by_hand(seen)
     assert average.weights().keys() == trained.branch.state_dict().keys()
@@ -147,8 +148,8 @@ def test_training_is_the_same_with_it_and_without(tmp_path: Path, validates: boo
 @pytest.mark.parametrize("validates", [False, True])
 @pytest.mark.parametrize("parts", [1, 3])
 def test_it_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path: Path, parts: int, validates: bool) -> None:
-    whole, expected = fit(module(), tmp_path, parts=parts, validates=validates)
-    again, seen = fit(module(), tmp_path, parts=parts, validates=validates, resume=True)
+    whole, expected = fit(module(parts=parts), tmp_path, parts=parts, validates=validates)
+    again, seen = fit(module(parts=parts), tmp_path, parts=parts, validates=validates, resume=True)
     assert list(seen.weights) == list(range(SAVED + 1, STEPS + 1))
     for name, weight in whole.weights().items():
         assert torch.equal(seen.weights[STEPS][name], expected.weights[STEPS][name]), name

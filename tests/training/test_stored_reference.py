@@ -92,9 +92,11 @@ def test_the_runs_of_a_sweep_read_what_the_first_has_made(
     assert told["computed"] == UNIT * -(-told["pairs"] // UNIT) >= told["pairs"] >= STEPS * 6
     monkeypatch.setattr(StoredReference, "_errors", refuse)
     for further in ("objective.beta=0.5", "optimizer.lr=0.001", "user=constant", "trainer.max_steps=4"):
-        config = on(world, output, further)
-        if further.startswith("user"):
-            embed.run(config)
+        words = overrides(world, output, *STORED, further)
+        if further.startswith("user="):
+            words = [word for word in words if not word.startswith("user.")]
+            embed.run(compose(words))
+        config = compose(words)
         train.run(config)
         assert (run_folder(config) / ".done").exists()
     assert reference.run(on(world, output))["computed"] == 0

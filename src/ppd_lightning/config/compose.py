@@ -152,7 +152,8 @@ def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) 
         raise UserError(faults)
     values, more = _resolved(composed)
     faults += more
-    origins = Origins(composed.hydra.runtime.choices, [override.key for override in parsed], config_dir)
+    given = [override.key for override in parsed if not override.is_choice]
+    origins = Origins(composed.hydra.runtime.choices, given, config_dir)
     launcher: dict[str, Any] = {}
     if swept:
         launcher, more = _launcher(composed)

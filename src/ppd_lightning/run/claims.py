@@ -71,19 +71,29 @@ class Claim(AbstractContextManager["Claim"]):
 
     def __enter__(self) -> Claim:
         told = False
-        while not _take(self.path):
+        while not self.take():
             if not told and (owner := owner_of(self.path)) is not None:
                 log.info("waiting for %s, which is at work on %s", owner, self.path.stem)
                 told = True
             time.sleep(self.pause)
-        threading.Thread(target=self._beat, daemon=True).start()
         return self
+
+    def take(self) -> bool:
+        """Hold it from now on, until `release` or this process's end; False where a living owner has it."""
+        if not _take(self.path) and (owner_of(self.path) is not None or not _take(self.path)):
+            return False
+        threading.Thread(target=self._beat, daemon=True).start()
+        return True
+
+    def release(self) -> None:
+        """Let go of what is held."""
+        self._end.set()
+        self.path.unlink(missing_ok=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
-        self.path.unlink(missing_ok=True)
+        self.release()
 
     def _beat(self) -> None:
         while not self._end.wait(BEAT):

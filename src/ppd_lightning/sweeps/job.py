@@ -17,6 +17,7 @@ from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.lines import set_up_logging
 from ppd_lightning.run.place import place
 from ppd_lightning.run.sweep_table import SweepRun, config_file, numbers_of, read_run, read_sweep, record
+from ppd_lightning.sweeps.devices import take_devices
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def do_run(folder: Path, number: int) -> None:
         log.info("run %d: %s", number, " ".join(f"{key}={value}" for key, value in run.overrides.items()))
         run = replace(run, state="running", why="", mistake=False, owner=str(this_process()), claim=str(claim))
         record(folder, run)
+        take_devices(config.trainer)
         record(folder, _outcome(folder, run, verbs, config))
 
 
