@@ -1,11 +1,12 @@
 # make demo   sets up .venv from nothing and trains, evaluates and draws the embedded world (minutes on a laptop)
 # make test   sets up .venv from nothing and runs the tests
+# make test-slurm   installs a Slurm (Debian, as root) and runs a sweep on it that is preempted and killed
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: setup demo test test-long lint bench base clean
+.PHONY: setup demo test test-long test-slurm lint bench base clean
 
 setup: $(READY)
 
@@ -16,7 +17,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
 	  exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
-	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,launchers,dev]"
+	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,launchers,optuna,dev]"
 	$(PIP) --no-deps hpsv2 # to compare with; its own requirements are years old
 	@touch $@
 
@@ -30,7 +31,11 @@ test: setup
 	$(PYTEST) -m "not long"
 
 test-long: setup
-	$(PYTEST)
+	$(PYTEST) -m "not slurm"
+
+test-slurm: setup
+	tests/slurm/install.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slurm
 
 lint: setup
 	$(BIN)/ruff check
@@ -42,6 +47,7 @@ bench: setup
 	$(BIN)/python experiments/bench/stores.py
 	$(BIN)/python experiments/bench/preparing.py
 	$(BIN)/python experiments/bench/rewards.py
+	$(BIN)/python experiments/bench/reference.py
 	$(BIN)/python experiments/bench/stage_c.py --profile
 
 # The mini Stable Cascade that ships with the package, made anew: hours on a CPU.

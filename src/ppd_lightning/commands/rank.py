@@ -7,10 +7,10 @@ where it says why it failed. It ends when its standard input does, which is held
 from __future__ import annotations
 
 import _thread
+import faulthandler
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 
 from ppd_lightning.commands.verbs import run_verb
@@ -43,9 +43,8 @@ def main(config: Path, report: Path) -> int:
 def _end_with_standard_input() -> None:
     while os.read(sys.stdin.fileno(), 1):  # not through its buffer, whose lock Python wants at its own end
         pass
+    faulthandler.dump_traceback_later(GRACE, exit=True)  # needs no lock of Python's, whatever the others are stuck in
     _thread.interrupt_main()
-    time.sleep(GRACE)
-    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

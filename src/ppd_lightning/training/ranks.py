@@ -5,6 +5,7 @@ A rank is one of them. The one of rank 0 writes; the others compute.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
@@ -129,6 +130,10 @@ def connected(config: Trainer, place: Place) -> Iterator[Ranks]:
     )
     try:
         yield Ranks(place)
+    except BaseException:
+        # Never freed: its end waits for a thread that may wait for Python's lock, which who frees it holds.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(distributed.group.WORLD))
+        raise
     finally:
         distributed.destroy_process_group()
 
