@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+PLUGINS = """
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+print([kind.__name__ for kind in Plugins.instance().discover(Launcher)])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,8 @@ def test_it_holds_every_option_and_shipped_file_and_nothing_of_development(wheel
         if path.is_file() and path.suffix != ".pyc"
     }
     assert conf | shipped <= names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"ppd_lightning"}
+    others = {name for name in names if ".dist-info" not in name and not name.startswith("ppd_lightning/")}
+    assert others == {"hydra_plugins/ppd_lightning_launcher.py"}
 
 
 def test_it_answers_from_another_folder_in_a_new_environment(wheel: Path, tmp_path: Path) -> None:
@@ -47,6 +53,10 @@ def test_it_answers_from_another_folder_in_a_new_environment(wheel: Path, tmp_pa
     validated = _output(tmp_path, command, "validate", "experiment=emoji/ppd", "mode=synthetic")
     assert "kind: one_hot" in validated
     assert "# run folder: outputs/runs/ppd-one_hot-" in validated
+    swept = _output(tmp_path, command, "train", "-m", "experiment=emoji/ppd", "sweep=beta", "--dry-run")
+    assert "would run: train" in swept
+    assert all(f"│ {run} " in swept for run in range(5))
+    assert "SweepLauncher" in _output(tmp_path, python, "-c", PLUGINS)
     assert [path.name for path in tmp_path.iterdir()] == ["venv"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,15 +18,18 @@ import torch
 from safetensors.torch import load_file
 from tests.slurm.cluster import Cluster, missing
 from tests.training import tiny_world
+from tests.training.rank_process import ranks
 
+from ppd_lightning.config.compose import compose
 from ppd_lightning.run.claims import owner_of
-from ppd_lightning.run.sweep_table import SweepRun, read_runs
+from ppd_lightning.run.folders import run_folder
+from ppd_lightning.run.sweep_table import SweepRun, numbers_of, read_runs
 
 pytestmark = [pytest.mark.long, pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 BETAS = ("0.5", "1", "2", "4")
 RANKS = 2
-STEPS, CHECKPOINT_EVERY = 200, 10
+STEPS, CHECKPOINT_EVERY = 120, 10
 SECONDS = 900
 """The most that a part of the test may take on a slow machine."""
 
@@ -38,25 +42,25 @@ def cluster() -> Iterator[Cluster]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def settings(world: Path, output: Path, beta: str) -> list[str]:
+    """A run of two ranks in a world of its own."""
+    if not (output / "data").exists():
+        shutil.copytree(world / "out/data", output / "data")
+    trainer = {"devices": RANKS, "max_steps": STEPS, "checkpoint_every": CHECKPOINT_EVERY, "log_every": 20}
+    further = [f"trainer.{key}={value}" for key, value in trainer.items()]
+    return tiny_world.overrides(world, output, *further, f"objective.beta={beta}")
+
+
 def command(world: Path, output: Path) -> list[str]:
-    """Four runs of two ranks, which two nodes of four CPUs hold, and nothing else."""
-    settings = (
-        "hydra/launcher=one_node",
-        "hydra.launcher.gpus_per_node=null",
-        "hydra.launcher.cpus_per_task=1",
-        f"trainer.devices={RANKS}",
-        f"trainer.max_steps={STEPS}",
-        f"trainer.checkpoint_every={CHECKPOINT_EVERY}",
-        f"objective.beta={','.join(BETAS)}",
-    )
-    words = tiny_world.overrides(world, output, *settings)
-    shutil.copytree(world / "out/data", output / "data")
+    """Four runs, which two nodes of four CPUs hold, and nothing else."""
+    launcher = ("=one_node", ".gpus_per_node=null", ".cpus_per_task=1")
+    slurm = [f"hydra{'/' if text.startswith('=') else '.'}launcher{text}" for text in launcher]
+    words = [*settings(world, output, ",".join(BETAS)), *slurm]
     return [sys.executable, "-m", "ppd_lightning", "train", "-m", *words]
 
 
 def test_a_preempted_and_a_killed_run_end_as_if_nothing_had_happened(tmp_path: Path, cluster: Cluster) -> None:
     world = tiny_world.make(tmp_path / "world")
-    subprocess.run(command(world, tmp_path / "calm"), env=cluster.environment, check=True, timeout=SECONDS)
     words = command(world, tmp_path / "rough")
     with (tmp_path / "log").open("w") as log:
         sweep = subprocess.Popen(words, env=cluster.environment, stdout=log, stderr=subprocess.STDOUT)
@@ -79,12 +83,15 @@ def test_a_preempted_and_a_killed_run_end_as_if_nothing_had_happened(tmp_path: P
     again = restarted(cluster)
     assert preempted <= set(again)
     assert set(again.values()) == {1}, "one party alone queues a job again"
-    calm, rough = (read_runs(next((tmp_path / name / "sweeps").iterdir())) for name in ("calm", "rough"))
-    assert [run.state for run in rough] == ["done"] * len(BETAS)
-    for one, other in zip(calm, rough, strict=True):
-        assert one.overrides["objective.beta"] == other.overrides["objective.beta"]
-        assert outcome(one) == outcome(other)
-        expected, found = (load_file(Path(run.folder) / "adapter.safetensors") for run in (one, other))
+    rough = read_runs(next((tmp_path / "rough/sweeps").iterdir()))
+    assert [(run.overrides["objective.beta"], run.state) for run in rough] == [(beta, "done") for beta in BETAS]
+    for run in rough:
+        words = settings(world, tmp_path / "calm", run.overrides["objective.beta"])
+        calm = run_folder(compose(words))
+        assert ranks([words] * RANKS, tmp_path, seconds=SECONDS) == [""] * RANKS
+        summary = json.loads((calm / "summary.json").read_text())
+        assert outcome(run.numbers) == outcome(numbers_of(summary, "train."))
+        expected, found = (load_file(folder / "adapter.safetensors") for folder in (calm, Path(run.folder)))
         assert all(torch.equal(weight, expected[name]) for name, weight in found.items())
 
 
@@ -104,9 +111,9 @@ def restarted(cluster: Cluster) -> dict[str, int]:
     return found
 
 
-def outcome(run: SweepRun) -> dict[str, float]:
-    """What the run measured, without what depends on the time that it took."""
-    return {name: number for name, number in run.numbers.items() if "second" not in name}
+def outcome(numbers: dict[str, float]) -> dict[str, float]:
+    """What a run measured, without what depends on the time that it took."""
+    return {name: number for name, number in numbers.items() if "second" not in name}
 
 
 def await_(holds: Callable[[], bool], sweep: subprocess.Popen[bytes]) -> None:

@@ -1,17 +1,41 @@
-"""One rank of `ppd train` in a process of its own, told by the environment which one it is, as torchrun tells it."""
+"""Ranks of `ppd train` in processes of their own, told by the environment which they are, as torchrun tells them."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
+from torch.distributed import TCPStore
 
 from ppd_lightning.commands import train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.training import PPDModule
+
+PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
+PROCESSES.set_forkserver_preload(["tests.training.rank_process"])
+
+
+def ranks(settings: Sequence[Sequence[str]], folder: Path, steps: int | None = None, seconds: float = 120) -> list[str]:
+    """Train with one process for each of these overrides; what each was told of its faults."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    told = [folder / f"told-{rank}" for rank in range(len(settings))]
+    processes = [
+        PROCESSES.Process(target=train_as_rank, args=(own, rank, len(settings), store.port, told[rank], steps))
+        for rank, own in enumerate(settings)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            pytest.fail("a rank hangs")
+    return [path.read_text() if path.exists() else "" for path in told]
 
 
 def train_as_rank(

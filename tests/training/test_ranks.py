@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training.rank_process import train_as_rank
+from tests.training.rank_process import ranks
 from tests.training.tiny_world import CHECKPOINT_EVERY, STEPS, overrides
-from torch.distributed import TCPStore
 
 from ppd_lightning.commands import train
 from ppd_lightning.config.compose import compose
@@ -30,27 +27,7 @@ from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.metrics_csv import read_metrics
 from ppd_lightning.training.ranks import Ranks, require_fitting
 
-PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
-PROCESSES.set_forkserver_preload(["tests.training.rank_process"])
 SETTINGS = ("trainer.batch_size=8", "trainer.micro_batch_size=2", "objective.drop_user=0.6")
-
-
-def ranks(settings: Sequence[Sequence[str]], folder: Path, steps: int | None = None) -> list[str]:
-    """Train with one process for each of these overrides; what each was told of its faults."""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    told = [folder / f"told-{rank}" for rank in range(len(settings))]
-    processes = [
-        PROCESSES.Process(target=train_as_rank, args=(own, rank, len(settings), store.port, told[rank], steps))
-        for rank, own in enumerate(settings)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        if process.exitcode is None:
-            process.kill()
-            pytest.fail("a rank hangs")
-    return [path.read_text() if path.exists() else "" for path in told]
 
 
 def on(world: Path, output: Path, devices: int, *further: str) -> list[str]:
