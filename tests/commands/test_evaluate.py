@@ -1,4 +1,4 @@
-"""`ppd evaluate` on a tiny model and real people's pairs: each image is drawn and scored once, for all who ask for it."""
+"""`ppd evaluate` on a tiny model and real pairs: each image is drawn and scored once, for all who ask for it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,14 @@ def test_a_synthetic_users_comparison_is_decided_by_their_own_reward() -> None:
     assert rates["win_rate"]["seen"]["wins"] == 1
     assert rates["win_rate"]["seen"]["ties"] == 2
     assert rates["win_rate_of_each"]["brightness"] | {"low": 0, "high": 0} == {
-        **{"rate": 0.75, "low": 0, "high": 0, "n": 2, "wins": 1, "losses": 0, "ties": 1, "decided": 1.0}
+        "rate": 0.75,
+        "low": 0,
+        "high": 0,
+        "n": 2,
+        "wins": 1,
+        "losses": 0,
+        "ties": 1,
+        "decided": 1.0,
     }
     assert rates["win_rate_by_symmetry"]["seen"]["n"] == 4
 

@@ -18,12 +18,13 @@ PARTIPROMPTS = os.environ.get("PPD_PARTIPROMPTS", "")
 
 def write(path: Path, captions: list[str]) -> Path:
     """The captions in the form that the file's name says, as their publishers write them."""
-    if path.suffix == ".parquet":
+    kind = path.suffix.lower()
+    if kind == ".parquet":
         pq.write_table(pa.table({"index": range(len(captions)), "caption": captions}), path)
         return path
-    if path.suffix == ".tsv":
+    if kind == ".tsv":
         lines = ["Prompt\tCategory\tChallenge\tNote", *[f"{one}\tAnimals\tBasic\t" for one in captions]]
-    elif path.suffix == ".csv":
+    elif kind == ".csv":
         lines = ["number,caption", *['1,"{}"'.format(one.replace('"', '""')) for one in captions]]
     else:
         lines = captions
@@ -75,7 +76,7 @@ def test_a_missing_file_and_one_that_is_no_text_say_what_to_do(tmp_path: Path) -
     with pytest.raises(UserError, match=r"generation\.captions: there is no file .*; expected \.txt with a caption"):
         read_prompts(tmp_path / "nothing.txt", "generation.captions")
     (tmp_path / "latin.txt").write_bytes("Straße".encode("latin-1"))
-    with pytest.raises(UserError, match="no UTF-8 text .*; save it as UTF-8"):
+    with pytest.raises(UserError, match=r"no UTF-8 text .*; save it as UTF-8"):
         read_prompts(tmp_path / "latin.txt", "generation.captions")
 
 

@@ -69,7 +69,8 @@ def run(config: Config) -> dict[str, Any]:
     for kind, of_kind in drawn.items():
         table.add(kind, of_kind.files, measured[kind], of_kind.rows)
     table.write(folder / "comparisons.parquet")
+    told = {"adapter": file_sha256(trained.adapter), "measures": measures.names}
     settings = {name: asdict(getattr(config, name)) for name in ("generation", "evaluation")}
-    write_json_atomic(folder / "settings.json", {"adapter": file_sha256(trained.adapter), **settings})
+    write_json_atomic(folder / "settings.json", told | settings)
     write_json_atomic(folder / "summary.json", summary)
     return summary

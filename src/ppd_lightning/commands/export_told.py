@@ -149,12 +149,13 @@ def _results(folder: Path, adapter: str) -> Iterator[str]:
             continue
         drawn, judged = settings["generation"], settings["evaluation"]
         keys = ("steps", "text_guidance", "user_guidance", "user_guidance_interval", "decoder")
-        told = [f"{key} = {drawn[key]}" for key in keys] + [f"{key} = {judged[key]}" for key in ("captions", "tie")]
+        told = [f"{key} = {drawn[key]}" for key in keys]
+        told += [f"captions = {Path(judged['captions']).name}", f"tie = {judged['tie']}"]
         yield (
             "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "
-            f"half, the intervals come from resampling the people {judged['bootstrap']:,} times. The judges are "
-            f"{', '.join(judged['judges'])}; the first decides `win_rate`. Drawn by the framework's own pipeline with "
-            f"{', '.join(told)}. (`{path.parent.name}`)"
+            f"half, the intervals come from {judged['bootstrap']:,} resamplings. Measured by "
+            f"{', '.join(settings['measures'])}: the first of these decides `win_rate`, or where rewards are the users, "
+            f"each user's own. Drawn by the framework's own pipeline with {', '.join(told)}. (`{path.parent.name}`)"
         )
         yield "\n".join(_table(read_told(path, "ppd evaluate")))
 
