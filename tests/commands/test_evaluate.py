@@ -28,8 +28,7 @@ from ppd_lightning.data.layout import captions_of, people_of
 from ppd_lightning.generation.trained import TrainedRun
 from ppd_lightning.models import attach_user_branch, save_adapter
 from ppd_lightning.models.adapter import base_fingerprint
-from ppd_lightning.rewards import image_statistics
-from ppd_lightning.rewards.reward import Reward
+from ppd_lightning.rewards.reward import Reward, open_rewards
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
 
@@ -83,9 +82,10 @@ def table_of(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def brightness(world: Path, file: str) -> float:
+    """What the reward says of a file."""
+    config = configured(world)
     with Image.open(world / "out" / file) as image:
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-    return float(image_statistics.brightness(pixels))
+        return float(open_rewards(config.rewards)["brightness"].score([image], ["any"]))
 
 
 def test_the_table_says_what_every_picture_scores(world: Path, judged: dict[str, Any]) -> None:

@@ -43,18 +43,32 @@ def draw_comparisons(
     Raises:
         UserError: somebody cannot be described.
     """
-    captions, seeds = [one.caption for one in comparisons], [one.seed for one in comparisons]
-    users = trained.users([one.user for one in comparisons], captions)
-    every, base = list(range(len(comparisons))), base_gallery(trained)
+    every = list(range(len(comparisons)))
     drawn = {
-        BASE: Drawn(every, [*comparisons], base.draw(captions, None, seeds)),
-        OWN: Drawn(every, [*comparisons], own_gallery(trained).draw(captions, users, seeds)),
+        BASE: Drawn(every, [*comparisons], draw_base(trained, comparisons)),
+        OWN: Drawn(every, [*comparisons], draw_own(trained, comparisons)),
     }
     if prompts is not None:
         rows = [row for row, one in enumerate(comparisons) if one in prompts]
         of_rows = [comparisons[row] for row in rows]
-        files = base.draw(
-            [one.caption for one in of_rows], None, [one.seed for one in of_rows], [prompts[one] for one in of_rows]
-        )
-        drawn[PROFILE] = Drawn(rows, of_rows, files)
+        drawn[PROFILE] = Drawn(rows, of_rows, draw_base(trained, of_rows, [prompts[one] for one in of_rows]))
     return drawn
+
+
+def draw_base(
+    trained: TrainedRun, comparisons: Sequence[Comparison], prompts: Sequence[str] | None = None
+) -> list[Path]:
+    """The base's image of each comparison, N files; the model reads the prompts instead of the captions, if any."""
+    captions, seeds = [one.caption for one in comparisons], [one.seed for one in comparisons]
+    return base_gallery(trained).draw(captions, None, seeds, prompts)
+
+
+def draw_own(trained: TrainedRun, comparisons: Sequence[Comparison]) -> list[Path]:
+    """The run's image for the person of each comparison, N files.
+
+    Raises:
+        UserError: somebody cannot be described.
+    """
+    captions, seeds = [one.caption for one in comparisons], [one.seed for one in comparisons]
+    users = trained.users([one.user for one in comparisons], captions)
+    return own_gallery(trained).draw(captions, users, seeds)
