@@ -1,4 +1,4 @@
-"""Blends of users: does what each of them likes come with their weight (PPD paper, Figure 4)?
+"""Blends of users: does what each of them likes come with their weight? PPD paper, Figure 4.
 
 K = users, G = points of the grid, C = captions (each with its seeds), R = resamplings.
 """
