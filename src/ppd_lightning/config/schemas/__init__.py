@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from ppd_lightning.config.schemas.data import Data, EmojiData, FolderData, PeopleData, PickapicData
 from ppd_lightning.config.schemas.evaluation import Classification, Evaluation
 from ppd_lightning.config.schemas.generation import Generation
+from ppd_lightning.config.schemas.interpolation import Interpolation
 from ppd_lightning.config.schemas.model import Model
 from ppd_lightning.config.schemas.report import Report
 from ppd_lightning.config.schemas.reward import Reward
@@ -48,6 +49,7 @@ __all__ = [
     "FolderData",
     "Generation",
     "IdUser",
+    "Interpolation",
     "Logger",
     "Model",
     "Objective",
@@ -87,6 +89,7 @@ class Config:
     rewards: dict[Name, Reward]
     """What scores images, by name (chosen as a list: reward=[clip,aesthetic])."""
     classification: Classification
+    interpolation: Interpolation
     report: Report
     mode: Literal["real", "synthetic"]
     """What belongs together: people's own choices and their shots, or rewards and one-hot users."""

@@ -1,0 +1,153 @@
+"""`ppd interpolate`: blends of synthetic users in a grid, each reward against its own weight (PPD paper, Figure 4)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data.splits import choose_count
+from ppd_lightning.evaluation.comparisons import FIRST_SEED, evaluated_captions
+from ppd_lightning.evaluation.scores import score_images
+from ppd_lightning.evaluation.simplex import rank_correlations, simplex_grid
+from ppd_lightning.evaluation.simplex_picture import draw_simplex
+from ppd_lightning.generation.gallery import own_gallery, read_picture
+from ppd_lightning.generation.grid import cell_for
+from ppd_lightning.generation.trained import open_run
+from ppd_lightning.models.devices import compute_device
+from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
+from ppd_lightning.run.atomic import atomic_path, write_json_atomic
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.run.folders import run_folder
+
+log = logging.getLogger(__name__)
+
+DRAWN_AT_MOST = 3
+"""Of so many users the grid has a place on paper."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Draw `interpolation`'s captions at every point of the grid, and score each image by the reward of every corner.
+
+    Writes into the run's folder interpolation-{key}/: summary.json and, of two or three users, simplex.png with the
+    images of one caption and noise at their weights.
+
+    Returns:
+        the summary: users, and points, a row each: the weights and the mean score by each user's reward; of each user
+        the rank correlation of the mean of their own score with their weight, its interval over captions, the share
+        of steps along which it rises, and its rise from weight 0 to 1 in deviations over all images.
+
+    Raises:
+        UserError: people are no synthetic users, there are too few, or the training is not finished.
+    """
+    begun, settings = time.monotonic(), config.interpolation
+    users = _corners(config)
+    rewards = open_rewards({user: config.rewards[user] for user in users}, compute_device(config.trainer))
+    captions = evaluated_captions(config)
+    if settings.captions is not None:
+        captions = sorted(choose_count("interpolation", captions, settings.captions))
+    trained = open_run(config)
+    gallery = own_gallery(trained)
+    key = {
+        "interpolation": settings,
+        "users": users,
+        "images": gallery.folder.name,
+        "captions": captions,
+        "rewards": fingerprints_of(rewards),
+        "bootstrap": config.evaluation.bootstrap,
+    }
+    folder = run_folder(config) / f"interpolation-{fingerprint(key)}"
+    if (folder / "summary.json").exists():
+        log.info("%s is finished; delete it to draw again", folder)
+        finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        _print(finished)
+        return finished
+    weights = simplex_grid(len(users), settings.divisions)  # (G, K)
+    blends = [dict(zip(users, map(float, point), strict=True)) for point in weights]
+    drawn = list(product(captions, range(FIRST_SEED, FIRST_SEED + settings.seeds), blends))
+    told = [caption for caption, _, _ in drawn]
+    files = gallery.draw(told, trained.users([blend for *_, blend in drawn], told), [seed for _, seed, _ in drawn])
+    scores = np.stack([score_images(reward, files, told, bar=config.trainer.progress) for reward in rewards.values()])
+    shaped = scores.reshape(len(users), len(captions), settings.seeds, len(weights)).mean(2)  # (K, C, G)
+    found = rank_correlations(weights, shaped.transpose(1, 2, 0), resamples=config.evaluation.bootstrap)
+    means, deviations = shaped.mean(1), scores.std(1)  # (K, G), (K)
+    summary = {
+        "folder": str(folder),
+        "users": users,
+        "captions": len(captions),
+        "seeds": settings.seeds,
+        "images": len(set(files)),
+        "points": [
+            {
+                "weights": blend,
+                "scores": {user: round(float(means[place, point]), 4) for place, user in enumerate(users)},
+            }
+            for point, blend in enumerate(blends)
+        ],
+        "rank_correlation": {
+            user: {name: round(value, 4) for name, value in asdict(one).items()}
+            | {"rise": round(_rise(weights[:, place], means[place], float(deviations[place])), 4)}
+            for place, (user, one) in enumerate(zip(users, found, strict=True))
+        },
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    if len(users) <= DRAWN_AT_MOST:
+        _draw(files[: len(weights)], weights, users, folder / "simplex.png")
+    write_json_atomic(folder / "summary.json", summary)
+    _print(summary)
+    return summary
+
+
+def _corners(config: Config) -> list[str]:
+    """The users at the corners.
+
+    Raises:
+        UserError: they are not two to four of the synthetic users.
+    """
+    if config.data.labels != "rewards" or config.user.kind != "one_hot":
+        raise UserError(
+            f"interpolation: blends are scored by the rewards that are the users, and here data.labels="
+            f"{config.data.labels}, user.kind={config.user.kind}; use mode=synthetic with objective=ppd or sft"
+        )
+    users = list(config.rewards) if config.interpolation.users is None else list(config.interpolation.users)
+    absent = sorted(set(users) - set(config.rewards))
+    if absent or not 2 <= len(set(users)) <= 4 or len(set(users)) < len(users):
+        raise UserError(
+            f"interpolation.users: expected two to four different ones of {', '.join(config.rewards)}, got "
+            f"{', '.join(users)}"
+        )
+    return users
+
+
+def _rise(weights: np.ndarray, means: np.ndarray, deviation: float) -> float:
+    """The mean at weight 1 less that of the points with weight 0, in deviations; means (G) of one user."""
+    return float((means[weights == 1].mean() - means[weights == 0].mean()) / max(deviation, np.finfo(np.float32).tiny))
+
+
+def _draw(files: Sequence[Path], weights: np.ndarray, users: Sequence[str], path: Path) -> None:
+    pictures = [read_picture(file) for file in files]
+    side = round(weights.shape[0] ** 0.5) + 1
+    with atomic_path(path) as unfinished:
+        draw_simplex(pictures, weights, users, cell=cell_for(max(pictures[0].size), side, side)).save(unfinished)
+
+
+def _print(summary: dict[str, Any]) -> None:
+    points, drawn = len(summary["points"]), summary["captions"] * summary["seeds"]
+    table = Table(title=f"{points} blends, {drawn} images each", title_justify="left")
+    for name in ("user", "rank correlation", "95 %", "steps that rise", "rise, in deviations"):
+        table.add_column(name, justify="left" if name == "user" else "right")
+    for user, one in summary["rank_correlation"].items():
+        interval = f"{one['low']:.2f} to {one['high']:.2f}"
+        table.add_row(user, f"{one['correlation']:.2f}", interval, f"{one['rises']:.2f}", f"{one['rise']:.2f}")
+    Console().print(table)
