@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from ppd_lightning.config.schemas.data import Data, EmojiData, FolderData, PeopleData, PickapicData
 from ppd_lightning.config.schemas.evaluation import Classification, Evaluation
 from ppd_lightning.config.schemas.generation import Generation
+from ppd_lightning.config.schemas.judge import OpenaiJudge, VisionJudge, VlmJudge
 from ppd_lightning.config.schemas.model import Model
 from ppd_lightning.config.schemas.report import Report
 from ppd_lightning.config.schemas.reward import Reward
@@ -52,6 +53,7 @@ __all__ = [
     "Model",
     "Objective",
     "OneHotUser",
+    "OpenaiJudge",
     "Optimizer",
     "PeopleData",
     "PickapicData",
@@ -63,6 +65,8 @@ __all__ = [
     "StatedUser",
     "Trainer",
     "User",
+    "VisionJudge",
+    "VlmJudge",
     "VlmUser",
 ]
 
@@ -84,6 +88,7 @@ class Config:
     logger: Logger
     generation: Generation
     evaluation: Evaluation
+    judge: Annotated[OpenaiJudge | VlmJudge, Field(discriminator="kind")]
     rewards: dict[Name, Reward]
     """What scores images, by name (chosen as a list: reward=[clip,aesthetic])."""
     classification: Classification
