@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from ppd_lightning.evaluation.judging.answers import Answer, Answers
-from ppd_lightning.evaluation.judging.question import Message, Question, Refused, VisionJudge
+from ppd_lightning.evaluation.judging.question import AskedModel, Message, Question, Refused
 from ppd_lightning.evaluation.judging.spending import Spending
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.progress import Counted
@@ -53,7 +53,7 @@ class Asking:
     """
 
     def __init__(
-        self, judge: VisionJudge, answers: Answers, spending: Spending, counted: Counted, *, retries: int, seed: int
+        self, judge: AskedModel, answers: Answers, spending: Spending, counted: Counted, *, retries: int, seed: int
     ) -> None:
         self.judge, self.answers, self.spending, self.counted = judge, answers, spending, counted
         self.retries, self.seed = retries, seed
@@ -85,7 +85,9 @@ class Asking:
                     sent = sum(map(len, under_way.values()))
                     refusal = self._refusal(sent, batch)
                     if refusal:
-                        fault = UserError(f"{refusal}; {self._kept()}, and the same command with a higher limit goes on")
+                        fault = UserError(
+                            f"{refusal}; {self._kept()}, and the same command with a higher limit goes on"
+                        )
                         break
                     seeds = [self._seed(one) for one in batch]
                     task = asyncio.create_task(self.judge.ask([one.message for one in batch], seeds))

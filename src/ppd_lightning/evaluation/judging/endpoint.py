@@ -28,7 +28,7 @@ from ppd_lightning.evaluation.judging.answers import Answer
 from ppd_lightning.evaluation.judging.question import Message, Question, Refused
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.users.prompts import PLACE, SYSTEM, ShownPair, prediction_prompt
+from ppd_lightning.users.prompts import PLACE, SYSTEM, prediction_prompt
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ WORDS = 300
 
 
 class Endpoint:
-    """Asks over HTTP; see `question.VisionJudge`.
+    """Asks over HTTP; see `question.AskedModel`.
 
     Raises:
         UserError: no model is named, the address is none, or the variable with the key is not set.
@@ -109,7 +109,7 @@ class Endpoint:
         return Message(body, digest, most)
 
     async def ask(self, messages: Sequence[Message], seeds: Sequence[int]) -> list[Answer]:
-        """See `question.VisionJudge`; tries `judge.attempts` times where the fault may pass."""
+        """See `question.AskedModel`; tries `judge.attempts` times where the fault may pass."""
         ((message,), (seed,)) = messages, seeds
         why = ""
         for attempt in range(self.settings.attempts):
@@ -138,12 +138,13 @@ class Endpoint:
             else:
                 raise self._fault(response)
         raise UserError(
-            f"judge.base_url: {self.url} gave no answer in {attempt + 1} attempts, the last time {self._clean(why)}; see "
-            "that it is up, or raise judge.timeout or judge.attempts, or lower judge.concurrent; the same command goes on"
+            f"judge.base_url: {self.url} gave no answer in {attempt + 1} attempts, the last time {self._clean(why)}; "
+            "see that it is up, or raise judge.timeout or judge.attempts, or lower judge.concurrent; the same command "
+            "goes on"
         )
 
     def give_up(self) -> None:
-        """See `question.VisionJudge`."""
+        """See `question.AskedModel`."""
         self._ended.set()
 
     async def _pause(self, attempt: int) -> None:

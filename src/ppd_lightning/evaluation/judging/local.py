@@ -28,7 +28,7 @@ CONTROL = ("<image>", "<video>", "<|im_start|>", "<|im_end|>", "<|endoftext|>")
 
 
 class LocalJudge:
-    """LLaVA-OneVision; see `question.VisionJudge`. It is loaded for the first question that was not answered before.
+    """LLaVA-OneVision; see `question.AskedModel`. It is loaded for the first question that was not answered before.
 
     Raises:
         UserError: files of it are missing or damaged.
@@ -60,14 +60,14 @@ class LocalJudge:
         return Message((text, images), told.hexdigest(), 0)
 
     async def ask(self, messages: Sequence[Message], seeds: Sequence[int]) -> list[Answer]:
-        """See `question.VisionJudge`."""
+        """See `question.AskedModel`."""
         begun = time.monotonic()
         answers = self._writer.answers([message.content for message in messages], seeds)
         seconds = round((time.monotonic() - begun) / len(messages), 3)
         return [Answer(text, read, written, seconds) for text, read, written in answers]
 
     def give_up(self) -> None:
-        """See `question.VisionJudge`: nothing is under way between two calls."""
+        """See `question.AskedModel`: nothing is under way between two calls."""
 
     @cached_property
     def _writer(self) -> ProfileWriter:

@@ -42,7 +42,7 @@ class Refused(Exception):  # noqa: N818 - not a failure of the program
     """The judge does not want to answer this question; others it may."""
 
 
-class VisionJudge(Protocol):
+class AskedModel(Protocol):
     """A vision-language model that answers questions.
 
     name: of the folder of its answers; stands for the model. at_once: calls of `ask` that may be open. batch: messages
@@ -53,7 +53,7 @@ class VisionJudge(Protocol):
     at_once: int
     batch: int
 
-    async def __aenter__(self) -> VisionJudge: ...
+    async def __aenter__(self) -> AskedModel: ...
 
     async def __aexit__(self, *_: object) -> None: ...
 

@@ -29,9 +29,7 @@ class Spending:
         """What the settings say; a model on this machine costs nothing."""
         if not isinstance(settings, OpenaiJudge):
             return cls(settings.max_tokens)
-        return cls(
-            settings.max_tokens, settings.price_in, settings.price_out, settings.max_cost, settings.max_requests
-        )
+        return cls(settings.max_tokens, settings.price_in, settings.price_out, settings.max_cost, settings.max_requests)
 
     def cost(self, answer: Answer) -> float:
         """Of one answer; 0 where there are no prices."""
