@@ -278,7 +278,9 @@ def test_an_image_that_is_missing_or_damaged_names_the_pair_and_the_person(
         UserError, match=rf"an image is missing or damaged of the pairs .*{pair['pair_id']} of {first.user}"
     ):
         described(config, slice(1))
-    monkeypatch.setattr(shown, "stored_images", lambda *args: (one for one in read(*args) if one[0] != pair["preferred"]))
+    monkeypatch.setattr(
+        shown, "stored_images", lambda *args: (one for one in read(*args) if one[0] != pair["preferred"])
+    )
     with pytest.raises(UserError, match=rf"{pair['pair_id']} of {first.user}"):
         described(config, slice(1))
 

@@ -188,7 +188,7 @@ def _require_agreement(config: Config, agreement: dict[str, Any]) -> None:
     rate = "nobody's" if found["rate"] is None else f"{found['rate']:.3f} of people's"
     raise UserError(
         f"judge.min_agreement: the judge agrees with {rate} own choices ({found['n']} of {found['asked']} were "
-        f"decided), and {least:g} is asked for; take a better model, or judge.min_agreement=null to hear it all the same"
+        f"decided), and {least:g} is asked for; take a better model, or judge.min_agreement=null to hear it anyway"
     )
 
 

@@ -51,7 +51,8 @@ class Answers(AbstractContextManager["Answers"]):
             for line in path.read_bytes().splitlines():
                 try:
                     told = json.loads(line)
-                    self._kept[told.pop("key")] = Answer(**told)
+                    key = told.pop("key")
+                    self._kept[key] = Answer(**told)
                 except (ValueError, TypeError, KeyError, AttributeError):
                     torn += 1
         if torn:

@@ -89,7 +89,7 @@ class Endpoint:
         settings = self.settings
         captions = " ".join([question.caption, *(shot.caption for shot in question.shots)])
         text = prediction_prompt(question.shots, question.caption, {PLACE, *CONTROL.findall(captions)})
-        images = [image for shot in (*question.shots, question) for image in shot.images]
+        images = question.all_images
         urls = iter([_data_url(image, settings) for image in images])
         parts: list[dict[str, Any]] = []
         for number, words in enumerate(text.split(PLACE)):

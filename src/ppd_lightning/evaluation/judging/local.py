@@ -51,7 +51,7 @@ class LocalJudge:
     def message(self, question: Question) -> Message:
         """The prompt with its images."""
         text = prediction_prompt(question.shots, question.caption, CONTROL)
-        images = [image for shot in (*question.shots, question) for image in shot.images]
+        images = question.all_images
         settings = self.settings
         sampling = [settings.temperature, settings.top_p, settings.max_tokens, settings.batch_size, str(self.dtype)]
         told = blake2b(json.dumps([SYSTEM, text, sampling]).encode(), digest_size=16)

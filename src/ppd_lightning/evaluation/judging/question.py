@@ -20,6 +20,11 @@ class Question:
     caption: str
     images: tuple[Image, Image]
 
+    @property
+    def all_images(self) -> list[Image]:
+        """The images in the order of their places in the prompt."""
+        return [image for pair in (*(shot.images for shot in self.shots), self.images) for image in pair]
+
     def swapped(self) -> Question:
         """The same with the two images in the other order."""
         return Question(self.shots, self.caption, (self.images[1], self.images[0]))
