@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import importlib.util
 import io
 import json
 import re
 import shutil
+import sys
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +196,30 @@ def test_a_fault_in_the_middle_ends_with_exit_code_2_and_the_same_command_goes_o
         before, down["now"] = len(server.bodies), False
         summary = judge.run(config)
         assert len(server.bodies) - before == summary["answers"] - 7
+
+
+def test_the_embedded_worlds_own_judge_reads_every_question_and_knows_no_place(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At temperature 0 it says of swapped images what it said before, the other way round."""
+    path = Path(__file__).parents[2] / "experiments/emoji/judge/server.py"
+    spec = importlib.util.spec_from_file_location("emoji_judge_server", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    config = configured(fresh)
+    module.Handler.judge = module.Bayesian(config, "statistics")
+    with ThreadingHTTPServer(("127.0.0.1", 0), module.Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        own = (f"judge.base_url=http://127.0.0.1:{server.server_port}/v1", f"judge.model={module.MODEL}")
+        told = judge.run(configured(fresh, "judge=openai", *own, "judge.temperature=0.0"))
+        server.shutdown()
+    for part in ("agreement", "win_rate"):
+        dropped = [told[part]["all"][name] for name in ("inconsistent", "unparsable", "refused")]
+        assert dropped == [0, 0, 0]
+    assert told["agreement"]["all"]["single_order"] == told["agreement"]["all"]["decided"]
 
 
 def test_a_model_of_this_machine_judges_and_answers_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

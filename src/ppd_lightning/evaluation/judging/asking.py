@@ -84,6 +84,9 @@ class Asking:
                 while fault is None and len(under_way) < self.judge.at_once and (batch := self._batch(fresh)):
                     sent = sum(map(len, under_way.values()))
                     refusal = self._refusal(sent, batch)
+                    if refusal and under_way:  # which may leave room when it is done
+                        self._again.extendleft(reversed(batch))
+                        break
                     if refusal:
                         fault = UserError(
                             f"{refusal}; {self._kept()}, and the same command with a higher limit goes on"
