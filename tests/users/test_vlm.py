@@ -26,7 +26,7 @@ from ppd_lightning.data import images, layout
 from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import data_folder
-from ppd_lightning.users import vlm
+from ppd_lightning.users import shown, vlm
 from ppd_lightning.users.embeddings import open_user_rows
 from ppd_lightning.users.prompts import ShownPair, preferred_place
 from ppd_lightning.users.shots import ShotSet, random_sets
@@ -273,12 +273,14 @@ def test_an_image_that_is_missing_or_damaged_names_the_pair_and_the_person(
     def broken(*args: Any) -> Any:
         return ((name, b"no picture" if name == pair["dispreferred"] else data) for name, data in read(*args))
 
-    monkeypatch.setattr(vlm, "stored_images", broken)
+    monkeypatch.setattr(shown, "stored_images", broken)
     with pytest.raises(
         UserError, match=rf"an image is missing or damaged of the pairs .*{pair['pair_id']} of {first.user}"
     ):
         described(config, slice(1))
-    monkeypatch.setattr(vlm, "stored_images", lambda *args: (one for one in read(*args) if one[0] != pair["preferred"]))
+    monkeypatch.setattr(
+        shown, "stored_images", lambda *args: (one for one in read(*args) if one[0] != pair["preferred"])
+    )
     with pytest.raises(UserError, match=rf"{pair['pair_id']} of {first.user}"):
         described(config, slice(1))
 

@@ -11,7 +11,10 @@ from ppd_lightning.users.prompts import (
     LONGEST_TEXT,
     MARK,
     PLACE,
+    PREDICTION,
     ShownPair,
+    prediction_in,
+    prediction_prompt,
     preferred_place,
     profile_in,
     profile_prompt,
@@ -95,3 +98,37 @@ def test_the_place_of_the_preferred_image_tells_nothing_and_never_changes() -> N
 )
 def test_the_profile_is_what_follows_the_last_mark(answer: str, profile: str | None) -> None:
     assert profile_in(answer) == profile
+
+
+def test_a_prediction_is_asked_for_after_the_same_choices() -> None:
+    shots = [shot("a red fox", 2), shot("a lake")]
+    text = prediction_prompt(shots, "a <image> hill", CONTROL)
+    assert text.startswith(profile_prompt(shots, CONTROL).partition("\n\nNow think")[0])
+    assert 'The new pair. The caption of both images is: "a < image> hill"' in text
+    assert text.count(PLACE) == 6
+    assert text.endswith(f"{PREDICTION} [1 or 2]")
+    assert prediction_in(text) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "image"),
+    [
+        ("Prediction of user preference: 2", 2),
+        ("Prediction of user preference: [1].", 1),
+        ("**Prediction of user preference:** **Image 2**", 2),
+        ("the prediction of user preference is 1", 1),
+        ("Prediction of user preference: 1\nWait.\nPrediction of user preference: 2", 2),
+        ("Prediction of user preference: 1\nAnd that is because of the colours.", 1),
+        ("Prediction of user preference: 2\n\n(As asked: Prediction of user preference: [1 or 2])", 2),
+        ("Prediction of user preference: [1 or 2]", None),
+        ("Prediction of user preference: 1/2", None),
+        ("Prediction of user preference: [1] or [2]", None),
+        ("Prediction of user preference: 12", None),
+        ("Prediction of user preference: 1.5", None),
+        ("Prediction of user preference: neither", None),
+        ("I choose Image 1", None),
+        ("", None),
+    ],
+)
+def test_the_last_prediction_counts_however_it_is_written(answer: str, image: int | None) -> None:
+    assert prediction_in(answer) == image

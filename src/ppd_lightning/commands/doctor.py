@@ -20,8 +20,10 @@ from ppd_lightning.config.schemas import (
     EmojiData,
     FeaturesUser,
     FolderData,
+    OpenaiJudge,
     PickapicData,
     StatedUser,
+    VlmJudge,
     VlmUser,
 )
 from ppd_lightning.run.errors import UserError
@@ -48,7 +50,7 @@ def run(config: Config) -> dict[str, Any]:
     packages = list(_packages(config))
     findings = [*packages, *_npm(config)]
     if not any(finding.remedies for finding in packages):  # the others look with them
-        findings += [*_source(config), *_model(config), *_rewards(config), *_hardware(config)]
+        findings += [*_source(config), *_model(config), *_rewards(config), *_judge(config), *_hardware(config)]
     need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
     table = Table(
         "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
@@ -184,6 +186,28 @@ def _seeing(config: Config) -> Iterator[Finding]:
 
         texts = Path(user.texts)
         yield _readable(f"texts {texts}", lambda: f"{len(read_texts(texts))} users")
+
+
+def _judge(config: Config) -> Iterator[Finding]:
+    """The judge, where one is named: its files, or whether its endpoint answers, takes the key and has the model."""
+    settings = config.judge
+    if isinstance(settings, VlmJudge):
+        from ppd_lightning.users.vlm_files import vlm_faults
+
+        faults = vlm_faults(settings.path, "judge.path")
+        yield Finding(f"judge {settings.path}", "not found" if faults else "there", tuple(faults))
+    elif isinstance(settings, OpenaiJudge) and settings.model is not None:
+        from ppd_lightning.evaluation.judging.endpoint import listed_models
+
+        need = f"judge {settings.model} at {settings.base_url}"
+        try:
+            listed = listed_models(settings)
+        except UserError as error:
+            yield Finding(need, "no list of models", tuple(error.faults))
+            return
+        remedy = f"judge.model: {settings.base_url} lists no {settings.model} but {', '.join(listed[:10]) or 'nothing'}"
+        missing = settings.model not in listed
+        yield Finding(need, f"{len(listed)} models listed", (remedy,) if missing else ())
 
 
 def _hardware(config: Config) -> Iterator[Finding]:

@@ -39,15 +39,19 @@ VERBS = {
     "interpolate": Verb(
         "draw blends of synthetic users and score them by each", (*DRAWING, "evaluation", "interpolation")
     ),
+    "judge": Verb(
+        "ask a vision-language model whether people prefer their images to the base model's",
+        (*DRAWING, "evaluation", "judge"),
+    ),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
     "report": Verb("compare the runs of a sweep: each number against each swept key, and the best run", ("report",)),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
     "validate": Verb(
         "show the whole configuration, or every fault of it",
-        (*DRAWING, "evaluation", "classification", "interpolation", "report"),
+        (*DRAWING, "evaluation", "interpolation", "judge", "classification", "report"),
     ),
-    "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation")),
+    "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation", "judge")),
 }
 
 

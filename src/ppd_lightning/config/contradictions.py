@@ -105,6 +105,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "is not above {shots_n}",
     ),
     (
+        ("judge.max_cost", "judge.price_in", "judge.price_out"),
+        lambda most, price_in, price_out: most is not None and None in (price_in, price_out),
+        "judge.max_cost: what is spent follows from judge.price_in and judge.price_out, and one of them is null; give "
+        "both (of a million tokens), or limit judge.max_requests instead",
+    ),
+    (
         ("data.image_size", "model.name"),
         lambda size, name: size % STRIDES[name] != 0,
         "data.image_size: {data_image_size} pixels are off the grid of {model_name}'s latents; use a multiple of its "

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ppd_lightning.config.schemas import Config, Data, User
+from ppd_lightning.config.schemas import Config, Data, User, VisionJudge
 
 LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 TYPES = {
@@ -21,7 +21,7 @@ TYPES = {
     "null": "null",
 }
 
-TAGS = {"data": "name", "user": "kind"}
+TAGS = {"data": "name", "user": "kind", "judge": "kind"}
 """The groups that have several schemas, and the key that says which."""
 
 
@@ -40,23 +40,27 @@ ANY_NAME = "NAME"
 
 @cache
 def known_keys(
-    data: str | None = None, user: str | None = None, rewards: tuple[str, ...] = (ANY_NAME,)
+    data: str | None = None,
+    user: str | None = None,
+    judge: str | None = None,
+    rewards: tuple[str, ...] = (ANY_NAME,),
 ) -> dict[str, Key]:
     """The keys by name, in the order of the schemas.
 
     Args:
-        data, user: name a schema; None gives the keys of all.
+        data, user, judge: name a schema; None gives the keys of all.
         rewards: the names of the rewards, whose keys are given.
     """
     whole = TypeAdapter(Config).json_schema()
-    for schema in (*_leaves_of(Data), *_leaves_of(User)):  # pydantic does not hand a docstring on to a subclass
+    # pydantic does not hand a docstring on to a subclass
+    for schema in (leaf for group in (Data, User, VisionJudge) for leaf in _leaves_of(group)):
         for base in schema.__mro__[1:-1]:
             for name, field in TypeAdapter(base).json_schema().get("properties", {}).items():
                 if "description" in field:
                     own = whole["$defs"][schema.__name__]["properties"][name]
                     own.setdefault("description", field["description"])
     found: dict[str, Key] = {}
-    for key in _walk(whole, whole["$defs"], "", {"data": data, "user": user}, rewards):
+    for key in _walk(whole, whole["$defs"], "", {"data": data, "user": user, "judge": judge}, rewards):
         same = found.get(key.name, key)
         both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
         found[key.name] = Key(key.name, both, same.meaning)

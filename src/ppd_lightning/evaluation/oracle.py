@@ -35,8 +35,8 @@ class Oracle:
         seed: int = 0,
     ) -> None:
         names = [f"imagined {number}" for number in range(imagined)]
-        people = make_people(names, seed, styles, statistics, world_statistics)
-        utility = world_utilities(people, world_statistics)  # (M, K, S)
+        self.people = make_people(names, seed, styles, statistics, world_statistics)
+        utility = world_utilities(self.people, world_statistics)  # (M, K, S)
         self.utility = utility.astype(np.float32)
         scaled = utility / temperature
         scaled -= scaled.max(2, keepdims=True)

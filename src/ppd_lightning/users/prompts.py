@@ -5,6 +5,7 @@ The steps are those of the PPD paper's chain-of-thought prompt (Table 2); the wo
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ PLACE = "<image>"
 MARK = "User Profile:"
 """What the profile begins with in an answer."""
 
+PREDICTION = "Prediction of user preference:"
+"""What the choice between two new images begins with in an answer."""
+
 LONGEST_TEXT = 2000
 """Letters of a caption or of a person's own words that are shown; what is beyond them is cut off."""
 
@@ -30,17 +34,31 @@ SYSTEM = (
     "what this person likes, so well that you can predict which of two new images they will prefer."
 )
 
-STEPS = f"""Now think step by step, and write down every step.
+REASONING = """Now think step by step, and write down every step.
 Step 1. Describe Image 1 and Image 2 of each pair: the subject, the style, the colours, the light, the composition, \
 and how detailed and well made they are.
 Step 2. For each pair, explain how the image that the person preferred differs from the other one, and which of \
 these differences may have decided.
-Step 3. Put together what the choices have in common: what this person looks for in an image, and what they avoid.
+Step 3. Put together what the choices have in common: what this person looks for in an image, and what they avoid."""
+
+STEPS = f"""{REASONING}
 End your answer with a line that begins with "{MARK}" and describes this person's taste in one paragraph, so that \
 somebody who has seen none of these images could predict what the person will prefer."""
 
+PREDICTING = f"""{REASONING}
+Step 4. Write a line that begins with "{MARK}" and describes this person's taste in one paragraph.
+Step 5. Describe Image 1 and Image 2 of the new pair in the same way, and weigh them against this taste.
+End your answer with a line that names the image of the new pair which this person will prefer, in exactly this form:
+{PREDICTION} [1 or 2]"""
+
 OWN_WORDS = f"""A person tells you in their own words what they like in images: "{{words}}"
 Write a line that begins with "{MARK}" and describes this person's taste."""
+
+PREDICTED = re.compile(
+    rf"{re.escape(PREDICTION[:-1])}\W*(?:is\W+|image\W*)*([12])\b(?!\W*(?:or|and|[/|,])\W*(?:image\W*)?[12]\b|\.\d)",
+    re.IGNORECASE,
+)
+"""A prediction as models write it: with or without brackets, bold, or the word Image."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +84,29 @@ def profile_prompt(shots: Sequence[ShownPair], control: Collection[str]) -> str:
     Args:
         control: words that mean something to the model's tokenizer; `quoted` breaks them where a caption holds them.
     """
+    return "\n\n".join([*_choices(shots, control), STEPS])
+
+
+def prediction_prompt(shots: Sequence[ShownPair], caption: str, control: Collection[str]) -> str:
+    """Which of two further images of `caption` the person will prefer; their places come after those of the shots."""
+    return "\n\n".join([*_choices(shots, control), f"The new pair. {_pair(caption, control)}", PREDICTING])
+
+
+def _choices(shots: Sequence[ShownPair], control: Collection[str]) -> list[str]:
     count = "one pair" if len(shots) == 1 else f"{len(shots)} pairs"
+    begin = f"A person was shown {count} of images and chose the image of each pair that they like better."
     shown = [
-        f'Pair {number}. The caption of both images is: "{quoted(shot.caption, control)}"\n'
-        f"Here is Image 1: {PLACE}\nHere is Image 2: {PLACE}\nThe person prefers Image {shot.preferred}."
+        f"Pair {number}. {_pair(shot.caption, control)}\nThe person prefers Image {shot.preferred}."
         for number, shot in enumerate(shots, start=1)
     ]
-    begin = f"A person was shown {count} of images and chose the image of each pair that they like better."
-    return "\n\n".join([begin, *shown, STEPS])
+    return [begin, *shown]
+
+
+def _pair(caption: str, control: Collection[str]) -> str:
+    return (
+        f'The caption of both images is: "{quoted(caption, control)}"\n'
+        f"Here is Image 1: {PLACE}\nHere is Image 2: {PLACE}"
+    )
 
 
 def words_prompt(words: str, control: Collection[str]) -> str:
@@ -97,3 +130,9 @@ def profile_in(answer: str) -> str | None:
     """The profile of an answer: what follows the last `MARK`. None where there is none, or nothing follows."""
     _, mark, profile = answer.rpartition(MARK)
     return profile.strip() or None if mark else None
+
+
+def prediction_in(answer: str) -> Literal[1, 2] | None:
+    """The last prediction of an answer; None where there is none. Repeating the form, "[1 or 2]", predicts nothing."""
+    found = PREDICTED.findall(answer)
+    return (1 if found[-1] == "1" else 2) if found else None

@@ -19,13 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
 from ppd_lightning.config.schemas import Config, StatedUser, VlmUser
 from ppd_lightning.data import layout
-from ppd_lightning.data.images import open_picture, stored_images
 from ppd_lightning.data.stores import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.models.devices import compute_device
 from ppd_lightning.models.released import ReleasedModel
@@ -35,8 +33,8 @@ from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.run.folders import data_folder
 from ppd_lightning.run.progress import Counted
 from ppd_lightning.users import prompts
-from ppd_lightning.users.prompts import ShownPair, preferred_place
 from ppd_lightning.users.shots import ShotSet
+from ppd_lightning.users.shown import ShownPairs, named
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
 from ppd_lightning.users.vlm_writer import ProfileWriter
 
@@ -47,9 +45,6 @@ UNIT_BATCHES = 4
 
 RESULT_KEYS = ("temperature", "top_p", "max_new_tokens", "position", "layer", "batch_size", "image_size", "seed")
 """Settings that an answer and its state depend on; with more retries only sets without a profile are asked again."""
-
-NAMED = 5
-"""People or pairs that a message names."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +171,8 @@ def _answer_unit(
     states = {name: np.full(writer.width, np.nan, np.float32) for name in sets}
     if is_finished(place.folder, unit, place.key):
         records, states = place.read([unit])
-    shown = _ShownPairs(config, pairs, [one for name, one in sets.items() if not records[name].is_done(_retries(user))])
+    asked = [one for name, one in sets.items() if not records[name].is_done(_retries(user))]
+    shown = ShownPairs(config, pairs, [pair for one in asked for pair in one.pairs], user.image_size)
     for batch in _cut(list(sets), user.batch_size):
         for trial in range(_retries(user) + 1):
             # The same sets side by side in each try, whether or not the command was stopped in between.
@@ -185,60 +181,13 @@ def _answer_unit(
                 continue
             seeds = [_seed(user.seed, name, trial) for name in open_sets]
             for name, told in zip(
-                open_sets, writer.profiles([shown.of(sets[name]) for name in open_sets], seeds), strict=True
+                open_sets, writer.profiles([shown.of(sets[name].pairs) for name in open_sets], seeds), strict=True
             ):
                 refused = records[name].refused + ([] if told.text is not None else [told.answer])
                 records[name] = Record(told.text, told.answer, told.seed, refused)
                 if told.state is not None:
                     states[name] = told.state
     place.write(unit, records, states)
-
-
-class _ShownPairs:
-    """The pairs of some sets as they are shown, their images compressed in memory.
-
-    Raises:
-        UserError: images are missing or damaged; the first pairs are named.
-    """
-
-    def __init__(self, config: Config, pairs: pa.Table, sets: Sequence[ShotSet]) -> None:
-        owner = {pair: one.user for one in sets for pair in one.pairs}
-        columns = ["pair_id", "caption", "preferred", "dispreferred"]
-        rows = pairs.select(columns).take(pa.array(list(owner), pa.int64())).to_pylist()
-        self._pairs = dict(zip(owner, rows, strict=True))
-        self._side = _settings(config).image_size
-        wanted = {row[side] for row in rows for side in ("preferred", "dispreferred")}
-        table = layout.read_images_table(config)
-        table = table.filter(pc.is_in(table["image_id"], value_set=pa.array(sorted(wanted), pa.string())))
-        source = layout.source_folder(config)
-        self._data = dict(stored_images(source, table)) if len(table) else {}
-        sound = {image for image in wanted if open_picture(self._data.get(image)) is not None}
-        faults = [
-            f"{row['pair_id']} of {owner[pair]}"
-            for pair, row in self._pairs.items()
-            if not {row["preferred"], row["dispreferred"]} <= sound
-        ]
-        if faults:
-            raise UserError(
-                f"{source}: an image is missing or damaged of the {_named(faults, 'pairs')} that describe people; mend "
-                "the source and run `ppd prepare` again"
-            )
-
-    def of(self, shots: ShotSet) -> list[ShownPair]:
-        """The pairs of a set, in its order."""
-        return [self._shown(self._pairs[pair]) for pair in shots.pairs]
-
-    def _shown(self, pair: Mapping[str, str]) -> ShownPair:
-        images = []
-        for side in ("preferred", "dispreferred"):
-            picture = open_picture(self._data[pair[side]])
-            assert picture is not None  # looked at above
-            picture = picture.convert("RGB")
-            picture.thumbnail((self._side, self._side))
-            images.append(picture)
-        place = preferred_place(pair["pair_id"])
-        first, second = images if place == 1 else images[::-1]
-        return ShownPair(pair["caption"], (first, second), place)
 
 
 def _tell(config: Config, place: _Place, records: Mapping[str, Record], owner: Mapping[str, str]) -> None:
@@ -268,13 +217,13 @@ def _tell(config: Config, place: _Place, records: Mapping[str, Record], owner: M
     share = (
         f"{len(without)} of {len(records)} sets of shots have no profile after {_retries(_settings(config))} retries"
     )
-    named = f"; nothing describes {_named(nobody, 'people')}" if nobody else ""
+    left_out = f"; nothing describes {named(nobody, 'people')}" if nobody else ""
     if len(without) > _settings(config).max_unusable * len(records):
         raise UserError(
-            f"{share}, more than user.max_unusable={_settings(config).max_unusable:g} allows{named}; read the answers "
-            f"in {quarantine}, and use more user.retries (only these sets are asked again), or a larger model"
+            f"{share}, more than user.max_unusable={_settings(config).max_unusable:g} allows{left_out}; read the "
+            f"answers in {quarantine}, and use more user.retries (only these sets are asked again), or a larger model"
         )
-    log.warning("%s%s; their answers are in %s", share, named, quarantine)
+    log.warning("%s%s; their answers are in %s", share, left_out, quarantine)
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Mapping[str, pa.DataType]) -> None:
@@ -320,8 +269,3 @@ def _seed(seed: int, name: str, trial: int) -> int:
 def _cut(names: Sequence[str], length: int) -> Iterator[Sequence[str]]:
     for begin in range(0, len(names), length):
         yield names[begin : begin + length]
-
-
-def _named(names: Sequence[str], what: str) -> str:
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{what} {', '.join(names[:NAMED])}{rest}"

@@ -48,26 +48,29 @@ PARTS: Mapping[str, Part] = {
 """What is read of the model; the processor's last way is that of newer versions of transformers."""
 
 
-def vlm_folder(place: str) -> Path:
-    """The folder that `user.path` names, or the hub's snapshot of it.
+def vlm_folder(place: str, key: str = KEY) -> Path:
+    """The folder of that path, or the hub's snapshot of that name.
+
+    Args:
+        key: the setting that names it, for the messages.
 
     Raises:
         UserError: files are missing or damaged, all of them are told; or the hub has no answer.
     """
     try:
-        folder = local_folder(KEY, place, list(PARTS.values()))
+        folder = local_folder(key, place, list(PARTS.values()))
     except UserError as error:
         raise UserError([f"{fault}; {_offer(place)}" for fault in error.faults]) from None
-    faults = _faults(place, folder)
+    faults = _faults(place, folder, key)
     if faults:
         raise UserError(faults)
     return folder
 
 
-def vlm_faults(place: str) -> list[str]:
+def vlm_faults(place: str, key: str = KEY) -> list[str]:
     """A sentence for each part of the model that is missing or damaged, with its origin, size and licence."""
     try:
-        vlm_folder(place)
+        vlm_folder(place, key)
     except UserError as error:
         return error.faults
     return []
@@ -98,8 +101,8 @@ def _weights_sha256(path: Path) -> str:
     return told.hexdigest()
 
 
-def _faults(place: str, folder: Path) -> list[str]:
-    faults = [fault for part in PARTS.values() if (fault := _missing(place, part, folder))]
+def _faults(place: str, folder: Path, key: str) -> list[str]:
+    faults = [fault for part in PARTS.values() if (fault := _missing(place, part, folder, key))]
     for file in [file for part in PARTS.values() for file in find(part, folder)]:
         try:
             if file.suffix == ".json":
@@ -111,14 +114,14 @@ def _faults(place: str, folder: Path) -> list[str]:
     return faults
 
 
-def _missing(place: str, part: Part, folder: Path) -> str:
+def _missing(place: str, part: Part, folder: Path, key: str) -> str:
     """One sentence on the files that a part lacks; empty where it is complete."""
     files = absent(part, folder)
     if not files:
         return ""
     there = f"{folder} lacks" if folder.is_dir() else f"there is no folder {folder} with"
     fetch = shlex.join(["hf", "download", place if place in SIZES else next(iter(SIZES)), "--local-dir", str(folder)])
-    told = [f"{KEY}: {there} {' and '.join(files)}", _offer(place), f"fetch it with `{fetch}`"]
+    told = [f"{key}: {there} {' and '.join(files)}", _offer(place), f"fetch it with `{fetch}`"]
     return "; ".join([*told, *pickled(files, folder)])
 
 

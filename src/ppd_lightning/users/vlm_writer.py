@@ -56,6 +56,7 @@ class ProfileWriter:
         max_new_tokens: where an answer is cut off.
         temperature: of the draws; 0 takes the likeliest token.
         top_p: share of the probability that tokens are drawn from.
+        keys: the settings that name `place` and `max_new_tokens`, for the messages.
 
     Raises:
         UserError: files are missing, damaged, or of another model; or it has no such layer.
@@ -72,10 +73,11 @@ class ProfileWriter:
         max_new_tokens: int = 512,
         temperature: float = 0.7,
         top_p: float = 1.0,
+        keys: tuple[str, str] = (KEY, "user.max_new_tokens"),
     ) -> None:
-        self.position, self.layer = position, layer
+        self.position, self.layer, self.keys = position, layer, keys
         self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
-        self.processor, self.model = _load(place, dtype)
+        self.processor, self.model = _load(place, dtype, keys[0])
         self.model = self.model.to(device)
         depth = self.model.config.text_config.num_hidden_layers
         if not -depth - 1 <= layer <= depth:
@@ -109,6 +111,17 @@ class ProfileWriter:
             for prompt, answer, seed in zip(prompts, self._answers(prompts, seeds), seeds, strict=True)
         ]
 
+    def answers(self, asked: Sequence[tuple[str, Sequence[Image]]], seeds: Sequence[int]) -> list[tuple[str, int, int]]:
+        """The answer to each prompt with its images, all of them at once: its text, the prompt's tokens and its own.
+
+        Raises:
+            UserError: as `profiles`.
+        """
+        prompts = [self._prompt(text, images) for text, images in asked]
+        lengths = [prompt["input_ids"].shape[1] for prompt in prompts]
+        answers = self._answers(prompts, seeds)
+        return [(self._text(answer), length, len(answer)) for length, answer in zip(lengths, answers, strict=True)]
+
     def states_of_words(self, words: Sequence[str]) -> np.ndarray:
         """The states of people's own words, as if the model had written each as a profile, (B, E) float32.
 
@@ -139,7 +152,7 @@ class ProfileWriter:
         length, most = inputs["input_ids"].shape[1], self.model.config.text_config.max_position_embeddings
         if length + self.max_new_tokens > most:
             raise UserError(
-                f"user.max_new_tokens: a prompt of {length} tokens and an answer of {self.max_new_tokens} are more "
+                f"{self.keys[1]}: a prompt of {length} tokens and an answer of {self.max_new_tokens} are more "
                 f"than the {most} that the model reads; show fewer shots, or ask for shorter answers"
             )
         if images:
@@ -246,9 +259,9 @@ def _listed(tokens: int | Iterable[int] | None) -> list[int]:
     return [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)
 
 
-def _load(place: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _load(place: str, dtype: torch.dtype, key: str) -> tuple[Any, Any]:
     """The processor, and the network in evaluation mode."""
-    folder = vlm_folder(place)
+    folder = vlm_folder(place, key)
     disable_progress_bar()
     try:
         processor = LlavaOnevisionProcessor.from_pretrained(folder, local_files_only=True)
@@ -261,8 +274,8 @@ def _load(place: str, dtype: torch.dtype) -> tuple[Any, Any]:
             ignore_mismatched_sizes=True,
         )
     except Exception as error:  # whatever files of something else lead to
-        raise UserError(f"{KEY}: {folder} holds no LLaVA-OneVision ({' '.join(str(error).split())})") from None
+        raise UserError(f"{key}: {folder} holds no LLaVA-OneVision ({' '.join(str(error).split())})") from None
     wrong = misfits(found)
     if wrong:
-        raise UserError(f"{KEY}: the weights in {folder} are not those of its config.json ({wrong})")
+        raise UserError(f"{key}: the weights in {folder} are not those of its config.json ({wrong})")
     return processor, model.eval().requires_grad_(False)

@@ -15,6 +15,7 @@ from ppd_lightning.config.schemas.data import Data, EmojiData, FolderData, Peopl
 from ppd_lightning.config.schemas.evaluation import Classification, Evaluation
 from ppd_lightning.config.schemas.generation import Generation
 from ppd_lightning.config.schemas.interpolation import Interpolation
+from ppd_lightning.config.schemas.judge import OpenaiJudge, VisionJudge, VlmJudge
 from ppd_lightning.config.schemas.model import Model
 from ppd_lightning.config.schemas.report import Report
 from ppd_lightning.config.schemas.reward import Reward
@@ -54,6 +55,7 @@ __all__ = [
     "Model",
     "Objective",
     "OneHotUser",
+    "OpenaiJudge",
     "Optimizer",
     "PeopleData",
     "PickapicData",
@@ -65,6 +67,8 @@ __all__ = [
     "StatedUser",
     "Trainer",
     "User",
+    "VisionJudge",
+    "VlmJudge",
     "VlmUser",
 ]
 
@@ -86,6 +90,7 @@ class Config:
     logger: Logger
     generation: Generation
     evaluation: Evaluation
+    judge: Annotated[OpenaiJudge | VlmJudge, Field(discriminator="kind")]
     rewards: dict[Name, Reward]
     """What scores images, by name (chosen as a list: reward=[clip,aesthetic])."""
     classification: Classification

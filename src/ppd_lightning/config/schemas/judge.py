@@ -1,0 +1,82 @@
+"""The vision-language model that judges whether people prefer their images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
+
+from ppd_lightning.config.schemas.values import CHECKS, Count, Fraction, Natural, NonNegative, Positive
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class VisionJudge:
+    """What is asked of a vision-language model, and how often."""
+
+    kind: str
+    """Where the model runs: behind an OpenAI-compatible endpoint, or on this machine."""
+    temperature: NonNegative
+    """Of the answers; 0 takes the likeliest token each time."""
+    top_p: Annotated[float, Strict(), Field(gt=0, le=1)]
+    """Share of the probability that an answer's tokens are drawn from."""
+    max_tokens: Count
+    """Longest answer."""
+    image_size: Count
+    """Longest side in pixels at which an image is shown."""
+    comparisons: Count
+    """Comparisons with the base in each group of people; each is asked in both orders."""
+    agreement_pairs: Count
+    """Of each group, people's own held-out choices that the judge predicts before it judges."""
+    min_agreement: Fraction | None
+    """Stop if the judge agrees with fewer of people's own choices; null only reports."""
+    retries: Natural
+    """Further tries, each with another seed, where an answer holds no prediction."""
+    bootstrap: Count
+    """Resamplings of the people for the interval of a rate."""
+    seed: Natural
+    """Draws the answers, with what is asked, and which of people's choices are predicted."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class OpenaiJudge(VisionJudge):
+    """Behind an OpenAI-compatible endpoint for chat completions: vLLM, or a hosted model."""
+
+    kind: Literal["openai"]
+    base_url: str
+    """Of the endpoint, such as http://localhost:8000/v1; /chat/completions is appended."""
+    model: str | None
+    """Its name there, which stands for the model wherever it is served; ppd judge needs one."""
+    key_variable: str | None
+    """Name of the environment variable that holds the key; null sends none."""
+    token_limit: Literal["max_tokens", "max_completion_tokens"]
+    """What the endpoint calls the longest answer; OpenAI's newer models know only max_completion_tokens."""
+    image_format: Literal["jpeg", "png"]
+    """How images are sent."""
+    jpeg_quality: Annotated[int, Strict(), Field(ge=1, le=100)]
+    """Of JPEGs."""
+    concurrent: Count
+    """Requests that are open at a time."""
+    timeout: Positive
+    """Seconds without a sign of life after which a request is given up."""
+    attempts: Count
+    """Times that a request is sent, with growing pauses, before the endpoint counts as down."""
+    price_in: NonNegative | None
+    """What a million tokens of prompts cost, in any currency."""
+    price_out: NonNegative | None
+    """What a million tokens of answers cost."""
+    max_cost: Positive | None
+    """Stop before all answers that are kept of this model have cost more together."""
+    max_requests: Count | None
+    """Stop before more answers than these are kept of this model."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class VlmJudge(VisionJudge):
+    """LLaVA-OneVision on this machine."""
+
+    kind: Literal["vlm"]
+    path: str
+    """Folder of LLaVA-OneVision in the layout of transformers, or its name on the model hub."""
+    batch_size: Count
+    """Questions that are answered at once; on a GPU rounding makes the answers depend on it."""

@@ -1,0 +1,150 @@
+"""What a judge is asked about: pairs of images for a person, of which one is theirs, beside the person's shots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL.Image import Image
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.splits import hash_fraction
+from ppd_lightning.evaluation.comparisons import Comparison
+from ppd_lightning.evaluation.judging.question import Question
+from ppd_lightning.generation.gallery import read_picture
+from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.users.embeddings import asked_rows
+from ppd_lightning.users.shots import DESCRIBING
+from ppd_lightning.users.shown import ShownPairs
+
+BLOCK = 32
+"""Cases whose shots are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image that should be preferred and another one, for a person.
+
+    Of a comparison: the files of the person's image and of the base's, and the noise of both. Of a person's own choice:
+    its id and its row in the pairs; the preferred image is the one that should be.
+    """
+
+    group: str
+    user: str
+    caption: str
+    seed: int | None = None
+    files: tuple[Path, Path] | None = None
+    pair: str | None = None
+    row: int | None = None
+
+
+def comparison_cases(comparisons: Sequence[Comparison], own: Sequence[Path], base: Sequence[Path]) -> list[Case]:
+    """A case for each comparison; one that comes twice is one."""
+    cases = [
+        Case(one.group, one.user, one.caption, one.seed, files)
+        for one, *files in zip(comparisons, own, base, strict=True)
+    ]
+    return list(dict.fromkeys(cases))
+
+
+def choice_cases(pairs: pa.Table, group: str, users: Sequence[str], count: int) -> list[Case]:
+    """Up to `count` held-out choices of these people, by hash: one of each before anybody has a second.
+
+    Args:
+        pairs: `data.pairs.PAIRS_SCHEMA`.
+        group: seen or unseen; their held-out pairs are the split test_{group}.
+    """
+    held_out = pc.and_(
+        pc.equal(pairs["split"], f"test_{group}"), pc.is_in(pairs["user_id"], pa.array(users, pa.string()))
+    )
+    rows = np.flatnonzero(np.asarray(held_out))
+    listed = pairs.select(["pair_id", "user_id", "caption"]).take(pa.array(rows)).to_pylist()
+    own: dict[str, list[Case]] = {}
+    for row, pair in zip(rows.tolist(), listed, strict=True):
+        case = Case(group, pair["user_id"], pair["caption"], pair=pair["pair_id"], row=row)
+        own.setdefault(pair["user_id"], []).append(case)
+    turns = []
+    for user, cases in own.items():
+        cases.sort(key=lambda case: hash_fraction("agreement", str(case.pair)))
+        turns += [(turn, hash_fraction("agreement", user), case) for turn, case in enumerate(cases)]
+    return [case for *_, case in sorted(turns, key=lambda one: one[:2])[:count]]
+
+
+def shots_of(config: Config, model: ReleasedModel, pairs: pa.Table, cases: Sequence[Case]) -> list[tuple[int, ...]]:
+    """The rows of the pairs that are shown of each case's person: those that describe the person for this caption.
+
+    A pair of the very caption is left out, and another of the person's describing pairs, by hash, comes in its place.
+    So it is for people whom no choices describe: `shots.n` are drawn by hash.
+
+    Raises:
+        UserError: somebody cannot be described.
+    """
+    described = asked_rows(config, model, [case.user for case in cases], [case.caption for case in cases]).shots
+    wanted = described.shape[1] or config.shots.n
+    people = pa.array(sorted({case.user for case in cases}), pa.string())
+    usable = pc.and_(pc.is_in(pairs["split"], pa.array(DESCRIBING)), pc.is_in(pairs["user_id"], people))
+    rows = np.flatnonzero(np.asarray(usable))
+    own = pairs.select(["pair_id", "user_id", "caption"]).take(pa.array(rows))
+    place = dict(zip(stable_ids(own["pair_id"]).tolist(), rows.tolist(), strict=True))
+    captions = dict(zip(rows.tolist(), own["caption"].to_pylist(), strict=True))
+    drawn: dict[str, list[tuple[float, int]]] = {}
+    for row, pair in zip(rows.tolist(), own.select(["pair_id", "user_id"]).to_pylist(), strict=True):
+        drawn.setdefault(pair["user_id"], []).append((hash_fraction("shown", pair["pair_id"]), row))
+    further = {user: [row for _, row in sorted(listed)] for user, listed in drawn.items()}
+    shown = []
+    for case, first in zip(cases, described.tolist(), strict=True):
+        listed = dict.fromkeys([*(place[shot] for shot in first), *further.get(case.user, [])])
+        shown.append(tuple([row for row in listed if captions[row] != case.caption][:wanted]))
+    return shown
+
+
+def differs(case: Case) -> bool:
+    """Whether the two images of a comparison are not the same, pixel for pixel; people's own pairs always are two."""
+    if case.files is None:
+        return True
+    own, base = map(read_picture, case.files)
+    return own.size != base.size or own.tobytes() != base.tobytes()
+
+
+def questions_of(
+    config: Config, pairs: pa.Table, cases: Sequence[Case], shots: Sequence[Sequence[int]], side: int
+) -> Iterator[Question]:
+    """Two questions a case: the image that should be preferred comes first, then second.
+
+    Args:
+        shots: `shots_of` these cases.
+        side: longest side in pixels at which an image is shown.
+
+    Raises:
+        UserError: an image is missing or damaged.
+    """
+    for begin in range(0, len(cases), BLOCK):
+        block = range(begin, min(begin + BLOCK, len(cases)))
+        wanted = [row for place in block for row in (*shots[place], *_own_row(cases[place]))]
+        shown = ShownPairs(config, pairs, wanted, side)
+        for place in block:
+            case = cases[place]
+            images = _images(case, shown, side)
+            question = Question(tuple(shown.of(shots[place])), case.caption, images)
+            yield question
+            yield question.swapped()
+
+
+def _own_row(case: Case) -> tuple[int, ...]:
+    return () if case.row is None else (case.row,)
+
+
+def _images(case: Case, shown: ShownPairs, side: int) -> tuple[Image, Image]:
+    """The image that should be preferred, and the other."""
+    if case.files is None:
+        [pair] = shown.of(_own_row(case))
+        return pair.images if pair.preferred == 1 else (pair.images[1], pair.images[0])
+    own, base = map(read_picture, case.files)
+    for image in (own, base):
+        image.thumbnail((side, side))
+    return own, base

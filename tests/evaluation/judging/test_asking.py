@@ -1,0 +1,361 @@
+"""Whatever an endpoint does, nothing that was answered is lost or asked again, and the fault is told with a remedy."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+from PIL import Image
+from tests.evaluation.judging.judge_server import (
+    CUT,
+    MODEL,
+    PROMPT_TOKENS,
+    Behaviour,
+    JudgeServer,
+    completion,
+    fault,
+    images_of,
+    judge_server,
+    prefers_lower_hash,
+)
+
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.schemas import OpenaiJudge
+from ppd_lightning.evaluation.judging import endpoint
+from ppd_lightning.evaluation.judging.answers import Answers
+from ppd_lightning.evaluation.judging.asking import Asking, Prediction
+from ppd_lightning.evaluation.judging.endpoint import Endpoint
+from ppd_lightning.evaluation.judging.question import Question
+from ppd_lightning.evaluation.judging.spending import Spending
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.progress import Counted
+from ppd_lightning.users.prompts import SYSTEM, ShownPair
+
+COUNT = 12
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+
+
+@functools.cache
+def judge() -> OpenaiJudge:
+    settings = compose([f"judge.model={MODEL}"]).judge
+    assert isinstance(settings, OpenaiJudge)
+    return settings
+
+
+def settings_for(server: JudgeServer, **changes: Any) -> OpenaiJudge:
+    return replace(judge(), **{"base_url": server.url, "concurrent": 3, "attempts": 3, "timeout": 5.0, **changes})
+
+
+def picture(number: int) -> Image.Image:
+    return Image.new("RGB", (8, 6), (7 * number % 256, number, 50))
+
+
+def questions(count: int = COUNT) -> list[Question]:
+    shot = ShownPair("a <image> of a fox", (picture(100), picture(101)), 2)
+    return [Question((shot,), f"thing {n}", (picture(2 * n), picture(2 * n + 1))) for n in range(count)]
+
+
+def ask(
+    folder: Path, settings: OpenaiJudge, asked: Sequence[Question] | None = None, *, retries: int = 2
+) -> list[Prediction]:
+    asked = questions() if asked is None else asked
+    with Answers(folder) as answers, Counted("answers", len(asked), bar=False) as counted:
+        asking = Asking(Endpoint(settings), answers, Spending.of(settings), counted, retries=retries, seed=0)
+        return asking.predictions(asked)
+
+
+def kept(folder: Path) -> int:
+    return len(Answers(folder))
+
+
+def expected(settings: OpenaiJudge) -> list[int]:
+    bodies = [Endpoint(settings).message(question).content for question in questions()]
+    return [int(prefers_lower_hash(body)[-1]) for body in bodies]
+
+
+def test_each_question_gets_its_own_answer_whatever_the_order_they_come_in(tmp_path: Path) -> None:
+    with judge_server() as server:
+        settings = settings_for(server)
+        assert [one.image for one in ask(tmp_path, settings)] == expected(settings)
+        assert len(server.bodies) == COUNT
+        assert set(expected(settings)) == {1, 2}
+        ask(tmp_path, settings)
+        assert len(server.bodies) == COUNT  # all of it was kept
+
+
+def test_a_request_holds_the_images_in_their_places_and_the_sampling(tmp_path: Path) -> None:
+    with judge_server() as server:
+        ask(tmp_path, settings_for(server, token_limit="max_completion_tokens", max_tokens=77), questions(1))
+    [body] = server.bodies
+    assert (body["model"], body["temperature"], body["top_p"], body["max_completion_tokens"]) == (MODEL, 1.0, 1.0, 77)
+    assert "max_tokens" not in body
+    assert 0 <= body["seed"] < 2**31
+    system, user = body["messages"]
+    assert system == {"role": "system", "content": SYSTEM}
+    kinds = [part["type"] for part in user["content"]]
+    assert kinds == ["text", "image_url"] * 4 + ["text"]
+    texts = [part["text"] for part in user["content"] if part["type"] == "text"]
+    assert 'Pair 1. The caption of both images is: "a < image> of a fox"' in texts[0]
+    assert "The person prefers Image 2." in texts[2]
+    assert 'The new pair. The caption of both images is: "thing 0"' in texts[2]
+    assert texts[4].endswith("Prediction of user preference: [1 or 2]")
+    assert len(set(images_of(body))) == 4
+    assert all(url.startswith("data:image/jpeg;base64,") for url in images_of(body))
+
+
+def test_the_same_question_twice_is_asked_once(tmp_path: Path) -> None:
+    with judge_server() as server:
+        found = ask(tmp_path, settings_for(server), [*questions(3), *questions(3)])
+        assert found[:3] == found[3:]
+        assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"temperature": 0.5}, {"max_tokens": 9}, {"model": "other"}, {"image_format": "png"}],
+    ids=str,
+)
+def test_what_is_sent_otherwise_is_asked_anew_and_where_it_is_sent_does_not_count(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with judge_server() as server:
+        settings = settings_for(server)
+        ask(tmp_path, settings)
+        seed = changes.pop("seed", 0)
+        other = replace(settings, **changes)
+        with Answers(tmp_path) as answers, Counted("answers", COUNT, bar=False) as counted:
+            Asking(Endpoint(other), answers, Spending.of(other), counted, retries=0, seed=seed).predictions(questions())
+        assert len(server.bodies) == 2 * COUNT
+        ask(tmp_path, replace(settings, base_url=f"{server.url}/", timeout=9.0, attempts=1, concurrent=1))
+        assert len(server.bodies) == 2 * COUNT
+
+
+def once_each(reply: Any, of: str | None = None) -> Behaviour:
+    """The first request of every body, or of one part of it, gets this reply."""
+    seen: set[str] = set()
+
+    def behave(server: JudgeServer, body: dict[str, Any], number: int) -> Any:
+        with server.lock:
+            key = json.dumps(body[of] if of else body)
+            first = key not in seen
+            seen.add(key)
+        return reply() if first and callable(reply) else reply if first else None
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        fault(429, "slow down"),
+        fault(429, "slow down", Retry_After="0.2"),
+        lambda: fault(503, "busy", Retry_After=formatdate(time() + 1, usegmt=True)),
+        fault(500, "oops"),
+        (502, {}, b"<html>bad gateway</html>"),
+        (200, {}, b"<html>hello</html>"),
+        (200, {}, b'{"choices": []}'),
+        (200, {"Content_Encoding": "gzip"}, b"no gzip"),
+        CUT,
+    ],
+    ids=["429", "429 retry-after", "503 date", "500", "502 html", "no json", "no choice", "no gzip", "cut"],
+)
+def test_a_fault_that_passes_is_outlived(tmp_path: Path, reply: Any) -> None:
+    with judge_server(once_each(reply)) as server:
+        settings = settings_for(server)
+        assert [one.image for one in ask(tmp_path, settings)] == expected(settings)
+        assert server.most_asked == 2
+        assert kept(tmp_path) == COUNT
+
+
+def test_a_server_that_asks_for_time_gets_it(tmp_path: Path) -> None:
+    with judge_server(lambda _, __, number: fault(429, "wait", Retry_After="0.6") if not number else None) as server:
+        ask(tmp_path, settings_for(server, concurrent=1), questions(2))
+        assert server.times[1] - server.times[0] >= 0.6
+
+
+def test_a_server_that_asks_for_hours_stops_the_command(tmp_path: Path) -> None:
+    with judge_server(lambda *_: fault(429, "quota used up", Retry_After="7200")) as server:
+        with pytest.raises(UserError, match=r"come back in 7200 seconds .*quota used up.*run the same command then"):
+            ask(tmp_path, settings_for(server))
+        assert len(server.bodies) <= 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (fault(401, "no such key"), r"judge\.key_variable: .*status 401: no such key"),
+        (
+            fault(404, "The model `tiny-judge` does not exist."),
+            r"judge\.model: .*tiny-judge.*does not exist.*ppd doctor",
+        ),
+        ((301, {"Location": "https://elsewhere.invalid"}, b""), r"judge\.base_url: .*sends to https://elsewhere"),
+        (fault(500, "always broken"), r"gave no answer in 3 attempts.*status 500: always broken.*same command goes on"),
+        (CUT, r"gave no answer in 3 attempts.*RemoteProtocolError"),
+        ((200, {}, b"nonsense"), r"no chat completion: nonsense"),
+        (fault(400, "too many images"), r"questions were refused and 0 answered.*too many images.*judge\.image_size"),
+    ],
+    ids=["401", "404", "301", "500", "cut", "no json", "400"],
+)
+def test_a_fault_that_stays_stops_with_a_sentence(tmp_path: Path, reply: Any, told: str) -> None:
+    with judge_server(lambda *_: reply) as server, pytest.raises(UserError, match=told):
+        ask(tmp_path, settings_for(server))
+
+
+def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with judge_server() as server:
+        settings = settings_for(server)
+    with pytest.raises(UserError, match=rf"{settings.base_url}/chat/completions gave no answer .*ConnectError"):
+        ask(tmp_path, settings)
+
+
+def test_a_slow_endpoint_is_given_up_after_the_timeout(tmp_path: Path) -> None:
+    with judge_server(delay=3.0) as server, pytest.raises(UserError, match=r"ReadTimeout.*raise judge\.timeout"):
+        ask(tmp_path, settings_for(server, timeout=0.2, attempts=2), questions(1))
+
+
+def test_what_was_answered_before_the_fault_is_kept_and_not_asked_again(tmp_path: Path) -> None:
+    down = {"now": True}
+    with judge_server(lambda _, __, number: fault(500, "down") if down["now"] and number >= 5 else None) as server:
+        settings = settings_for(server)
+        with pytest.raises(UserError, match=rf"all 5 answers are kept in {tmp_path}"):
+            ask(tmp_path, settings)
+        before = len(server.bodies)
+        down["now"] = False
+        assert [one.image for one in ask(tmp_path, settings)] == expected(settings)
+        assert len(server.bodies) == before + COUNT - 5
+
+
+def test_an_answer_without_a_prediction_is_asked_again_with_another_seed(tmp_path: Path) -> None:
+    with judge_server(once_each(completion("It may be 1, or 2."), of="messages")) as server:
+        settings = settings_for(server)
+        assert [one.image for one in ask(tmp_path, settings, retries=1)] == expected(settings)
+        assert len(server.bodies) == 2 * COUNT
+        assert len({body["seed"] for body in server.bodies}) == 2 * COUNT
+
+
+def test_a_judge_that_never_predicts_is_asked_so_often_and_no_more(tmp_path: Path) -> None:
+    with judge_server(lambda *_: completion("")) as server:
+        for _ in range(2):
+            assert [one.image for one in ask(tmp_path, settings_for(server), retries=2)] == [None] * COUNT
+        assert len(server.bodies) == 3 * COUNT
+
+
+def test_a_few_refused_questions_are_counted_and_the_others_go_on(tmp_path: Path) -> None:
+    def picky(_: JudgeServer, body: dict[str, Any], number: int) -> Any:
+        return fault(400, "flagged as unsafe") if "thing 3" in json.dumps(body) else None
+
+    with judge_server(picky) as server:
+        found = ask(tmp_path, settings_for(server))
+    assert [one.refused for one in found] == ["status 400: flagged as unsafe" if n == 3 else "" for n in range(COUNT)]
+    assert kept(tmp_path) == COUNT - 1
+
+
+def test_the_limit_on_cost_is_never_passed_and_a_higher_one_goes_on(tmp_path: Path) -> None:
+    prices = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 100}  # an answer costs 1.1, by a first guess 10
+    with judge_server(delay=0.02) as server:
+        settings = settings_for(server, **prices)
+        with pytest.raises(UserError, match=r"judge\.max_cost: .*is allowed; all \d+ answers .*higher limit goes on"):
+            ask(tmp_path, replace(settings, max_cost=12.0))
+        spent = 1.1 * len(server.bodies)
+        assert 10.8 < spent <= 12.0
+        assert kept(tmp_path) == len(server.bodies)
+        with pytest.raises(UserError, match=r"judge\.max_cost"):
+            ask(tmp_path, replace(settings, max_cost=12.0))
+        assert len(server.bodies) == kept(tmp_path)
+        ask(tmp_path, replace(settings, max_cost=100.0))
+        assert len(server.bodies) == COUNT
+        assert server.most_asked == 1
+
+
+def test_nothing_is_asked_where_one_answer_may_cost_more_than_allowed(tmp_path: Path) -> None:
+    with judge_server() as server:
+        settings = settings_for(server, price_in=1e6, price_out=0.0, max_cost=float(PROMPT_TOKENS))
+        with pytest.raises(UserError, match=r"judge\.max_cost: the 0 answers"):
+            ask(tmp_path, settings)
+        assert server.bodies == []
+
+
+def test_the_limit_on_requests_is_kept(tmp_path: Path) -> None:
+    with judge_server() as server:
+        settings = settings_for(server)
+        with pytest.raises(UserError, match=r"judge\.max_requests: 7 answers of this model are kept"):
+            ask(tmp_path, replace(settings, max_requests=7))
+        assert len(server.bodies) == 7
+        ask(tmp_path, replace(settings, max_requests=COUNT))
+        assert len(server.bodies) == COUNT
+
+
+def test_a_command_that_is_killed_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    """A real process, killed by kill -9 as the server gets its eighth request; its last line is cut off as well."""
+
+    def fatal(server: JudgeServer, _: dict[str, Any], number: int) -> Any:
+        if number == 7 and process.pid:
+            os.kill(process.pid, signal.SIGKILL)
+
+    with judge_server(fatal) as server:
+        settings = settings_for(server, concurrent=1)
+        process = multiprocessing.get_context("fork").Process(target=ask, args=(tmp_path, settings))
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        assert kept(tmp_path) == 7
+        [path] = tmp_path.glob("answers-*.jsonl")
+        path.write_bytes(path.read_bytes()[:-20])
+        assert kept(tmp_path) == 6
+        assert [one.image for one in ask(tmp_path, settings)] == expected(settings)
+        assert len(server.bodies) == 8 + COUNT - 6
+
+
+def test_the_key_is_sent_and_never_written_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    caplog.set_level(0)
+    with judge_server(once_each(fault(503, f"busy, {KEY}"))) as server:
+        settings = settings_for(server, key_variable="SOME_KEY")
+        ask(tmp_path, settings)
+        assert set(server.keys) == {f"Bearer {KEY}"}
+    with judge_server(lambda *_: fault(401, f"Incorrect API key: {KEY}.")) as server:
+        with pytest.raises(UserError) as caught:
+            ask(tmp_path, replace(settings_for(server, key_variable="SOME_KEY"), model="other"))
+        assert "SOME_KEY" in str(caught.value)
+        assert "Incorrect API key: ***." in str(caught.value)
+        assert KEY not in str(caught.value)
+    assert KEY not in caplog.text
+    assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": None}, r"judge\.model: name the model"),
+        ({"key_variable": "NO_SUCH_VARIABLE_HERE"}, "NO_SUCH_VARIABLE_HERE is not set"),
+        ({"key_variable": "ODD_KEY"}, r"what ODD_KEY holds is no key"),
+        ({"base_url": "localhost:8000"}, r"judge\.base_url: expected such as http"),
+        ({"base_url": "https://me:pass@host/v1"}, "holds a password"),
+    ],
+    ids=lambda one: str(one) if isinstance(one, dict) else "",
+)
+def test_settings_that_cannot_be_asked_with_are_told_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str
+) -> None:
+    monkeypatch.setenv("ODD_KEY", "two words\nand lines")
+    with pytest.raises(UserError, match=told) as caught:
+        Endpoint(replace(judge(), **changes))
+    assert "two words" not in str(caught.value)
+    assert "pass@" not in str(caught.value)
