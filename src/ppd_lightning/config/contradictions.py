@@ -51,6 +51,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "another as user.reward",
     ),
     (
+        ("evaluation.rewards", "rewards"),
+        lambda named, rewards: not set(named) <= set(rewards),
+        "evaluation.rewards: {evaluation_rewards} are not all among the rewards that are chosen; choose them too, such "
+        "as reward=[clip,aesthetic]",
+    ),
+    (
         ("rewards",),
         lambda rewards: not all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in rewards),
         "rewards: a reward's name, the last part of its file's `# @package rewards.NAME`, is made of letters, digits, "

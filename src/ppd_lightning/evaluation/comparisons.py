@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.data.layout import captions_of
+from ppd_lightning.generation.prompts import read_prompts
+from ppd_lightning.users.embeddings import people_served
+
+FIRST_SEED, SEEDS = 1000, 4
+"""The noises of the comparisons, more where few users and captions need them; `ppd generate`'s sheets use others."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +29,60 @@ class Comparison:
     seed: int
 
 
+def evaluated_captions(config: Config) -> list[str]:
+    """The captions that `evaluation.captions` names: some of the data's, or those of a file.
+
+    Raises:
+        UserError: the data are not prepared, or the file is missing or holds something else.
+    """
+    named = config.evaluation.captions
+    if named in ("held_out", "train"):
+        return captions_of(config, held_out=named == "held_out")
+    return read_prompts(Path(named), "evaluation.captions")
+
+
+def comparisons_of(config: Config, captions: Sequence[str], count: int | None, seeds_each: int = 1) -> list[Comparison]:
+    """Comparisons for each group of people whom the run can serve.
+
+    Args:
+        captions: what is drawn.
+        count: comparisons of a group, as `choose_comparisons` chooses them; None is every user with every caption, with
+            the same noises for all users.
+        seeds_each: noises of each user and caption.
+
+    Raises:
+        UserError: the pairs are missing.
+    """
+    chosen: list[Comparison] = []
+    for group, users in people_served(config)[0].items():
+        if not users:
+            continue
+        if count is None:
+            noises = range(FIRST_SEED, FIRST_SEED + seeds_each)
+            every = itertools.product(noises, captions, sorted(users))
+            chosen += [Comparison(group, user, caption, seed) for seed, caption, user in every]
+            continue
+        rounds = math.ceil(math.ceil(math.ceil(count / seeds_each) / len(users)) / len(captions))
+        seeds = range(FIRST_SEED, FIRST_SEED + max(SEEDS, rounds * seeds_each))
+        chosen += choose_comparisons(group, users, captions, seeds, count, seeds_each)
+    return chosen
+
+
 def choose_comparisons(
-    group: str, users: Sequence[str], captions: Sequence[str], seeds: Sequence[int], count: int
+    group: str,
+    users: Sequence[str],
+    captions: Sequence[str],
+    seeds: Sequence[int],
+    count: int,
+    seeds_each: int = 1,
 ) -> list[Comparison]:
     """Spread `count` comparisons evenly over the people; a person meets every caption before one comes again.
 
-    The choice depends on the ids alone, not on their order. No two are alike as long as there are seeds for it.
+    The choice depends on the ids alone, not on their order. No two are alike as long as there are seeds for it, and
+    fewer are the first of more.
+
+    Args:
+        seeds_each: seeds of each person and caption, one after the other.
 
     Raises:
         ValueError: nobody, no caption or no seed to choose from.
@@ -32,14 +92,18 @@ def choose_comparisons(
             f"{group}: people, captions and seeds are needed, got {len(users)}, {len(captions)}, {len(seeds)}"
         )
     people = sorted(set(users), key=lambda user: _order(group, user))
+    orders: dict[str, list[str]] = {}
     chosen = []
-    for index in range(count):
+    for index in range(math.ceil(count / seeds_each)):
         user, turn = people[index % len(people)], index // len(people)
-        own = sorted(set(captions), key=lambda caption: _order(group, user, caption))
+        own = orders.setdefault(user, [])
+        if not own:
+            own += sorted(set(captions), key=partial(_order, group, user))
         caption = own[turn % len(own)]
-        seed = seeds[(int(_order("seed", user, caption, "0"), 16) + turn // len(own)) % len(seeds)]
-        chosen.append(Comparison(group, user, caption, seed))
-    return chosen
+        first = int(_order("seed", user, caption, "0"), 16) + turn // len(own) * seeds_each
+        for further in range(seeds_each):
+            chosen.append(Comparison(group, user, caption, seeds[(first + further) % len(seeds)]))
+    return chosen[:count]
 
 
 def _order(*parts: str) -> str:

@@ -5,13 +5,17 @@ N = choices of a person, F = features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.stores import Store
+from ppd_lightning.evaluation.comparisons import Comparison
+from ppd_lightning.evaluation.rates import rates_by_group
 from ppd_lightning.users.shots import DESCRIBING
 
 THIRDS = ("low", "middle", "high")
@@ -56,6 +60,27 @@ def consistency(differences: np.ndarray) -> float:
     others = differences.sum(0) - differences
     agreement = np.einsum("nf,nf->n", differences, others)
     return float((0.5 + 0.5 * np.sign(agreement)).mean())
+
+
+def rates_of_thirds(
+    config: Config, comparisons: Sequence[Comparison], margin: np.ndarray, values: Mapping[str, float]
+) -> dict[str, Any]:
+    """Win rates of thirds of each group of people by their values, with the number and the range of each third.
+
+    Args:
+        margin: by how much each comparison is won.
+        values: of people; 0 where there is none.
+    """
+    told: dict[str, Any] = {}
+    for group in dict.fromkeys(one.group for one in comparisons):
+        drawn_for = {one.user: float(values.get(one.user, 0)) for one in comparisons if one.group == group}
+        for third, people in thirds(drawn_for).items():
+            rows = [row for row, one in enumerate(comparisons) if one.group == group and one.user in set(people)]
+            [rate] = rates_by_group(config, [comparisons[row] for row in rows], margin[rows]).values()
+            span = {"people": len(people), "from": min(drawn_for[one] for one in people)}
+            span["to"] = max(drawn_for[one] for one in people)
+            told.setdefault(group, {})[third] = span | rate
+    return told
 
 
 def thirds(values: Mapping[str, float]) -> dict[str, list[str]]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.layout import captions_of
 from ppd_lightning.data.splits import choose_count
+from ppd_lightning.generation.prompts import read_prompts
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.blends import Asked, people_in
 from ppd_lightning.users.embeddings import NOT_SERVED, people_served
 
 
 def chosen_captions(config: Config) -> list[str]:
-    """`generation.captions`, or some held-out ones by hash."""
-    if config.generation.captions is not None:
-        return list(config.generation.captions)
+    """`generation.captions`, a list or those of a file, or some held-out ones by hash.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    asked = config.generation.captions
+    if isinstance(asked, str):
+        return read_prompts(Path(asked), "generation.captions")
+    if asked is not None:
+        return list(asked)
     return sorted(choose_count("grid", captions_of(config, held_out=True), config.generation.columns))
 
 

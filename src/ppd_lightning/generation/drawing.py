@@ -18,16 +18,26 @@ Draw = Callable[[Sequence[str], Tensor | None, Sequence[int]], Tensor]
 
 
 def draw_images(
-    pipeline: UserPipeline, settings: Generation, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int]
+    pipeline: UserPipeline,
+    settings: Generation,
+    captions: Sequence[str],
+    users: Tensor | None,
+    seeds: Sequence[int],
+    prompts: Sequence[str] | None = None,
 ) -> Tensor:
-    """Images (B, 3, H, W) float in [0, 1], at most `generation.batch_size` at once; users (B, E), None for the base."""
+    """Images (B, 3, H, W) float in [0, 1], at most `generation.batch_size` at once.
+
+    Users (B, E), None for the base; prompts where the model reads others than the captions.
+    """
     low, high = settings.user_guidance_interval
     guidance = Guidance(settings.text_guidance, settings.user_guidance, (low, high))
     size, parts = settings.batch_size, []
     for begin in range(0, len(captions), size):
         part = slice(begin, begin + size)
         own = None if users is None else users[part]
-        parts.append(pipeline(captions[part], own, seeds[part], steps=settings.steps, guidance=guidance).cpu())
+        read = None if prompts is None else prompts[part]
+        drawn = pipeline(captions[part], own, seeds[part], read, steps=settings.steps, guidance=guidance)
+        parts.append(drawn.cpu())
     return torch.cat(parts)
 
 

@@ -111,7 +111,14 @@ class UserPipeline:
 
     @torch.no_grad()
     def __call__(
-        self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int], *, steps: int, guidance: Guidance
+        self,
+        captions: Sequence[str],
+        users: Tensor | None,
+        seeds: Sequence[int],
+        prompts: Sequence[str] | None = None,
+        *,
+        steps: int,
+        guidance: Guidance,
     ) -> Tensor:
         """Draw a batch.
 
@@ -122,6 +129,7 @@ class UserPipeline:
             captions: B captions.
             users: (B, E) embeddings, or None for the base model.
             seeds: B seeds.
+            prompts: B texts that the model reads instead of the captions, which still decide the noise.
             steps: of the sampler.
             guidance: how the predictions are put together.
 
@@ -133,14 +141,15 @@ class UserPipeline:
         """
         if users is not None and self.branch is None:
             raise ValueError("this pipeline has no user branch: pass users=None, or load an adapter")
-        if len(captions) != len(seeds) or (users is not None and len(users) != len(captions)):
-            raise ValueError("captions, users and seeds must have one entry for each image")
+        if any(part is not None and len(part) != len(captions) for part in (users, seeds, prompts)):
+            raise ValueError("captions, users, seeds and prompts must have one entry for each image")
         device = next(self.prior.parameters()).device
         noises = list(zip(captions, seeds, strict=True))
         generators = [_generator("prior", caption, seed) for caption, seed in noises]
-        unique = sorted(set(captions))
+        read = captions if prompts is None else prompts
+        unique = sorted(set(read))
         states = self.text(unique)
-        rows = [unique.index(caption) for caption in captions]
+        rows = [unique.index(prompt) for prompt in read]
         text, pooled = (part[rows].to(device) for part in states)
         null, null_pooled = (part.to(device).expand(len(captions), -1, -1) for part in self._null_text)
         both = torch.cat([text, null]), torch.cat([pooled, null_pooled])

@@ -41,6 +41,17 @@ class TrainedRun:
     model: ReleasedModel
     adapter: Path
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the prior's weights as images are drawn."""
+        half = compute_device(self.config.trainer).type == "cuda" and self.config.trainer.precision == "bf16"
+        return torch.bfloat16 if half else torch.float32
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """The fingerprint of each of the base's parts that images are drawn with."""
+        return {part: self.model.fingerprint(part) for part in drawing_parts(self.config)}
+
     @cached_property
     def pipeline(self) -> UserPipeline:
         """The pipeline, on a GPU where the configuration allows one and there is one; bf16 there if that was trained.
@@ -51,9 +62,7 @@ class TrainedRun:
         config = self.config
         if config.trainer.threads is not None:
             torch.set_num_threads(config.trainer.threads)
-        device = compute_device(config.trainer)
-        half = device.type == "cuda" and config.trainer.precision == "bf16"
-        prior = self.model.load_prior(torch.bfloat16 if half else torch.float32).to(device)
+        prior = self.model.load_prior(self.dtype).to(compute_device(config.trainer))
         branch = load_adapter(prior, self.adapter).eval().requires_grad_(False)
         size, decoder = config.data.image_size, config.generation.decoder
         return UserPipeline.of(self.model, prior, branch, image_size=size, decoder=decoder)
@@ -81,9 +90,14 @@ class TrainedRun:
                 f"{self.adapter.parent / '.done'} and train again"
             )
 
-    def draw(self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int]) -> Tensor:
-        """Images (B, 3, H, W) float in [0, 1] by the configuration's `generation`; users (B, E), None for the base."""
-        return draw_images(self.pipeline, self.config.generation, captions, users, seeds)
+    def draw(
+        self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int], prompts: Sequence[str] | None = None
+    ) -> Tensor:
+        """Images (B, 3, H, W) float in [0, 1] by the configuration's `generation`; users (B, E), None for the base.
+
+        The model reads the prompts, where there are any, instead of the captions.
+        """
+        return draw_images(self.pipeline, self.config.generation, captions, users, seeds, prompts)
 
 
 def open_run(config: Config) -> TrainedRun:

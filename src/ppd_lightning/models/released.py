@@ -162,7 +162,7 @@ class ReleasedModel:
         """
         disable_progress_bar()
         config, weights = self.files("text_encoder")
-        words = self.files("tokenizer")[0].parent
+        tokenizer = self.load_tokenizer()
         try:
             encoder, found = CLIPTextModelWithProjection.from_pretrained(
                 config.parent,
@@ -178,16 +178,24 @@ class ReleasedModel:
         wrong = misfits(found)
         if wrong:
             raise UserError(f"{weights}: these are not the weights of the text encoder ({wrong})")
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
-        except Exception as error:
-            raise UserError(f"{words}: no files of a CLIPTokenizer ({_line(error)})") from None
         if tokenizer.model_max_length != encoder.config.max_position_embeddings:
             raise UserError(
-                f"{words}: captions of {tokenizer.model_max_length} tokens, the text encoder reads "
+                f"{tokenizer.name_or_path}: captions of {tokenizer.model_max_length} tokens, the text encoder reads "
                 f"{encoder.config.max_position_embeddings}; these two belong to different models"
             )
         return TextStates(tokenizer, encoder.to(device))
+
+    def load_tokenizer(self) -> CLIPTokenizer:
+        """What cuts captions into tokens; `model_max_length` of them are read.
+
+        Raises:
+            UserError: its files are missing or damaged.
+        """
+        words = self.files("tokenizer")[0].parent
+        try:
+            return CLIPTokenizer.from_pretrained(words, local_files_only=True)
+        except Exception as error:  # as above
+            raise UserError(f"{words}: no files of a CLIPTokenizer ({_line(error)})") from None
 
     def load_scheduler(self) -> DDPMWuerstchenScheduler:
         """The sampler's schedule."""

@@ -63,11 +63,12 @@ def seen_with(config: Config, model: ReleasedModel) -> str:
     return fingerprint([texts, model.fingerprint("text_encoder"), model.fingerprint("tokenizer")])
 
 
-def read_texts(path: Path) -> dict[str, str]:
+def read_texts(path: Path, key: str = "user.texts") -> dict[str, str]:
     """The text of each user, by name.
 
     Args:
         path: JSON of names and texts, or a CSV (with a header), JSONL or parquet table with the columns user and text.
+        key: of the configuration that names it, for messages.
 
     Raises:
         UserError: the file is missing, damaged or has another form, a text is empty, or a user comes twice.
@@ -76,17 +77,17 @@ def read_texts(path: Path) -> dict[str, str]:
     try:
         rows = _rows(path)
     except FileNotFoundError:
-        raise UserError(f"user.texts: there is no file {path}; {expected}") from None
+        raise UserError(f"{key}: there is no file {path}; {expected}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"user.texts: {path} cannot be read ({reason}); {expected}") from None
+        raise UserError(f"{key}: {path} cannot be read ({reason}); {expected}") from None
     faults, texts = [], {}
     for number, (user, text) in enumerate(rows, 1):
         name = str(user)
         if user is None or not isinstance(text, str) or not text.strip():
-            faults.append(f"user.texts: {path}, row {number}: no text of the user {name}")
+            faults.append(f"{key}: {path}, row {number}: no text of the user {name}")
         elif name in texts:
-            faults.append(f"user.texts: {path}, row {number}: the user {name} comes twice")
+            faults.append(f"{key}: {path}, row {number}: the user {name} comes twice")
         else:
             texts[name] = text
     if faults:

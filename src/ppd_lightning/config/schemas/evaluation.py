@@ -7,17 +7,25 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from ppd_lightning.config.schemas.values import CHECKS, Count, NonNegative, Positive
+from ppd_lightning.config.schemas.values import CHECKS, Count, Name, NonNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
 class Evaluation:
     """How the images are judged."""
 
-    comparisons: Count
-    """Comparisons with the base in each group of people."""
-    captions: Literal["held_out", "train"]
-    """Which captions are drawn."""
+    comparisons: Count | None
+    """Comparisons with the base in each group of people; null is every user with every caption."""
+    captions: Annotated[str, Field(min_length=1)]
+    """Which captions are drawn: held_out or train of the data, or a file: .tsv with a column Prompt (PartiPrompts),
+    .csv or .parquet with a column caption (Pick-a-Pic's validation_unique), or .txt with a caption a line."""
+    seeds: Count
+    """Noises that each user and caption are drawn with; comparisons counts all of them."""
+    rewards: list[Name]
+    """Which of the rewards score the images; of synthetic users all do, whether they are named or not."""
+    profiles: str | None
+    """A text about each user, as for user.texts, or user=vlm's profiles.parquet: it is also compared with the base what
+    the base draws for the caption with the user's text appended."""
     judges: Annotated[list[Literal["pixels", "statistics"]], Field(min_length=1)]
     """Independent judges of an image's style; the first decides, the others are reported beside it."""
     bootstrap: Count
