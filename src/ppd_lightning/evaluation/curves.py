@@ -7,7 +7,7 @@ pictures whose concept is recognised) for taste (how much better people like the
 with a larger step on that scale is not a better one, so methods are compared at equal content:
 
 - A method's curve joins its measured points by straight lines in the order of the guidance scale. Its first point is
-  guidance 0, which is the base itself (content: the base's; taste: nobody gains). Nothing is extended beyond the points.
+  guidance 0, which is the base itself (content: the base's; taste: nobody gains). Nothing is extended beyond them.
 - Where a curve passes a level of content several times, its highest taste counts: who may choose the scale takes that
   one.
 - Two curves are compared over the contents that both have: at single levels, and as the mean difference over that range
@@ -52,7 +52,7 @@ class Difference:
 
 
 def taste_at(content: np.ndarray, taste: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The highest taste at levels (R, L) of the curves through points (R, G): (R, L), NaN where a curve lacks a level."""
+    """The highest taste at levels (R, L) of the curves through points (R, G): (R, L), NaN where one lacks a level."""
     begin, end = content[:, None, :-1], content[:, None, 1:]
     first, last = taste[:, None, :-1], taste[:, None, 1:]
     asked = levels[:, :, None]
@@ -65,7 +65,7 @@ def taste_at(content: np.ndarray, taste: np.ndarray, levels: np.ndarray) -> np.n
 
 
 def common_range(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest (R,) and highest (R,) content that both of two curves (R, G) have; the lowest is higher where none is."""
+    """The lowest (R,) and highest (R,) content that both of two curves (R, G) have; in wrong order where none is."""
     return np.maximum(one.min(1), other.min(1)), np.minimum(one.max(1), other.max(1))
 
 

@@ -9,7 +9,6 @@ from ppd_lightning.reports.blocks import Block, More, Section, Sheet, Words
 from ppd_lightning.reports.results import RunResult, read_json
 from ppd_lightning.reports.thumbnails import SHEET, thumbnail
 from ppd_lightning.reports.told import matrix, number_table, rate_blocks
-from ppd_lightning.users.embeddings import embeddings_folder
 
 APART = ("long_tail", "profiles", "concept_accuracy", "mean_own_score", "mean_scores", "lowest")
 """Parts of an evaluation's summary that have tables of their own."""
@@ -24,9 +23,9 @@ def evaluation_sections(run: RunResult) -> Iterator[Section]:
             [
                 Words(
                     f"Pictures for a person against the base's, of the same caption and noise; captions: "
-                    f"{judged['captions']}, {drawn['steps']} steps, text guidance {drawn['text_guidance']}, user shown at times "
-                    f"{drawn['user_guidance_interval']}. A tie (a difference up to {judged['tie']}) counts half; the "
-                    f"intervals are of {judged['bootstrap']} resamplings of people (captions, where rewards are the users).",
+                    f"{judged['captions']}, {drawn['steps']} steps, text guidance {drawn['text_guidance']}, user shown "
+                    f"at times {drawn['user_guidance_interval']}. A tie (a difference up to {judged['tie']}) counts half; the "
+                    f"intervals are of {judged['bootstrap']} resamplings of people (captions where rewards are users).",
                     "note",
                 ),
                 *_evaluation(one.summary),
@@ -61,7 +60,10 @@ def _evaluation(summary: Mapping[str, Any]) -> Iterator[Block]:
 def classification_section(run: RunResult) -> Section:
     """How well the embeddings that the run reads tell users apart, where `ppd classify` measured it."""
     blocks: list[Block] = []
-    if run.config is not None:
+    measured = any((run.output / "data").glob("**/classification-*/summary.json"))
+    if measured and run.config is not None:
+        from ppd_lightning.users.embeddings import embeddings_folder  # it takes seconds, which most pages do not need
+
         for path in sorted(embeddings_folder(run.config).glob("classification-*/summary.json")):
             summary = read_json(path)
             blocks += rate_blocks(summary, "The right user among the first k", level=None)

@@ -69,18 +69,19 @@ def side_by_side(methods: Sequence[Method], scale: float, terms: Terms) -> Pictu
     if not units:
         return None
     scores = scores_at([(method, scale) for method in methods], units, terms)
-    rows = []
-    for place, unit in enumerate(units):
-        cells = [(_picture(methods[0].runs[0], evaluations[0], "base", unit), "")]
-        for number, (method, one) in enumerate(zip(methods, evaluations, strict=True)):
-            gain = f"{scores.gain(number)[0, place]:+.2f}"
-            cells.append((_picture(method.runs[0], one, "own", unit), _words(one, "own", unit, gain)))
-        rows.append((f"{unit[2]} — {unit[1]}", cells))
+    rows = [("base", [(_picture(methods[0].runs[0], evaluations[0], "base", unit), "") for unit in units])]
+    for number, (method, one) in enumerate(zip(methods, evaluations, strict=True)):
+        gains = scores.gain(number)[0]
+        cells = [
+            (_picture(method.runs[0], one, "own", unit), _words(one, "own", unit, f"{gain:+.2f}"))
+            for unit, gain in zip(units, gains, strict=True)
+        ]
+        rows.append((method.name, cells))
     note = (
-        f"User guidance {scale:g}, seed {methods[0].runs[0].seed} of each training; the number is by how much the picture is "
-        "liked better than the base's. Chosen by hash, not by how they went."
+        f"User guidance {scale:g}, seed {methods[0].runs[0].seed} of each training; the number is by how much the picture "
+        "is liked better than the base's. Chosen by hash, not by how they went."
     )
-    return Pictures("The same comparisons by each method", ["base", *(method.name for method in methods)], rows, note)
+    return Pictures("The same comparisons by each method", [_heading(unit) for unit in units], rows, note)
 
 
 def sample(units: Sequence[Unit], count: int) -> list[Unit]:
@@ -103,21 +104,27 @@ def _grid(path: Path) -> list[Pictures]:
 
 
 def _beside(title: str, run: RunResult, one: Measured, units: Sequence[Unit], note: str) -> Pictures:
-    """Comparisons below each other: the base's picture, and the person's with its judgement."""
-    rows = []
-    judge = (one.settings["evaluation"].get("judges") or [None])[0]
+    """Comparisons beside each other: the base's pictures, below them the person's with what was judged."""
+    judge = (one.settings["evaluation"].get("judges") or [""])[0]
+    names = one.comparisons.column_names if one.comparisons is not None else []
+    gains = []
     for unit in units:
-        names = one.comparisons.column_names if one.comparisons is not None else []
-        liked = judge if f"own/{judge}" in names else unit[1]
-        told = ""
+        liked = judge if f"own/{judge}" in names else unit[1]  # a reward that is a user judges its own pictures
         if f"own/{liked}" in names:
-            told = f"{column_at(one, f'own/{liked}', [unit])[0] - column_at(one, f'base/{liked}', [unit])[0]:+.2f}"
-        cells = [
-            (_picture(run, one, "base", unit), _words(one, "base", unit, "")),
-            (_picture(run, one, "own", unit), _words(one, "own", unit, told)),
-        ]
-        rows.append((f"{unit[2]} — {unit[1]}", cells))
-    return Pictures(title, ["base", run.objective], rows, note)
+            gain = column_at(one, f"own/{liked}", [unit])[0] - column_at(one, f"base/{liked}", [unit])[0]
+            gains.append(f"{gain:+.2f}")
+        else:
+            gains.append("")
+    base = [(_picture(run, one, "base", unit), _words(one, "base", unit, "")) for unit in units]
+    own = [
+        (_picture(run, one, "own", unit), _words(one, "own", unit, gain))
+        for unit, gain in zip(units, gains, strict=True)
+    ]
+    return Pictures(title, [_heading(unit) for unit in units], [("base", base), (run.objective, own)], note)
+
+
+def _heading(unit: Unit) -> str:
+    return f"{unit[2]}, for {unit[1]}"
 
 
 def _picture(run: RunResult, one: Measured, side: str, unit: Unit) -> str | None:

@@ -15,6 +15,9 @@ GROUPS = ("data", "model", "user", "shots", "objective", "optimizer")
 SHOWN = ("user_guidance_interval", "weights")
 """Settings of the drawing that are part of a method: when a person is shown to the model, and by which weights."""
 
+ORDER = ("ppd", "sft", "diffusion_dpo")
+"""Objectives in the order of comparison, each against those after it; runs of one in the order in which they come."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -58,33 +61,40 @@ def settings_of(run: RunResult) -> dict[str, Any]:
 
 
 def trained_alike(runs: Sequence[RunResult]) -> list[tuple[str, list[RunResult]]]:
-    """Runs that differ in the seed alone together, by the name that tells them apart, in the order in which they come."""
+    """Runs that differ in the seed alone together, under the name that tells their training from the others'."""
     found: dict[str, tuple[dict[str, Any], list[RunResult]]] = {}
     for run in runs:
         settings = settings_of(run)
         found.setdefault(fingerprint(settings), (settings, []))[1].append(run)
-    names = _names([settings for settings, _ in found.values()])
-    return [
-        (name, sorted(members, key=lambda run: run.seed))
-        for name, (_, members) in zip(names, found.values(), strict=True)
-    ]
+    alike = sorted(found.values(), key=lambda one: _place(one[0]))
+    names = _names([settings for settings, _ in alike])
+    return [(name, sorted(members, key=lambda run: run.seed)) for name, (_, members) in zip(names, alike, strict=True)]
 
 
 def methods_of(runs: Sequence[tuple[RunResult, Sequence[Measured]]]) -> list[Method]:
-    """The methods of runs and those of their evaluations that are to be compared, in the order in which they come."""
+    """The methods of runs with those of their evaluations that are compared; of several at a scale the largest."""
     found: dict[str, tuple[dict[str, Any], dict[str, tuple[RunResult, dict[float, Measured]]]]] = {}
     for run, evaluations in runs:
         for one in evaluations:
             drawn = one.settings["generation"]
             settings = settings_of(run) | {f"generation.{key}": drawn.get(key) for key in SHOWN}
             _, members = found.setdefault(fingerprint(settings), (settings, {}))
-            members.setdefault(run.folder.name, (run, {}))[1][one.guidance] = one
-    names = _names([settings for settings, _ in found.values()])
+            known = members.setdefault(run.folder.name, (run, {}))[1]
+            if one.guidance not in known or len(known[one.guidance].rows) < len(one.rows):
+                known[one.guidance] = one
+    alike = sorted(found.values(), key=lambda one: _place(one[0]))
+    names = _names([settings for settings, _ in alike])
     methods = []
-    for name, (settings, members) in zip(names, found.values(), strict=True):
+    for name, (settings, members) in zip(names, alike, strict=True):
         ordered = sorted(members.values(), key=lambda member: member[0].seed)
         methods.append(Method(name, settings, [run for run, _ in ordered], [by_scale for _, by_scale in ordered]))
     return methods
+
+
+def _place(settings: dict[str, Any]) -> int:
+    """Where a method stands among others."""
+    name = settings["objective.name"]
+    return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 def _names(methods: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,7 +1,8 @@
 """Methods beside each other: tables of rewards, win rates of one over another, curves of taste against content.
 
-Everything is on the comparisons that methods have in common, pictures of the same user, caption and noise, with intervals
-over people (captions, where rewards are the users) and trainings; see `evaluation.resampling` and `evaluation.curves`.
+Everything is on the comparisons that methods have in common, pictures of the same user, caption and noise, with
+intervals over people (captions, where rewards are the users) and trainings; see `evaluation.resampling` and
+`evaluation.curves`.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ def terms_words(study: Study) -> str:
     )
     seeds = ", ".join(f"{method.name}: {_seeds(method)}" for method in study.methods)
     return (
-        f"Users are {terms.labels}; captions: {terms.captions}; {terms.drawing}. Pictures are liked {judge}; a difference "
-        f"up to {terms.tie:g} is a tie and counts half. Intervals (95 %) draw {terms.resampled} anew, each with all comparisons, "
-        f"and trainings where a method has several. {seeds}."
+        f"Users are {terms.labels}; captions: {terms.captions}; {terms.drawing}. Pictures are liked {judge}; a "
+        f"difference up to {terms.tie:g} is a tie and counts half. Intervals (95 %) draw {terms.resampled} anew, each with all "
+        f"comparisons, and trainings where a method has several. {seeds}."
     )
 
 
@@ -79,9 +79,9 @@ def _curves(study: Study) -> Iterator[Block]:
         "share of pictures whose concept is recognised" if terms.content == "concept" else f"mean {terms.content} score"
     )
     yield Words(
-        "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are compared at "
-        f"equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and its points "
-        "are joined by straight lines; nothing is extended beyond them."
+        "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are compared "
+        f"at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and its "
+        "points are joined by straight lines; nothing is extended beyond them."
     )
     for taste in TASTES:
         pictures = [
@@ -94,7 +94,8 @@ def _curves(study: Study) -> Iterator[Block]:
     for taste in TASTES:
         found = [one for one in study.at_equal_content if one.taste == taste]
         if found:
-            yield _difference_table(found, taste)
+            yield _difference_table(found, taste, whole=True)
+            yield More("At single levels of content", [_difference_table(found, taste, whole=False)])
     rows: list[list[Cell]] = [
         [
             curve.method,
@@ -126,10 +127,10 @@ def _curve_plot(title: str, curves: Sequence[Curve], taste: str, colours: dict[s
     return line_plot(title, series, across=kept)
 
 
-def _difference_table(found: Sequence[AtEqualContent], taste: str) -> Table:
+def _difference_table(found: Sequence[AtEqualContent], taste: str, *, whole: bool) -> Table:
     rows: list[list[Cell]] = []
     for one in found:
-        for difference in one.differences:
+        for difference in one.differences[:1] if whole else one.differences[1:]:
             where = f"mean over {rounded(difference.begin)} to {rounded(difference.end)}"
             if difference.level is not None:
                 where = f"{difference.level:g}"
@@ -139,10 +140,11 @@ def _difference_table(found: Sequence[AtEqualContent], taste: str) -> Table:
     head = ["methods", "group", "at content", f"difference in {taste} (95 %)", "n", "clusters", "reached"]
     note = (
         "Positive: the first of the two pleases more where both keep the caption equally well. n: comparisons of one "
-        "training; clusters: what was drawn anew. Reached: in how many resamplings both curves have this content, where "
-        "that is not all; the interval is of these alone."
+        "training; clusters: what was drawn anew. Reached: in how many resamplings both curves have this content, "
+        "where that is not all; the interval is of these alone."
     )
-    return Table(f"At equal content: {taste}", head, rows, note, f"equal_content_{taste.replace(' ', '_')}")
+    name = f"{'equal_content' if whole else 'content_levels'}_{taste.replace(' ', '_')}"
+    return Table(f"At equal content: {taste}", head, rows, note, name)
 
 
 def _means(study: Study) -> Iterator[Block]:
@@ -190,8 +192,9 @@ def _over_each_other(study: Study) -> Iterator[Block]:
     rates = [rate for rate in study.rates if rate.other is not None]
     if rates:
         yield Words(
-            "At the same user guidance, on the same user, caption and noise; every training of the one method meets every "
-            "one of the other. A method may win here only because it shows the user more strongly: see taste against content.",
+            "At the same user guidance, on the same user, caption and noise; every training of the one method meets "
+            "every one of the other. A method may win here only because it shows the user more strongly: see taste against "
+            "content.",
             "note",
         )
     yield from _rates(rates, study, "Win rates of one method over another", "win_rates_between")
