@@ -11,6 +11,7 @@ FLOORS = [
     {"users"},
     {"training", "generation"},
     {"evaluation"},
+    {"reports"},
     {"commands", "cli", "multirun", "sweeps", "help"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -11,9 +11,9 @@ import pytest
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
+from ppd_lightning.reports.swept import panel
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.sweep_table import Sweep, SweepRun, record, write_sweep
-from ppd_lightning.sweeps.page import panel
 
 BETAS = ("0.1", "0.5", "2", "10")
 RATE, LOSS = "evaluate.win_rate.unseen.rate", "train.validation/loss"
@@ -65,14 +65,14 @@ def test_the_newest_sweep_is_meant_unless_one_is_named(tmp_path: Path) -> None:
     old, new = sweep(tmp_path, "old"), sweep(tmp_path, "new")
     os.utime(old / "runs.csv", (0, 0))
     assert report.run(compose([f"output={tmp_path}"]))["page"] == str(new / "report.html")
-    assert report.run(compose([f"output={tmp_path}", f"report.sweep={old}"]))["page"] == str(old / "report.html")
+    assert report.run(compose([f"output={tmp_path}", f"report.of=[{old}]"]))["page"] == str(old / "report.html")
 
 
 def test_no_sweep_at_all_and_a_folder_that_is_none_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"report\.sweep: .* holds no sweep yet"):
+    with pytest.raises(UserError, match=r"report\.of: .* holds no sweep yet"):
         report.run(compose([f"output={tmp_path}"]))
     with pytest.raises(UserError, match=r"is no sweep's folder"):
-        report.run(compose([f"output={tmp_path}", f"report.sweep={tmp_path}"]))
+        report.run(compose([f"output={tmp_path}", f"report.of=[{tmp_path}]"]))
 
 
 def test_numbers_lie_on_a_logarithmic_axis_and_words_beside_each_other() -> None:

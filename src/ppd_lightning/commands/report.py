@@ -1,4 +1,4 @@
-"""`ppd report`: the runs of a sweep beside each other, as a page, and the best of them."""
+"""`ppd report`: a page about a run, a sweep, or several of them as a study that compares methods."""
 
 from __future__ import annotations
 
@@ -7,42 +7,85 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.atomic import write_text_atomic
+from ppd_lightning.reports.about import About, about_run, about_study, about_sweep
+from ppd_lightning.reports.files import write_about
+from ppd_lightning.reports.results import RunResult, read_run_result
+from ppd_lightning.reports.study import Settings
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.sweep_table import read_runs, read_sweep
-from ppd_lightning.sweeps.best import best_run, metric_of
-from ppd_lightning.sweeps.page import page
+from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.run.sweep_table import SweepRun, newest_sweep, read_runs, read_sweep
+from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
 
 log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Write `report.html` into the sweep's folder, as it stands now, also while its runs are under way.
+    """Write `report.html` into the folder of the run or sweep, as it stands now; of methods also tables and study.json.
 
     Returns:
-        the page, how many runs are in each state, and the best one.
+        the page; of a sweep how many runs are in each state, and the best one; of a study its methods.
 
     Raises:
-        UserError: there is no such sweep, or nothing measured what `report.metric` names.
+        UserError: a folder holds neither run nor sweep, or nothing measured what `report.metric` names.
     """
-    folder = _newest(Path(config.output)) if config.report.sweep is None else Path(config.report.sweep)
+    asked = config.report
+    settings = Settings(asked.content, asked.levels, asked.bootstrap)
+    folders = (
+        [newest_sweep(Path(config.output), "report.of")] if asked.of is None else [Path(name) for name in asked.of]
+    )
+    if len(folders) > 1:
+        about = about_study([result for folder in folders for result in _results(folder)], settings)
+        to = (
+            Path(config.output) / "reports" / fingerprint(sorted(asked.of or []))
+            if asked.to is None
+            else Path(asked.to)
+        )
+        return _written(to, about, {"methods": about.methods})
+    [folder] = folders
+    if asked.to is not None:
+        raise UserError(
+            "report.to: is for a study of several folders; the page of one run or sweep lies in its own folder"
+        )
+    if not (folder / "sweep.json").exists():
+        return _written(folder, about_run(_run_result(folder), settings), {})
     sweep, runs = read_sweep(folder), read_runs(folder)
-    metric = metric_of(runs, config.report.metric)
-    best = None if metric is None else best_run(runs, metric, config.report.goal)
-    write_text_atomic(folder / "report.html", page(sweep, runs, metric, best))
-    log.info("%s", folder / "report.html")
-    summary: dict[str, Any] = {
-        "page": str(folder / "report.html"),
-        "runs": {state: sum(run.state == state for run in runs) for state in ("done", "failed", "running", "waiting")},
+    metric = metric_of(runs, asked.metric)
+    best = None if metric is None else best_run(runs, metric, asked.goal)
+    main = [*([metric] if metric else []), *MAIN_NUMBERS]
+    told: dict[str, Any] = {
+        "runs": {state: sum(run.state == state for run in runs) for state in ("done", "failed", "running", "waiting")}
     }
     if best is not None and metric is not None:
-        summary["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
+        told["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
         log.info("best by %s: run %d, %.4g, in %s", metric, best.number, best.numbers[metric], best.folder)
-    return summary
+    return _written(folder, about_sweep(sweep, runs, _existing(folder, runs), main, best, settings), told)
 
 
-def _newest(output: Path) -> Path:
-    tables = sorted((output / "sweeps").glob("*/runs.csv"), key=lambda path: path.stat().st_mtime)
-    if not tables:
-        raise UserError(f"report.sweep: {output / 'sweeps'} holds no sweep yet; `ppd VERB... -m KEY=A,B` makes one")
-    return tables[-1].parent
+def _written(folder: Path, about: About, told: dict[str, Any]) -> dict[str, Any]:
+    page = write_about(folder, about)
+    log.info("%s", page)
+    return {"page": str(page), **told}
+
+
+def _results(folder: Path) -> list[RunResult]:
+    """The run in a folder, or the runs of the sweep in it that have begun."""
+    return _existing(folder, read_runs(folder)) if (folder / "sweep.json").exists() else [_run_result(folder)]
+
+
+def _run_result(folder: Path) -> RunResult:
+    if not (folder / "config.yaml").exists():
+        raise UserError(
+            f"report.of: {folder} is no sweep's folder (it holds no sweep.json) and no run's (it holds no config.yaml)"
+        )
+    return read_run_result(folder)
+
+
+def _existing(folder: Path, runs: list[SweepRun]) -> list[RunResult]:
+    """The runs of a sweep that have a folder: beside the sweep's, wherever that was moved to, or where it was noted."""
+    found: dict[Path, RunResult] = {}
+    for run in runs:
+        for place in (folder.absolute().parent.parent / "runs" / Path(run.folder).name, Path(run.folder)):
+            if run.folder and (place / "config.yaml").exists():
+                found.setdefault(place, read_run_result(place))
+                break
+    return list(found.values())

@@ -45,7 +45,8 @@ VERBS = {
     ),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
-    "report": Verb("compare the runs of a sweep: each number against each swept key, and the best run", ("report",)),
+    "report": Verb("make a page about a run, a sweep, or methods beside each other", ("report",)),
+    "select": Verb("choose the best setting of a finished sweep and write it down", ("report",)),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
     "validate": Verb(
         "show the whole configuration, or every fault of it",

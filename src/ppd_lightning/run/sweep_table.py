@@ -72,6 +72,18 @@ def read_sweep(folder: Path) -> Sweep:
         raise UserError(f"{folder}: is no sweep's folder, it holds no sweep.json") from error
 
 
+def newest_sweep(output: Path, key: str) -> Path:
+    """The sweep of an output folder that was last worked on.
+
+    Raises:
+        UserError: there is none; it names the `key` that would name one.
+    """
+    tables = sorted((output / "sweeps").glob("*/runs.csv"), key=lambda path: path.stat().st_mtime)
+    if not tables:
+        raise UserError(f"{key}: {output / 'sweeps'} holds no sweep yet; `ppd VERB... -m KEY=A,B` makes one")
+    return tables[-1].parent
+
+
 def config_file(folder: Path, number: int) -> Path:
     """Where the configuration of a run is."""
     return folder / "runs" / f"{number:04d}.yaml"

@@ -1,0 +1,149 @@
+"""Methods on the same comparisons: each (group, user, caption, noise) that all of them were measured at, row by row.
+
+M = methods, S = seeds of the training, G = guidance scales, N = comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppd_lightning.reports.methods import Method
+from ppd_lightning.reports.results import Measured, Unit
+
+CONTENT = "concept"
+"""The column that tells whether the concept was recognised; the embedded world alone has it."""
+EVERYBODY = "all"
+"""Of several groups of people together."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What evaluations must share to be compared: how pictures are drawn but for the user, and how they are judged.
+
+    labels: people or rewards. judge: the column that says how much a picture is liked; None where each user is a
+    reward. content: the column that says how well the caption is kept; None where nothing measured it.
+    """
+
+    labels: str
+    captions: str
+    tie: float
+    judge: str | None
+    content: str | None
+    drawing: str
+
+    @property
+    def resampled(self) -> str:
+        """What the intervals draw anew: of rewards there are no others than these."""
+        return "captions" if self.labels == "rewards" else "people"
+
+
+def terms_of(settings: dict[str, Any], one: Measured, content: str | None) -> Terms | None:
+    """The terms of an evaluation of a run with these settings; None where it has no table of comparisons to work with.
+
+    Args:
+        content: the column that is asked for; None takes the first there is of concept and CLIP's score.
+    """
+    table = one.comparisons
+    if table is None:
+        return None
+    names = {name.partition("/")[2] for name in table.column_names if name.startswith("own/")}
+    judged, drawn = one.settings["evaluation"], one.settings["generation"]
+    labels, judge = str(settings["data"]["labels"]), None
+    if labels == "people":
+        judge = next((name for name in [*judged.get("judges", []), *judged.get("rewards", [])] if name in names), None)
+        if judge is None:
+            return None
+    wanted = (CONTENT, "clip", "emoji_clip") if content is None else (content,)
+    kept = next((name for name in wanted if name in names), None)
+    drawing = ", ".join(f"{key} {drawn[key]}" for key in ("steps", "text_guidance", "decoder") if key in drawn)
+    return Terms(labels, str(judged["captions"]), float(judged["tie"]), judge, kept, drawing)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """N comparisons of one or more methods. Each array has the trainings first and N last.
+
+    units: N. base: (N,) how the base's picture is liked; own: (S, N). scale: (N,) what a difference is divided by: of a
+    reward that is a user the deviation over the base's pictures, else 1.
+    """
+
+    units: list[Unit]
+    base: np.ndarray
+    own: list[np.ndarray]
+    scale: np.ndarray
+
+    def people(self, terms: Terms) -> list[str]:
+        """Who (or what) each comparison is drawn anew with."""
+        return [unit[2] if terms.labels == "rewards" else unit[1] for unit in self.units]
+
+    def gain(self, method: int) -> np.ndarray:
+        """(S, N): how much better each picture is liked than the base's."""
+        gained: np.ndarray = (self.own[method] - self.base) / self.scale
+        return gained
+
+    def over(self, one: int, other: int) -> np.ndarray:
+        """(S1, S2, N): how much better the one method's picture is liked than the other's, for every two trainings."""
+        more: np.ndarray = (self.own[one][:, None] - self.own[other]) / self.scale
+        return more
+
+
+def wins(differences: np.ndarray, tie: float) -> np.ndarray:
+    """One where a difference is a win, a half where it is a tie, zero where it is lost."""
+    scored: np.ndarray = 0.5 + 0.5 * (differences > tie) - 0.5 * (differences < -tie)
+    return scored
+
+
+def common_units(evaluations: Sequence[Measured], group: str) -> list[Unit]:
+    """The comparisons of a group that all of the evaluations have, in order."""
+    shared = set.intersection(*(set(one.rows) for one in evaluations))
+    return sorted(unit for unit in shared if group in (EVERYBODY, unit[0]))
+
+
+def groups_of(evaluations: Sequence[Measured]) -> list[str]:
+    """The groups of users; where there are several, also everybody."""
+    found = dict.fromkeys(unit[0] for one in evaluations for unit in one.rows)
+    return [*found, *([EVERYBODY] if len(found) > 1 else [])]
+
+
+def scores_at(methods: Sequence[tuple[Method, float]], units: list[Unit], terms: Terms) -> Scores:
+    """How pictures of methods, each at its guidance scale, are liked on the units (N >= 1)."""
+    first = methods[0][0].evaluations[0][methods[0][1]]
+    base = _liked(first, "base", units, terms)
+    own = [
+        np.stack([_liked(by_scale[scale], "own", units, terms) for by_scale in method.evaluations])
+        for method, scale in methods
+    ]
+    scale = np.ones(len(units))
+    if terms.judge is None:
+        users = np.array([unit[1] for unit in units])
+        for user in np.unique(users):
+            scale[users == user] = max(base[users == user].std(), np.finfo(np.float32).tiny)
+    return Scores(units, base, own, scale)
+
+
+def column_at(one: Measured, name: str, units: Sequence[Unit]) -> np.ndarray:
+    """(N,) float64 of a column, on units that the evaluation has."""
+    assert one.comparisons is not None
+    values: np.ndarray = one.comparisons[name].to_numpy().astype(np.float64)[[one.rows[unit] for unit in units]]
+    return values
+
+
+def each_evaluation(methods: Sequence[Method]) -> Iterator[Measured]:
+    """All evaluations of methods."""
+    for method in methods:
+        for by_scale in method.evaluations:
+            yield from by_scale.values()
+
+
+def _liked(one: Measured, side: str, units: Sequence[Unit], terms: Terms) -> np.ndarray:
+    if terms.judge is not None:
+        return column_at(one, f"{side}/{terms.judge}", units)
+    liked, users = np.zeros(len(units)), np.array([unit[1] for unit in units])
+    for user in np.unique(users):
+        places = np.flatnonzero(users == user)
+        liked[places] = column_at(one, f"{side}/{user}", [units[place] for place in places.tolist()])
+    return liked

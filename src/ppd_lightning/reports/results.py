@@ -1,0 +1,158 @@
+"""What lies in a run's folder, read without opening a model: settings, curves, evaluations, judgements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+from yaml import YAMLError
+
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.validation import check
+from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.fingerprints import file_sha256
+
+Unit = tuple[str, str, str, int]
+"""What a comparison is known by: group, user, caption, seed of the noise."""
+
+ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
+"""The weights that `generation.weights` names."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A folder with a summary.json in a run's folder: one evaluation, one judgement, one interpolation.
+
+    settings: what settings.json says of how it was made; {} where there is none.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def guidance(self) -> float:
+        """The user guidance scale of its images."""
+        return float(self.settings["generation"]["user_guidance"])
+
+    @cached_property
+    def comparisons(self) -> pa.Table | None:
+        """A row a comparison; None where there is no such table."""
+        path = self.folder / "comparisons.parquet"
+        return pq.read_table(path) if path.exists() else None
+
+    @cached_property
+    def rows(self) -> dict[Unit, int]:
+        """Where each comparison is in the table."""
+        assert self.comparisons is not None
+        columns = [self.comparisons[name].to_pylist() for name in ("group", "user", "caption", "seed")]
+        return {unit: row for row, unit in enumerate(zip(*columns, strict=True))}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run's folder. settings: its config.yaml, nested; summary: of the training, {} before its end."""
+
+    folder: Path
+    settings: dict[str, Any]
+    summary: dict[str, Any]
+
+    @property
+    def output(self) -> Path:
+        """The folder that images are told relative to."""
+        return self.folder.parent.parent
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has come to its end."""
+        return (self.folder / ".done").exists()
+
+    @property
+    def objective(self) -> str:
+        """By which name evaluations call the run."""
+        return str(self.settings["objective"]["name"])
+
+    @property
+    def seed(self) -> int:
+        """The training's."""
+        return int(self.settings["seed"])
+
+    @cached_property
+    def config(self) -> Config | None:
+        """The settings as this version reads them, with `output` where the run lies now; None where they do not fit."""
+        return check({**self.settings, "output": str(self.output)})[0]
+
+    @cached_property
+    def evaluations(self) -> list[Measured]:
+        """Those of the weights that lie there now, by guidance scale."""
+        current = {weights: file_sha256(self.folder / name) for weights, name in self._adapters()}
+        fresh = [
+            one
+            for one in self.measured("evaluation")
+            if one.settings and one.settings["adapter"] == current.get(one.settings["generation"]["weights"])
+        ]
+        return sorted(fresh, key=lambda one: (one.guidance, one.folder.name))
+
+    def measured(self, kind: str) -> Iterator[Measured]:
+        """The finished folders `{kind}-{fingerprint}`."""
+        for path in sorted(self.folder.glob(f"{kind}-*/summary.json")):
+            settings = path.with_name("settings.json")
+            yield Measured(path.parent, read_json(path), read_json(settings) if settings.exists() else {})
+
+    def _adapters(self) -> Iterator[tuple[str, str]]:
+        for weights, name in ADAPTERS.items():
+            if (self.folder / name).exists():
+                yield weights, name
+
+
+def read_run_result(folder: Path) -> RunResult:
+    """The run in a folder.
+
+    The configuration is read as it is, also one that an earlier version wrote, whose keys were others.
+
+    Raises:
+        UserError: it is no run's folder, or its configuration is damaged.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{folder}: is no run's folder, it holds no config.yaml; `ppd train` makes one")
+    try:
+        settings = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, YAMLError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(settings, dict) or not {"objective", "seed", "data"} <= settings.keys():
+        raise UserError(f"{path}: holds no configuration of a run")
+    summary = folder / "summary.json"
+    told = {str(key): value for key, value in settings.items()}
+    return RunResult(folder, told, read_json(summary) if summary.exists() else {})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a verb left.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete its folder and make it again") from error
+    return values
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key; lists and empty mappings are values."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
