@@ -20,7 +20,7 @@ PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each proc
 PROCESSES.set_forkserver_preload(["tests.training.rank_process"])
 
 
-def ranks(settings: Sequence[Sequence[str]], folder: Path, steps: int | None = None, seconds: float = 120) -> list[str]:
+def ranks(settings: Sequence[Sequence[str]], folder: Path, steps: int | None = None, seconds: float = 600) -> list[str]:
     """Train with one process for each of these overrides; what each was told of its faults."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     told = [folder / f"told-{rank}" for rank in range(len(settings))]

@@ -89,4 +89,6 @@ def fit(trainer: Trainer, module: PPDModule, data: PreferenceDataModule, checkpo
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as ended:
         signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from ended
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from ended
+        raise  # submitit's, which has queued the job again
