@@ -47,7 +47,7 @@ def comparison_cases(comparisons: Sequence[Comparison], own: Sequence[Path], bas
     """A case for each comparison; one that comes twice is one."""
     cases = [
         Case(one.group, one.user, one.caption, one.seed, files)
-        for one, *files in zip(comparisons, own, base, strict=True)
+        for one, files in zip(comparisons, zip(own, base, strict=True), strict=True)
     ]
     return list(dict.fromkeys(cases))
 
