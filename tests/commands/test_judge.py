@@ -166,7 +166,7 @@ def test_equal_images_are_ties_and_not_asked(fresh: Path) -> None:
     with judge_server() as server:
         summary = judge.run(by_http(fresh, server, "generation.user_guidance=0"))
         assert len(server.bodies) == 2 * summary["agreement"]["all"]["asked"]
-    told = summary["win_rate"]["all"]
+    told = summary["win_rate"]["all"]  # although a batch's rounding makes a byte another by one
     assert (told["ties"], told["asked"], told["rate"]) == (2 * COMPARISONS, 0, 0.5)
 
 

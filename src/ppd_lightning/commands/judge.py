@@ -199,13 +199,13 @@ def _named(config: Config) -> str | None:
 
 def _print(summary: dict[str, Any]) -> None:
     table = Table(title=f"Judged by {summary['judge']['model']}", title_justify="left")
-    for name in ("", "people", "rate", "95 %", "n", "inconsistent", "unparsable", "refused", "says 1"):
-        table.add_column(name, justify="left" if name in ("", "people") else "right")
-    named = (("agreement", "agrees with own choices"), ("win_rate", "prefers own image to the base's"))
-    for key, what in named:
+    table.add_column("")
+    for name in ("rate", "95 %", "n", "inconsistent", "no answer", "says 1"):
+        table.add_column(name, justify="right")
+    for key, what in (("agreement", "agreement"), ("win_rate", "win rate")):
         for group, told in summary[key].items():
             rate = [f"{told['rate']:.3f}", f"{told['low']:.3f}-{told['high']:.3f}"] if told["n"] else ["-", "-"]
             bias = "-" if told["position_bias"] is None else f"{told['position_bias']:.2f}"
-            dropped = [str(told[name]) for name in ("n", "inconsistent", "unparsable", "refused")]
-            table.add_row(what, group.replace("_", " "), *rate, *dropped, bias)
+            dropped = [str(told["inconsistent"]), str(told["unparsable"] + told["refused"])]
+            table.add_row(f"{what}, {group.replace('_', ' ')}", *rate, str(told["n"]), *dropped, bias)
     Console().print(table)
