@@ -1,4 +1,4 @@
-"""Runs and evaluations as the verbs leave them, with scores that are known."""
+"""Runs and evaluations as verbs leave them, with scores that are known."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def made_evaluation(
     """An evaluation at a user guidance scale, each person's picture `gain` better than the base's (a base's is 0 +- 1).
 
     Args:
-        content: the share of pictures whose concept is recognised, the same captions for everybody; of the base all are.
+        content: the share of pictures whose concept is recognised; of the base's all are.
         noise: deviation of the gains.
         users: synthetic ones, each of whom is a reward; None is people.
     """
@@ -83,7 +83,7 @@ def made_evaluation(
     pq.write_table(pa.table(columns), place / "comparisons.parquet")
     rate = {"rate": 0.8, "low": 0.7, "high": 0.9, "n": len(told), "wins": 40, "losses": 4, "ties": 16, "decided": 0.9}
     lowest = [{"user": names[0], "group": groups[0], "rate": 0.2, "n": CAPTIONS, "margin": -0.5}]
-    summary = {"folder": str(place), "win_rate": {group: rate for group in dict.fromkeys(groups)}, "lowest": lowest}
+    summary = {"folder": str(place), "win_rate": dict.fromkeys(dict.fromkeys(groups), rate), "lowest": lowest}
     summary["concept_accuracy"] = {"base": 1.0, config.objective.name: content}
     (place / "summary.json").write_text(json.dumps(summary))
     settings = {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 from PIL import Image
+from tests.reports.made import made_evaluation, made_run
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
@@ -19,7 +20,6 @@ from ppd_lightning.reports.reproduce import command_of
 from ppd_lightning.reports.results import read_run_result
 from ppd_lightning.reports.thumbnails import thumbnail
 from ppd_lightning.run.errors import UserError
-from tests.reports.made import made_evaluation, made_run
 
 
 class Tags(HTMLParser):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.reports.made import CAPTIONS, PEOPLE, made_evaluation, made_run
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
 from ppd_lightning.reports.methods import trained_alike
 from ppd_lightning.reports.results import read_run_result
 from ppd_lightning.reports.study import Settings, Study, studies_of
-from tests.reports.made import CAPTIONS, PEOPLE, made_evaluation, made_run
 
 SETTINGS = Settings(content=None, levels=None, resamples=200)
 PPD, SFT = ["experiment=emoji/ppd"], ["experiment=emoji/sft"]

@@ -44,8 +44,8 @@ def terms_words(study: Study) -> str:
     seeds = ", ".join(f"{method.name}: {_seeds(method)}" for method in study.methods)
     return (
         f"Users are {terms.labels}; captions: {terms.captions}; {terms.drawing}. Pictures are liked {judge}; a "
-        f"difference up to {terms.tie:g} is a tie and counts half. Intervals (95 %) draw {terms.resampled} anew, each with "
-        f"all comparisons, and trainings where a method has several. {seeds}."
+        f"difference up to {terms.tie:g} is a tie and counts half. Intervals (95 %) draw {terms.resampled} anew, each "
+        f"with all comparisons, and trainings where a method has several. {seeds}."
     )
 
 
@@ -80,8 +80,8 @@ def _curves(study: Study) -> Iterator[Block]:
     )
     yield Words(
         "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are "
-        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and its "
-        "points are joined by straight lines; nothing is extended beyond them."
+        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and "
+        "its points are joined by straight lines; nothing is extended beyond them."
     )
     for taste in TASTES:
         pictures = [
