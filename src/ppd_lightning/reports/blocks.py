@@ -21,6 +21,11 @@ class Interval:
     high: float
     n: int | None = None
 
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """The figure, then its interval."""
+        return self.value, self.low, self.high
+
 
 Cell = str | float | Interval | None
 
@@ -111,7 +116,8 @@ def shown(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, Interval):
-        return f"{rounded(cell.value)} ({rounded(cell.low)} to {rounded(cell.high)})"
+        value, low, high = (f"{number:.3f}" if abs(cell.value) < 10 else rounded(number) for number in cell.ends)
+        return f"{value} ({low} to {high})"
     return cell if isinstance(cell, str) else rounded(cell)
 
 

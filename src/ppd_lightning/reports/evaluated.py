@@ -23,8 +23,9 @@ def evaluation_sections(run: RunResult) -> Iterator[Section]:
             [
                 Words(
                     f"Pictures for a person against the base's, of the same caption and noise; captions: "
-                    f"{judged['captions']}, {drawn['steps']} steps, text guidance {drawn['text_guidance']}, user shown "
-                    f"at times {drawn['user_guidance_interval']}. A tie (a difference up to {judged['tie']}) counts half; the "
+                    f"{judged['captions']}, {drawn['steps']} steps, text guidance {drawn['text_guidance']}, user "
+                    f"shown at times {drawn['user_guidance_interval']}. "
+                    f"A tie (a difference up to {judged['tie']}) counts half; the "
                     f"intervals are of {judged['bootstrap']} resamplings of people (captions where rewards are users).",
                     "note",
                 ),

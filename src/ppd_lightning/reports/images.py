@@ -78,8 +78,8 @@ def side_by_side(methods: Sequence[Method], scale: float, terms: Terms) -> Pictu
         ]
         rows.append((method.name, cells))
     note = (
-        f"User guidance {scale:g}, seed {methods[0].runs[0].seed} of each training; the number is by how much the picture "
-        "is liked better than the base's. Chosen by hash, not by how they went."
+        f"User guidance {scale:g}, seed {methods[0].runs[0].seed} of each training; the number is by how much the "
+        "picture is liked better than the base's. Chosen by hash, not by how they went."
     )
     return Pictures("The same comparisons by each method", [_heading(unit) for unit in units], rows, note)
 

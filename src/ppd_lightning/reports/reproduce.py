@@ -54,7 +54,8 @@ def reproduce_section(runs: Sequence[RunResult], commands: Sequence[str] = ()) -
         for run in runs
         for one in run.evaluations
     ] or [[run.folder.name, str(run.seed), "", ""] for run in runs]
-    blocks.append(Table("Fingerprints", ["run", "seed", "SHA-256 of the weights", "evaluation"], rows))
+    if rows:
+        blocks.append(Table("Fingerprints", ["run", "seed", "SHA-256 of the weights", "evaluation"], rows))
     blocks.append(
         Words(f"This page was made with {made_with()}. Runs do not note the machine that they were trained on.", "note")
     )

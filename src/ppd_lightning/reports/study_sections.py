@@ -44,8 +44,8 @@ def terms_words(study: Study) -> str:
     seeds = ", ".join(f"{method.name}: {_seeds(method)}" for method in study.methods)
     return (
         f"Users are {terms.labels}; captions: {terms.captions}; {terms.drawing}. Pictures are liked {judge}; a "
-        f"difference up to {terms.tie:g} is a tie and counts half. Intervals (95 %) draw {terms.resampled} anew, each with all "
-        f"comparisons, and trainings where a method has several. {seeds}."
+        f"difference up to {terms.tie:g} is a tie and counts half. Intervals (95 %) draw {terms.resampled} anew, each "
+        f"with all comparisons, and trainings where a method has several. {seeds}."
     )
 
 
@@ -79,9 +79,9 @@ def _curves(study: Study) -> Iterator[Block]:
         "share of pictures whose concept is recognised" if terms.content == "concept" else f"mean {terms.content} score"
     )
     yield Words(
-        "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are compared "
-        f"at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and its "
-        "points are joined by straight lines; nothing is extended beyond them."
+        "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are "
+        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and "
+        "its points are joined by straight lines; nothing is extended beyond them."
     )
     for taste in TASTES:
         pictures = [
@@ -193,8 +193,8 @@ def _over_each_other(study: Study) -> Iterator[Block]:
     if rates:
         yield Words(
             "At the same user guidance, on the same user, caption and noise; every training of the one method meets "
-            "every one of the other. A method may win here only because it shows the user more strongly: see taste against "
-            "content.",
+            "every one of the other. A method may win here only because it shows the user more strongly: see taste "
+            "against content.",
             "note",
         )
     yield from _rates(rates, study, "Win rates of one method over another", "win_rates_between")

@@ -1,0 +1,95 @@
+"""Runs and evaluations as verbs leave them, with scores that are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ppd_lightning.config.compose import as_yaml, compose
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.run.fingerprints import file_sha256
+from ppd_lightning.run.folders import run_folder
+
+PEOPLE, CAPTIONS = 12, 5
+Scores = Callable[[np.random.Generator, int], np.ndarray]
+
+
+def made_run(output: Path, overrides: Sequence[str], *, seed: int = 0, finished: bool = True) -> tuple[Config, Path]:
+    """A run's folder: configuration, curves, weights (a few bytes), summary."""
+    config = compose([f"output={output}", f"seed={seed}", *overrides])
+    folder = run_folder(config)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(as_yaml(config))
+    rows = [f"{step},{0.7 - step / 1000},,{0.5 + step / 500}" for step in (25, 50)] + ["75,0.6,0.65,0.7", "100,0."]
+    (folder / "metrics.csv").write_text("step,train/loss,validation/loss,train/implicit_accuracy\n" + "\n".join(rows))
+    if finished:
+        (folder / "adapter.safetensors").write_bytes(f"{folder.name}".encode())
+        (folder / "summary.json").write_text(
+            json.dumps({"run": str(folder), "steps": 100, "step0_loss": 0.6931, "pairs": 1600, "seconds": 3.5})
+        )
+        (folder / ".done").touch()
+    return config, folder
+
+
+def made_evaluation(
+    config: Config,
+    folder: Path,
+    scale: float,
+    *,
+    gain: float,
+    content: float = 1.0,
+    noise: float = 0.0,
+    users: Sequence[str] | None = None,
+) -> Path:
+    """An evaluation at a user guidance scale, each person's picture `gain` better than the base's (a base's is 0 +- 1).
+
+    Args:
+        content: the share of pictures whose concept is recognised; of the base's all are.
+        noise: deviation of the gains.
+        users: synthetic ones, each of whom is a reward; None is people.
+    """
+    generator = np.random.default_rng(int(scale * 10))
+    place = folder / f"evaluation-{scale:g}-{len(users or [])}".replace(".", "_")
+    place.mkdir()
+    names = list(users) if users else [f"person {number:02}" for number in range(PEOPLE)]
+    told = [(user, f"caption {caption}") for user in names for caption in range(CAPTIONS)]
+    groups = ["synthetic" if users else ("seen" if user < "person 06" else "unseen") for user, _ in told]
+    columns = {
+        "group": groups,
+        "user": [user for user, _ in told],
+        "caption": [caption for _, caption in told],
+        "seed": [1000] * len(told),
+    }
+    base = np.random.default_rng(0).normal(size=len(told))
+    own = base + gain + noise * generator.normal(size=len(told))
+    images = folder.parent.parent / "images"
+    images.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), "red").save(images / "base.png")
+    Image.new("RGB", (8, 8), "blue").save(images / "own.png")
+    for side, scores in (("base", base), ("own", own)):
+        columns[f"{side}_image"] = [f"images/{side}.png"] * len(told)
+        for name in users or ["pixels", "statistics"]:
+            columns[f"{side}/{name}"] = scores
+    lost = round((1 - content) * CAPTIONS * len(names))
+    columns["base/concept"] = [True] * len(told)
+    columns["own/concept"] = [row >= lost for row in range(len(told))]
+    pq.write_table(pa.table(columns), place / "comparisons.parquet")
+    rate = {"rate": 0.8, "low": 0.7, "high": 0.9, "n": len(told), "wins": 40, "losses": 4, "ties": 16, "decided": 0.9}
+    lowest = [{"user": names[0], "group": groups[0], "rate": 0.2, "n": CAPTIONS, "margin": -0.5}]
+    summary = {"folder": str(place), "win_rate": dict.fromkeys(dict.fromkeys(groups), rate), "lowest": lowest}
+    summary["concept_accuracy"] = {"base": 1.0, config.objective.name: content}
+    (place / "summary.json").write_text(json.dumps(summary))
+    settings = {
+        "adapter": file_sha256(folder / "adapter.safetensors"),
+        "generation": asdict(replace(config.generation, user_guidance=scale)),
+        "evaluation": asdict(config.evaluation),
+    }
+    (place / "settings.json").write_text(json.dumps(settings))
+    return place
