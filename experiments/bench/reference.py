@@ -72,16 +72,27 @@ def now() -> tuple[float, float]:
 
 
 def noise(config: Config, batches: int) -> dict[str, Any]:
-    """What stored errors add to the logits of a new branch, in whole batches and in those without the dropped users."""
+    """What stored errors add to the logits of a new branch.
+
+    In whole batches, in those without the dropped users, and with a few pairs at once, as in other micro-batches.
+    """
     data, module, _ = opened(config)
     found = {}
-    for name, rate in (("same composition", 0.0), ("users dropped", config.objective.drop_user)):
+    whole, dropped = config.trainer.batch_size, config.objective.drop_user
+    for name, rate, at_once in (
+        ("same composition", 0.0, whole),
+        ("users dropped", dropped, whole),
+        ("five at once", 0.0, 5),
+        ("one at once", 0.0, 1),
+    ):
         logits = []
         module.objective = replace(config.objective, drop_user=rate)
         for step in range(batches):
             batch = data.batch(step)
             kept, _ = module._kept(batch, module._draws(batch))
-            logits.append(module.stored_logits(kept))
+            for begin in range(0, len(kept["pair"]), at_once):
+                part = {key: value[begin : begin + at_once] for key, value in kept.items()}
+                logits.append(module.stored_logits(part))
         logit = torch.cat(logits).double()
         loss = torch.nn.functional.softplus(-logit).mean() - torch.tensor(2.0).double().log()
         found[name] = {
