@@ -74,6 +74,13 @@ def test_a_batch_has_the_errors_that_its_step_would_compute(
     assert len(epochs) > 1
 
 
+def test_batches_that_are_fetched_ahead_of_the_last_step_stop_nothing(world: Path, output: Path) -> None:
+    stored, data = opened(on(world, output))
+    data.use_reference(np.zeros((stored.places, 2), np.float32))
+    assert data.batch(STEPS - 1)["reference"].isfinite().all()
+    assert data.batch(STEPS + 20)["reference"].isnan().all()
+
+
 def test_a_training_with_stored_errors_is_the_one_that_computes_them(world: Path, output: Path) -> None:
     stored, computed = on(world, output), on(world, output, "trainer.reference=computed")
     assert run_folder(stored) != run_folder(computed)

@@ -144,9 +144,13 @@ class PreferenceDataModule(LightningDataModule):
         return everything.without_user(*order(begin, end))
 
     def use_reference(self, errors: np.ndarray) -> None:
-        """Put stored errors (P, 2) of the reference, by place in that stream, into the training batches."""
+        """Put stored errors (P, 2) of the reference, by place in that stream, into the training batches.
+
+        What the loader fetches ahead of the last step lies beyond them: it gets nan, and is never trained on.
+        """
         _, order = self._whole_stream()
-        self._examples().reference = lambda pairs, epochs: errors[order.places(pairs, epochs)]
+        known = np.append(errors, np.full((1, 2), np.nan, errors.dtype), 0)
+        self._examples().reference = lambda pairs, epochs: known[np.minimum(order.places(pairs, epochs), len(errors))]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The endless stream of micro-batches from `start_step` on."""

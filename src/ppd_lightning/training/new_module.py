@@ -24,7 +24,11 @@ log = logging.getLogger(__name__)
 
 LN2 = math.log(2)
 LARGEST_NOISE = 0.5
-"""Of a logit: a sigmoid of 0.38 to 0.62 where it should be a half."""
+"""Of a logit: a sigmoid of 0.38 to 0.62 where it should be a half.
+
+Far above what rounding adds on a CPU (5e-6 at most in fp32, experiments/bench/README.md), so a sign of errors that are
+not this run's; nobody has measured bf16 on a GPU.
+"""
 
 
 def build_module(
