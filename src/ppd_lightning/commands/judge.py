@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from rich.console import Console
@@ -155,7 +155,7 @@ class _Asked:
 
     def tallied(self, judged: Sequence[Judged]) -> dict[str, Any]:
         """Rates by group and of all; of people drawn anew, but there are no other rewards than these."""
-        clusters = "caption" if self.config.data.labels == "rewards" else "user"
+        clusters: Literal["user", "caption"] = "caption" if self.config.data.labels == "rewards" else "user"
         return by_group(judged, clusters=clusters, resamples=self.config.judge.bootstrap)
 
     def spent(self, judged: Sequence[Judged]) -> dict[str, Any]:
