@@ -309,7 +309,8 @@ def test_the_card_tells_the_evaluations_of_these_weights_with_their_settings(emo
             settings = {"adapter": file_sha256(run / f"{adapter}.safetensors"), "generation": asdict(config.generation)}
             summary = {"win_rate": {"unseen": measured}, "concept_accuracy": {"base": 0.99, "ppd": 0.975}}
             write_json_atomic(
-                run / f"evaluation-{name}/settings.json", settings | {"evaluation": asdict(config.evaluation)}
+                run / f"evaluation-{name}/settings.json",
+                settings | {"evaluation": asdict(config.evaluation), "measures": ["pixels", "statistics"]},
             )
             write_json_atomic(run / f"evaluation-{name}/summary.json", summary)
         write_json_atomic(run / "evaluation-c/summary.json", {"win_rate": {"unseen": rate | {"wins": 62}}})

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.data.emoji import packages as handmade
-from torch import Tensor
 
 from ppd_lightning.commands import demo, embed, evaluate, generate, label, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.emoji import source
 from ppd_lightning.data.emoji.pictures import shipped_concepts
+from ppd_lightning.generation.gallery import read_images
 from ppd_lightning.rewards import image_statistics
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
@@ -88,6 +88,15 @@ def test_a_user_guidance_of_zero_is_the_base_so_every_comparison_is_a_tie(world:
     assert {group: rate["ties"] for group, rate in rates.items()} == {"seen": COMPARISONS, "unseen": COMPARISONS}
 
 
+def test_captions_that_are_no_concepts_of_the_world_are_judged_without_concept_and_oracle(
+    world: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a red fox in the snow\na cup\n")
+    summary = evaluate.run(configured(world, f"evaluation.captions={tmp_path / 'prompts.txt'}"))
+    assert summary["win_rate"]["unseen"]["n"] == COMPARISONS
+    assert not {"concept_accuracy", "oracle_win_rate"} & summary.keys()
+
+
 def test_generate_says_what_each_image_is(world: Path) -> None:
     captions, users = shipped_concepts(2), ["1", "2", "3"]
     config = configured(world)
@@ -119,34 +128,24 @@ def test_what_was_not_trained_cannot_be_drawn_with(world: Path) -> None:
 SYNTHETIC = ("mode=synthetic", "reward=[emoji_clip,brightness,symmetry]", "optimizer.lr=2e-3")
 
 
-def test_synthetic_users_are_labelled_trained_and_judged_by_their_own_rewards(
-    world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_synthetic_users_are_labelled_trained_and_judged_by_their_own_rewards(world: Path) -> None:
     config = configured(world, *SYNTHETIC)
     with pytest.raises(UserError, match="run `ppd label`"):
         embed.run(config)
     label.run(config)
     train.run(config)
-    drawn: list[Tensor] = []
-    images = evaluate._images
-    monkeypatch.setattr(evaluate, "_images", lambda *words: drawn.append(images(*words)) or drawn[-1])
     summary = evaluate.run(config)
     names = sorted(config.rewards)
     assert summary["mean_scores"].keys() == {"base", *names}
     assert summary["win_rate"].keys() == {"seen"}
     assert summary["win_rate_of_each"].keys() == set(names)
     assert sum(rate["n"] for rate in summary["win_rate_of_each"].values()) == summary["win_rate"]["seen"]["n"]
-    [(base, own)] = drawn
-    shown = [one.user for one in evaluate._comparisons(config)]
-    brightness = image_statistics.brightness(as_pixels(own))[[user == "brightness" for user in shown]].mean().item()
-    assert summary["mean_scores"]["brightness"]["brightness"] == pytest.approx(brightness, abs=1e-4)
-    assert summary["mean_scores"]["base"]["brightness"] == pytest.approx(
-        image_statistics.brightness(as_pixels(base)).mean().item(), abs=1e-4
-    )
-
-
-def as_pixels(images: Tensor) -> Tensor:
-    return images.mul(255).round().clamp(0, 255) / 255
+    rows = pq.read_table(Path(summary["folder"]) / "comparisons.parquet").to_pylist()
+    own = [row["own_image"] for row in rows if row["user"] == "brightness"]
+    for drawn, mean in ((own, "brightness"), ([row["base_image"] for row in rows], "base")):
+        images = read_images([Path(config.output) / file for file in drawn])
+        told = image_statistics.brightness(images).mean().item()
+        assert summary["mean_scores"][mean]["brightness"] == pytest.approx(told, abs=1e-4)
 
 
 def test_the_demo_shows_what_rewards_like(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ FAULTS_OF_OVERRIDES = {
     "reward=clup": "reward=clup: no such option; did you mean clip? (the options are ",
     "~reward": "~reward: the group reward cannot be left out",
     "reward=null": "reward=null: reward is a group; choose any of ",
+    "evaluation.rewards=[clip]": "evaluation.rewards: ['clip'] are not all among the rewards that are chosen; choose",
     "user=one_hot": "user.kind: one_hot has one dimension a reward, and data.labels is people",
 }
 FAULTS_OF_VALUES = {
@@ -63,6 +64,9 @@ FAULTS_OF_VALUES = {
     "optimizer.betas=[0.9]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9]",
     "optimizer.betas=[0.9,x]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9, 'x']",
     "generation.seeds=[]": "generation.seeds: must be a list of one or more, each a whole number >= 0, not []",
+    "evaluation.comparisons=0": "evaluation.comparisons: must be ",
+    "evaluation.captions=[cup]": "evaluation.captions: must be text, not ['cup']",
+    "evaluation.seeds=0": "evaluation.seeds: must be a whole number >= 1, not 0",
     "evaluation.judges=[pixel]": "evaluation.judges: must be a list of one or more, each one of pixels, statistics",
     "optimizer.grad_clip=0": "optimizer.grad_clip: must be a number > 0 or null, not 0",
     "data.name=imagenet": "data.name: must be emoji or folder or pickapic, not 'imagenet'",

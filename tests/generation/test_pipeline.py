@@ -292,3 +292,20 @@ def test_every_part_of_a_stable_cascade_comes_from_its_folder(tmp_path) -> None:
 def test_what_does_not_go_together_is_refused(branch: bool, users: int, seeds: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         draw(made(branch=branch), tiny.users(users), seeds=seeds)
+
+
+def test_a_prompt_is_read_instead_of_the_caption_which_keeps_the_noise() -> None:
+    drawer = made(branch=False)
+    settings = {"steps": STEPS, "guidance": Guidance()}
+    plain = drawer(CAPTIONS, None, SEEDS, **settings)
+    torch.testing.assert_close(drawer(CAPTIONS, None, SEEDS, CAPTIONS, **settings), plain, rtol=0, atol=0)
+    prompts = [f"{caption}, flat" for caption in CAPTIONS]
+    told = drawer(CAPTIONS, None, SEEDS, prompts, **settings)
+    assert (told - plain).abs().amax((1, 2, 3)).min() > 1e-4
+    # Of a text encoder that reads nothing, only the noise is left.
+    states = drawer.text(["x"])
+    drawer.text = lambda asked: tuple(part.expand(len(asked), -1, -1) for part in states)
+    deaf = drawer(CAPTIONS, None, SEEDS, prompts, **settings)
+    torch.testing.assert_close(deaf, drawer(CAPTIONS, None, SEEDS, **settings), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="one entry for each image"):
+        drawer(CAPTIONS, None, SEEDS, prompts[:2], **settings)

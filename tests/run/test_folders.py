@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppd_lightning.config.compose import compose, compose_each
+from ppd_lightning.data.layout import pairs_path
 from ppd_lightning.run.folders import data_folder, run_folder, splits_folder, sweep_folder
 
 RUN_CHANGES = [
@@ -57,6 +58,14 @@ def test_the_rewards_decide_the_run_of_synthetic_users_but_not_their_order() -> 
     words = [["mode=synthetic", f"reward={chosen}"] for chosen in ("[clip,clutter]", "[clutter,clip]", "[clip]")]
     first, turned, fewer = map(run_folder, compose_each(words))
     assert first == turned != fewer
+
+
+def test_a_reward_that_only_scores_is_no_synthetic_user() -> None:
+    alone = compose(["mode=synthetic", "reward=[clutter]"])
+    scored = compose(["mode=synthetic", "reward=[clutter,brightness]", "evaluation.rewards=[brightness]"])
+    assert run_folder(scored) == run_folder(alone)
+    assert pairs_path(scored) == pairs_path(alone)
+    assert run_folder(compose(["mode=synthetic", "reward=[clutter,brightness]"])) != run_folder(alone)
 
 
 def test_another_world_has_another_data_folder() -> None:

@@ -158,10 +158,11 @@ def _model(config: Config) -> Iterator[Finding]:
 
 
 def _rewards(config: Config) -> Iterator[Finding]:
-    """The weights of the rewards that label the pairs or describe users."""
+    """The weights of the rewards that label the pairs, describe users or score the images."""
     from ppd_lightning.rewards.reward import open_rewards
 
-    for name, settings in rewards_used(config).items():
+    scoring = {name: config.rewards[name] for name in config.evaluation.rewards}
+    for name, settings in (rewards_used(config) | scoring).items():
         need = f"reward {name}"
         try:
             reward = open_rewards({name: settings})[name]

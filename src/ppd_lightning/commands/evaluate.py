@@ -5,29 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ppd_lightning.config.schemas import Config, DescribedUser
-from ppd_lightning.data.layout import open_latents, read_pairs
-from ppd_lightning.evaluation.comparisons import Comparison, comparisons_of, evaluated_captions
-from ppd_lightning.evaluation.drawn import draw_base, draw_for_profiles, draw_own
-from ppd_lightning.evaluation.long_tail import consistencies, numbers_of_pairs, rates_of_thirds
-from ppd_lightning.evaluation.means import mean_own_score, mean_scores
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.evaluation.comparisons import comparisons_of, evaluated_captions
+from ppd_lightning.evaluation.drawn import draw_comparisons
 from ppd_lightning.evaluation.measures import Measures
 from ppd_lightning.evaluation.profiles import augmented, count_overruns, read_profiles
-from ppd_lightning.evaluation.rates import lowest, margins, rates_by_group, win_rates
+from ppd_lightning.evaluation.summary import summarise
 from ppd_lightning.evaluation.table import ComparisonsTable
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
-from ppd_lightning.generation.trained import TrainedRun, open_run
+from ppd_lightning.generation.trained import open_run
 from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.fingerprints import file_sha256, fingerprint
 from ppd_lightning.run.folders import run_folder
-from ppd_lightning.users.embeddings import NOT_SERVED, asked_rows, people_served
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +40,8 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the training is not finished, a reward or a file is missing, or nothing says what people like.
     """
-    measures = Measures(config)
-    begun = time.monotonic()
-    trained = open_run(config)
-    captions = evaluated_captions(config)
-    profiles = None if config.evaluation.profiles is None else read_profiles(Path(config.evaluation.profiles))
+    measures, begun = Measures(config), time.monotonic()
+    trained, captions, profiles = open_run(config), evaluated_captions(config), read_profiles(config)
     key = {
         "base": base_gallery(trained).folder.name,
         "own": own_gallery(trained).folder.name,
@@ -67,69 +57,20 @@ def run(config: Config) -> dict[str, Any]:
         return finished
     comparisons = comparisons_of(config, captions, config.evaluation.comparisons, config.evaluation.seeds)
     prompts = None if profiles is None else augmented(comparisons, profiles)
-    overruns = None if prompts is None else count_overruns(trained.model, list(prompts.values()))
-    files = {"base": draw_base(trained, comparisons), "own": draw_own(trained, comparisons)}
-    described = [row for row, one in enumerate(comparisons) if prompts and one in prompts]
-    if prompts is not None:
-        files["profile"] = draw_for_profiles(trained, [comparisons[row] for row in described], prompts)
-    drawn = time.monotonic()
-
-    shown = {kind: described if kind == "profile" else list(range(len(comparisons))) for kind in files}
-    measured = {kind: measures.of([comparisons[row] for row in shown[kind]], files[kind]) for kind in files}
-    base, own = measured["base"], measured["own"]
-    margin = margins(measures, comparisons, base, own)
-    summary: dict[str, Any] = {"folder": str(folder), **win_rates(config, comparisons, margin)}
-    summary["mean_own_score"] = mean_own_score(config, measures, comparisons, base, own)
-    if measures.rewards:
-        summary["mean_scores"] = mean_scores(config, measures, comparisons, base, own)
-    summary["lowest"] = lowest(config, comparisons, margin.decisive)
-    not_served = people_served(config)[1]
-    if not_served:
-        why = NOT_SERVED[config.user.kind]
-        log.warning("%d people are not drawn for: %s", len(not_served), why)
-        summary["not_served"] = {"people": len(not_served), "why": why}
-    if measures.judges:
-        summary["long_tail"] = _long_tail(config, trained, comparisons, margin.decisive)
-    concepts = measures.knows_concepts(captions)
-    if measures.judges and concepts and isinstance(config.user, DescribedUser):
-        rows = asked_rows(
-            config, trained.model, [one.user for one in comparisons], [one.caption for one in comparisons]
-        )
-        best = measures.world.oracle_utilities(comparisons, rows)
-        summary["oracle_win_rate"] = rates_by_group(config, comparisons, best - base[measures.judges[0]])
-    if concepts:
-        recognised = {
-            kind: measures.recognised([comparisons[row] for row in shown[kind]], files[kind]) for kind in files
-        }
-        named = {"base": "base", "own": config.objective.name, "profile": "profile"}
-        summary["concept_accuracy"] = {named[kind]: round(float(right.mean()), 4) for kind, right in recognised.items()}
-        measured = {kind: {**measured[kind], "concept": recognised[kind]} for kind in files}
-    if prompts is not None:
-        told = [comparisons[row] for row in described]
-        of_base = {name: values[described] for name, values in base.items()}
-        rates = win_rates(config, told, margins(measures, told, of_base, measured["profile"]))
-        without = {one.user for one in comparisons} - {one.user for one in told}
-        summary["profiles"] = {**rates, "overruns": overruns, "without": len(without)}
-    summary["seconds"] = {"drawing": round(drawn - begun, 1), "judging": round(time.monotonic() - drawn, 1)}
-
+    overruns = None if prompts is None else count_overruns(trained.model, [*prompts.values()])
+    drawn = draw_comparisons(trained, comparisons, prompts)
+    between = time.monotonic()
+    measured = {kind: measures.of(of_kind.comparisons, of_kind.files) for kind, of_kind in drawn.items()}
+    summary = {"folder": str(folder), **summarise(config, trained.model, measures, drawn, measured)}
+    if overruns is not None:
+        summary["profiles"]["overruns"] = overruns
+    summary["seconds"] = {"drawing": round(between - begun, 1), "judging": round(time.monotonic() - between, 1)}
     table = ComparisonsTable(comparisons, Path(config.output))
-    for kind in files:
-        table.add(kind, files[kind], measured[kind], shown[kind])
+    for kind, of_kind in drawn.items():
+        table.add(kind, of_kind.files, measured[kind], of_kind.rows)
     table.write(folder / "comparisons.parquet")
+    told = {"adapter": file_sha256(trained.adapter), "measures": measures.names}
     settings = {name: asdict(getattr(config, name)) for name in ("generation", "evaluation")}
-    write_json_atomic(folder / "settings.json", {"adapter": file_sha256(trained.adapter), **settings})
+    write_json_atomic(folder / "settings.json", told | settings)
     write_json_atomic(folder / "summary.json", summary)
     return summary
-
-
-def _long_tail(
-    config: Config, trained: TrainedRun, comparisons: Sequence[Comparison], margin: np.ndarray
-) -> dict[str, Any]:
-    """Win rates of thirds of each group of people, by number of pairs and by consistency."""
-    pairs = read_pairs(config)
-    latents = open_latents(config, trained.model.fingerprint("encoder"))
-    measured: dict[str, Mapping[str, float]] = {
-        "pairs": numbers_of_pairs(pairs),
-        "consistency": consistencies(pairs, latents),
-    }
-    return {name: rates_of_thirds(config, comparisons, margin, values) for name, values in measured.items()}

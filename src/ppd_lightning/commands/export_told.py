@@ -141,20 +141,23 @@ def results_section(folder: Path, adapter: str) -> str:
 
 def _results(folder: Path, adapter: str) -> Iterator[str]:
     for path in sorted(folder.glob("evaluation-*/summary.json")):
-        if not path.with_name("settings.json").exists():
-            yield f"`{path.parent.name}` is left out: it does not say with which weights and settings it was drawn."
+        file = path.with_name("settings.json")
+        settings = read_told(file, "ppd evaluate") if file.exists() else {}
+        if "measures" not in settings:
+            yield f"`{path.parent.name}` is left out: it does not say how it was drawn and measured."
             continue
-        settings = read_told(path.with_name("settings.json"), "ppd evaluate")
         if settings["adapter"] != adapter:
             continue
         drawn, judged = settings["generation"], settings["evaluation"]
         keys = ("steps", "text_guidance", "user_guidance", "user_guidance_interval", "decoder")
-        told = [f"{key} = {drawn[key]}" for key in keys] + [f"{key} = {judged[key]}" for key in ("captions", "tie")]
+        told = [f"{key} = {drawn[key]}" for key in keys]
+        told += [f"captions = {Path(judged['captions']).name}", f"tie = {judged['tie']}"]
         yield (
             "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "
-            f"half, the intervals come from resampling the people {judged['bootstrap']:,} times. The judges are "
-            f"{', '.join(judged['judges'])}; the first decides `win_rate`. Drawn by the framework's own pipeline with "
-            f"{', '.join(told)}. (`{path.parent.name}`)"
+            f"half, the intervals come from {judged['bootstrap']:,} resamplings. Measured by "
+            f"{', '.join(settings['measures'])}: the first of these decides `win_rate`, or each user's own where "
+            f"rewards are the users. Drawn by the framework's own pipeline with {', '.join(told)}. "
+            f"(`{path.parent.name}`)"
         )
         yield "\n".join(_table(read_told(path, "ppd evaluate")))
 

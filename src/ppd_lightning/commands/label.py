@@ -26,6 +26,7 @@ from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
 from ppd_lightning.rewards.scoring import Scorer, shown_in, usable_rows
 from ppd_lightning.run.atomic import write_json_atomic
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import rewards_that_label
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def run(config: Config) -> dict[str, Any]:
             "data.labels: people's own labels are asked for, and `ppd label` makes others; use mode=synthetic"
         )
     source = _source(config)
-    rewards = open_rewards(config.rewards, compute_device(config.trainer))
+    rewards = open_rewards(rewards_that_label(config), compute_device(config.trainer))
     key = {"images": layout.images_key(config), "source": source, "rewards": fingerprints_of(rewards)}
     finished = _finished(config, key)
     if finished is not None:

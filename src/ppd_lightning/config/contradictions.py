@@ -33,10 +33,10 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "use mode=synthetic, or user=features",
     ),
     (
-        ("data.labels", "rewards"),
-        lambda labels, rewards: labels == "rewards" and not rewards,
-        "data.labels: rewards needs at least one, and none is chosen; name some, such as reward=[clip,aesthetic], or "
-        "use mode=real",
+        ("data.labels", "rewards", "evaluation.rewards"),
+        lambda labels, rewards, scoring: labels == "rewards" and not set(rewards) - set(scoring),
+        "data.labels: rewards needs at least one, and none is chosen that is not in evaluation.rewards, which only "
+        "score; name some, such as reward=[clip,aesthetic], or use mode=real",
     ),
     (
         ("user.kind", "rewards"),

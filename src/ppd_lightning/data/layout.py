@@ -16,7 +16,7 @@ from ppd_lightning.data.stores import Store
 from ppd_lightning.data.tables import read_table, table_key
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import data_folder, splits_folder
+from ppd_lightning.run.folders import data_folder, rewards_that_label, splits_folder
 
 CAPTIONS_SCHEMA = pa.schema({"caption_id": pa.string(), "caption": pa.string(), "held_out": pa.bool_()})
 
@@ -49,8 +49,8 @@ def rewards_folder(config: Config) -> Path:
 
 
 def rewards_fingerprint(config: Config) -> str:
-    """12 hex digits of the chosen rewards' settings; their order does not count."""
-    return fingerprint(config.rewards)
+    """12 hex digits of the settings of the rewards that label; their order does not count."""
+    return fingerprint(rewards_that_label(config))
 
 
 def labels_name(config: Config) -> str:

@@ -21,6 +21,9 @@ from ppd_lightning.generation.gallery import read_images
 from ppd_lightning.models.devices import compute_device
 from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
 from ppd_lightning.run.errors import UserError
+from ppd_lightning.run.folders import rewards_that_label
+
+CONCEPT = "concept"
 
 AT_ONCE = 1024
 """Images that judges see at once, a multiple of what they see in a batch."""
@@ -39,7 +42,8 @@ class Measures:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.of_rewards = config.data.labels == "rewards"
-        named = list(config.rewards) if self.of_rewards else config.evaluation.rewards
+        self.users = list(rewards_that_label(config))
+        named = [*self.users, *config.evaluation.rewards]
         by_judges = isinstance(config.data, EmojiData) and not self.of_rewards
         self.judges: list[str] = [*config.evaluation.judges] if by_judges else []
         if not (named or self.judges):
@@ -67,7 +71,8 @@ class Measures:
     def of(self, comparisons: Sequence[Comparison], files: Sequence[Path]) -> dict[str, np.ndarray]:
         """What each measure says of the image that is shown in each comparison, (N,) float64 by name.
 
-        A judge's is the utility for the person of the comparison; a reward's, its score for the caption.
+        A judge's is the utility for the person of the comparison; a reward's, its score for the caption. CONCEPT (N,)
+        bool says whether the concept is recognised, where all captions are concepts of the emoji world.
         """
         measured: dict[str, np.ndarray] = {}
         for name in self.judges:
@@ -77,26 +82,27 @@ class Measures:
         captions = [one.caption for one in comparisons]
         for name, reward in self.rewards.items():
             measured[name] = score_images(reward, files, captions, bar=self.config.trainer.progress)
+        if set(captions) <= set(self._concepts):
+            measured[CONCEPT] = self._recognised(comparisons, files)
         return measured
 
-    def knows_concepts(self, captions: Sequence[str]) -> bool:
-        """Whether all captions are concepts of the emoji world, so that a judge can say whether one is shown."""
-        return isinstance(self.config.data, EmojiData) and set(captions) <= set(_concepts(self.config))
-
-    def recognised(self, comparisons: Sequence[Comparison], files: Sequence[Path]) -> np.ndarray:
+    def _recognised(self, comparisons: Sequence[Comparison], files: Sequence[Path]) -> np.ndarray:
         """Whether each image is taken for its own concept rather than another of the world, (N,) bool."""
-        judge, concepts = load_judge("concepts"), _concepts(self.config)
-        columns = [judge.labels.index(concept) for concept in concepts]
+        judge = load_judge("concepts")
+        columns = [judge.labels.index(concept) for concept in self._concepts]
         guessed = [
             judge.probabilities(read_images(files[part]))[:, columns].argmax(1).numpy() for part in _parts(files)
         ]
-        shown = np.array([concepts.index(one.caption) for one in comparisons])
+        shown = np.array([self._concepts.index(one.caption) for one in comparisons])
         right: np.ndarray = np.concatenate(guessed) == shown
         return right
 
-
-def _concepts(config: Config) -> list[str]:
-    return captions_of(config, held_out=True) + captions_of(config, held_out=False)
+    @cached_property
+    def _concepts(self) -> list[str]:
+        """Of the emoji world; none of other data."""
+        if not isinstance(self.config.data, EmojiData):
+            return []
+        return captions_of(self.config, held_out=True) + captions_of(self.config, held_out=False)
 
 
 def _parts(files: Sequence[Path]) -> list[slice]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ppd_lightning.config.schemas import Config
 from ppd_lightning.evaluation.comparisons import Comparison
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.run.errors import UserError
@@ -19,16 +20,18 @@ log = logging.getLogger(__name__)
 KEY = "evaluation.profiles"
 
 
-def read_profiles(path: Path) -> dict[str, str]:
-    """A text for each user, by name.
+def read_profiles(config: Config) -> dict[str, str] | None:
+    """The text of each user in the file `evaluation.profiles`, by name; None where that is null.
 
-    Args:
-        path: as `users.stated.read_texts`, or the profiles.parquet that `ppd embed` leaves with user=vlm, of which a
-            user's first set of choices, by its name, is taken.
+    It is such a table as `users.stated.read_texts` reads, or the profiles.parquet that `ppd embed` leaves with
+    user=vlm, of which a user's first set of choices, by its name, is taken.
 
     Raises:
         UserError: the file is missing, damaged or of another form.
     """
+    if config.evaluation.profiles is None:
+        return None
+    path = Path(config.evaluation.profiles)
     if path.suffix.lower() == ".parquet":
         try:
             with pq.ParquetFile(path) as file:

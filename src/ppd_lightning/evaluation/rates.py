@@ -53,9 +53,9 @@ def margins(
         return Margins(by_name[first], {name: by_name[name] for name in further})
     users = np.array([one.user for one in comparisons])
     decisive = np.zeros(len(users))
-    for name, margin in by_name.items():
-        decisive[users == name] = margin[users == name]
-    return Margins(decisive, {})
+    for name in measures.users:
+        decisive[users == name] = by_name[name][users == name]
+    return Margins(decisive, {name: by_name[name] for name in measures.names if name not in measures.users})
 
 
 def win_rates(config: Config, comparisons: Sequence[Comparison], margin: Margins) -> dict[str, Any]:

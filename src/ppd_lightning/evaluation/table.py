@@ -34,20 +34,17 @@ class ComparisonsTable:
             )
         }
 
-    def add(
-        self, kind: str, files: Sequence[Path], measured: Mapping[str, np.ndarray], rows: Sequence[int] | None = None
-    ) -> None:
+    def add(self, kind: str, files: Sequence[Path], measured: Mapping[str, np.ndarray], rows: Sequence[int]) -> None:
         """Add the columns of a kind of picture.
 
         Args:
             files, measured: one for each of `rows`.
-            rows: which comparisons have such a picture; None is all.
+            rows: the places of the comparisons that have such a picture.
         """
-        places = range(len(self.comparisons)) if rows is None else rows
         named = [Path(os.path.relpath(file, self.output)).as_posix() for file in files]
-        self._columns[f"{kind}_image"] = self._spread(pa.array(named, pa.string()), places)
+        self._columns[f"{kind}_image"] = self._spread(pa.array(named, pa.string()), rows)
         for name, values in measured.items():
-            self._columns[f"{kind}/{name}"] = self._spread(pa.array(values), places)
+            self._columns[f"{kind}/{name}"] = self._spread(pa.array(values), rows)
 
     def write(self, path: Path) -> None:
         """Write the table, whole or not at all."""

@@ -52,7 +52,14 @@ def run_folder(config: Config) -> Path:
 
 def rewards_used(config: Config) -> dict[str, Reward]:
     """The rewards, by name, that results depend on: those that label the pairs, else those that describe users."""
-    return config.rewards if config.data.labels == "rewards" else rewards_of_users(config)
+    return rewards_that_label(config) or rewards_of_users(config)
+
+
+def rewards_that_label(config: Config) -> dict[str, Reward]:
+    """The rewards, by name, that are synthetic users: all but those that only score images; none where people label."""
+    if config.data.labels == "people":
+        return {}
+    return {name: reward for name, reward in config.rewards.items() if name not in config.evaluation.rewards}
 
 
 def rewards_of_users(config: Config) -> dict[str, Reward]:

@@ -22,7 +22,7 @@ class Evaluation:
     seeds: Count
     """Noises that each user and caption are drawn with; comparisons counts all of them."""
     rewards: list[Name]
-    """Which of the rewards score the images; of synthetic users all do, whether they are named or not."""
+    """Which of the rewards score the images in addition; with mode=synthetic these only score, the others are users."""
     profiles: str | None
     """A text about each user, as for user.texts, or user=vlm's profiles.parquet: it is also compared with the base what
     the base draws for the caption with the user's text appended."""
