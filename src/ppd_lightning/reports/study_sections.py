@@ -80,8 +80,8 @@ def _curves(study: Study) -> Iterator[Block]:
     )
     yield Words(
         "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are "
-        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and "
-        "its points are joined by straight lines; nothing is extended beyond them."
+        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, "
+        "and its points are joined by straight lines; nothing is extended beyond them."
     )
     for taste in TASTES:
         pictures = [
