@@ -101,8 +101,8 @@ def _curves(study: Study) -> Iterator[Block]:
     for one, other in combinations([method.name for method in study.methods], 2):
         if (one, other) not in compared:
             yield Words(
-                f"{one} and {other} are not compared: their curves have no range of content in common. Evaluate both at "
-                "more user guidance scales, or with more comparisons.",
+                f"{one} and {other} are not compared: their curves have no range of content in common. Evaluate both "
+                "at more user guidance scales, or with more comparisons.",
                 "warning",
             )
     rows: list[list[Cell]] = [
