@@ -95,7 +95,7 @@ def line_plot(
     rows = _legend_rows(legend)
     height = HEIGHT + LINE * max(0, len(rows) - 1)
     top = TOP + LINE * len(rows)
-    x = Axis(*_ends(places, 0.04, log=log), LEFT, WIDTH - RIGHT, log)
+    x = Axis(*_ends(places, 0.04 if names is None else 0.14, log=log), LEFT, WIDTH - RIGHT, log)  # words need room
     y = Axis(*_ends(heights, 0.07), height - BOTTOM, top)
     svg = _svg(height, title)
     for number in ticks(y.low, y.high, 4):

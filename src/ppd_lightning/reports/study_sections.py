@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
 from markupsafe import Markup
@@ -80,8 +81,8 @@ def _curves(study: Study) -> Iterator[Block]:
     )
     yield Words(
         "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are "
-        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, and "
-        "its points are joined by straight lines; nothing is extended beyond them."
+        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, "
+        "and its points are joined by straight lines; nothing is extended beyond them."
     )
     for taste in TASTES:
         pictures = [
@@ -96,6 +97,14 @@ def _curves(study: Study) -> Iterator[Block]:
         if found:
             yield _difference_table(found, taste, whole=True)
             yield More("At single levels of content", [_difference_table(found, taste, whole=False)])
+    compared = {(one.one, one.other) for one in study.at_equal_content}
+    for one, other in combinations([method.name for method in study.methods], 2):
+        if (one, other) not in compared:
+            yield Words(
+                f"{one} and {other} are not compared: their curves have no range of content in common. Evaluate both "
+                "at more user guidance scales, or with more comparisons.",
+                "warning",
+            )
     rows: list[list[Cell]] = [
         [
             curve.method,
