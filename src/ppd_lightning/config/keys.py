@@ -110,7 +110,8 @@ def _expected(field: Mapping[str, Any]) -> str:
     if "enum" in field:
         return f"one of {', '.join(map(str, field['enum']))}"
     if field["type"] == "array":
-        count = field["minItems"] if field.get("minItems") == field.get("maxItems") else "one or more"
+        least = field.get("minItems", 0)
+        count = least if least == field.get("maxItems") else "one or more" if least else "any number"
         return f"a list of {count}, each {_expected(field['items'])}"
     if field["type"] == "object":
         return f"a mapping of names to {_expected(field['additionalProperties'])}"
