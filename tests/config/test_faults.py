@@ -66,6 +66,7 @@ FAULTS_OF_VALUES = {
     "generation.seeds=[]": "generation.seeds: must be a list of one or more, each a whole number >= 0, not []",
     "evaluation.comparisons=0": "evaluation.comparisons: must be ",
     "evaluation.captions=[cup]": "evaluation.captions: must be text, not ['cup']",
+    "evaluation.rewards=clip": "evaluation.rewards: must be a list of any number, each text, not 'clip'",
     "evaluation.seeds=0": "evaluation.seeds: must be a whole number >= 1, not 0",
     "evaluation.judges=[pixel]": "evaluation.judges: must be a list of one or more, each one of pixels, statistics",
     "optimizer.grad_clip=0": "optimizer.grad_clip: must be a number > 0 or null, not 0",

@@ -299,7 +299,7 @@ def test_a_prompt_is_read_instead_of_the_caption_which_keeps_the_noise() -> None
     settings = {"steps": STEPS, "guidance": Guidance()}
     plain = drawer(CAPTIONS, None, SEEDS, **settings)
     torch.testing.assert_close(drawer(CAPTIONS, None, SEEDS, CAPTIONS, **settings), plain, rtol=0, atol=0)
-    prompts = [f"{caption}, flat" for caption in CAPTIONS]
+    prompts = [f"no {caption}" for caption in CAPTIONS]
     told = drawer(CAPTIONS, None, SEEDS, prompts, **settings)
     assert (told - plain).abs().amax((1, 2, 3)).min() > 1e-4
     # Of a text encoder that reads nothing, only the noise is left.

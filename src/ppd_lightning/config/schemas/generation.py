@@ -30,7 +30,7 @@ class Generation:
     """What turns latents into images: Stage B and Stage A, or the small previewer (one and the same for emoji)."""
     weights: Literal["trained", "ema"]
     """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
-    captions: Annotated[list[str], Field(min_length=1)] | Annotated[str, Field(min_length=1)] | None
+    captions: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)] | None
     """What is drawn: a list, or a file of captions as for evaluation.captions; null chooses held-out ones by hash."""
     users: Annotated[list[Name | Blend], Field(min_length=1)] | None
     """For whom: names, or convex blends such as {ann: 0.3, bob: 0.7}; null chooses unseen people by hash."""
