@@ -22,12 +22,9 @@ from ppd_lightning.models.devices import compute_device
 from ppd_lightning.models.released import ReleasedModel, open_model
 from ppd_lightning.models.stage_b import SCALE
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.run.folders import ADAPTERS, run_folder
 from ppd_lightning.users.blends import Asked, blended_embeddings, sheet_embeddings
 from ppd_lightning.users.embeddings import users_fingerprint
-
-ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
-"""Where a run keeps the weights that `generation.weights` names."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,10 @@ from ppd_lightning.config.schemas import Config
 from ppd_lightning.config.validation import check
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import file_sha256
+from ppd_lightning.run.folders import ADAPTERS
 
 Unit = tuple[str, str, str, int]
 """What a comparison is known by: group, user, caption, seed of the noise."""
-
-ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
-"""The weights that `generation.weights` names."""
 
 
 @dataclass(frozen=True)

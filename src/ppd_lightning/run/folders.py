@@ -18,6 +18,9 @@ KEYS_OF_SPLITS = ("validation", "min_pairs", "held_out_concepts", "held_out_capt
 RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision", "reference")
 """The others change how fast a training goes or what it tells, not what comes out."""
 
+ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
+"""Where a run keeps the weights that `generation.weights` names."""
+
 
 def data_folder(config: Config) -> Path:
     """`{output}/data/{name}-{fingerprint}`: a source and what is computed of its images and captions."""
