@@ -9,6 +9,7 @@ import pytest
 
 from ppd_lightning.cli import main
 from ppd_lightning.config.schemas import Config
+from ppd_lightning.run.folders import run_folder
 from ppd_lightning.run.sweep_table import read_runs
 from ppd_lightning.sweeps import job
 
@@ -20,6 +21,8 @@ WORDS = ("train", "-m", "sweep=optuna", "experiment=emoji/ppd", "report.metric=t
 def learn(verb: str, config: Config) -> dict[str, Any]:
     if config.optimizer.lr > 3e-3:
         raise ZeroDivisionError("diverged")
+    run_folder(config).mkdir(parents=True, exist_ok=True)
+    (run_folder(config) / ".done").touch()
     return {"score": -((config.objective.beta - 1) ** 2)}
 
 
