@@ -44,6 +44,7 @@ def build_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notices and tips say nothing about the run
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode.*")  # the prior is, on purpose
     warnings.filterwarnings("ignore", ".*`srun` command.*")  # it is told where it is
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # figures are means over all ranks already
     warnings.filterwarnings("ignore", ".*lru_cache.*")  # of diffusers, where its checkpointing is compiled
     warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     terminal = config.trainer.progress and sys.stderr.isatty() and here.is_first
