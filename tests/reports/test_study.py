@@ -82,7 +82,8 @@ def test_rewards_as_users_are_liked_in_their_deviations_and_have_a_table_of_mean
     rewards = ["clutter", "colourfulness"]
     synthetic = ["experiment=emoji/synthetic", "reward=[colourfulness,clutter]"]
     config, folder = made_run(tmp_path, synthetic)
-    made_evaluation(config, folder, 2.0, gain=1.0, users=rewards)
+    for scale in (2.0, 4.0):
+        made_evaluation(config, folder, scale, gain=1.0, users=rewards)
     alone, other = made_run(
         tmp_path, ["experiment=emoji/synthetic", "reward=[clutter]", "objective=diffusion_dpo", "user=constant"]
     )
@@ -99,6 +100,7 @@ def test_rewards_as_users_are_liked_in_their_deviations_and_have_a_table_of_mean
     rates = {rate.group for rate in found.rates if rate.one == "ppd" and rate.other is None}
     assert rates == {"synthetic", *rewards}
     assert curve.taste["win rate"][0].value == 0.5, "guidance 0 is the base"
+    assert {one.method for one in found.curves} == {"ppd"}, "one scale is no curve"
 
 
 def test_evaluations_of_other_weights_are_left_out(tmp_path: Path) -> None:

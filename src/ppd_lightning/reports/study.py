@@ -122,8 +122,10 @@ def study(terms: Terms, methods: list[Method], settings: Settings) -> Study:
     for one, other in combinations(methods, 2):
         rates += _over_another(one, other, terms, settings.resamples)
     if terms.content is not None:
-        curves = [curve for method in methods for curve in _curves(method, terms, settings.resamples)]
-        for one, other in combinations(methods, 2):
+        # A straight line from the base to a single point is nothing that was measured.
+        swept = [method for method in methods if sum(scale != 0 for scale in method.scales) > 1]
+        curves = [curve for method in swept for curve in _curves(method, terms, settings.resamples)]
+        for one, other in combinations(swept, 2):
             equal += _at_equal_content(one, other, terms, settings)
     return Study(terms, methods, rates, _means(methods, terms, settings.resamples), curves, equal)
 

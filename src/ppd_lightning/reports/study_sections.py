@@ -75,6 +75,12 @@ def _curves(study: Study) -> Iterator[Block]:
     terms, colours = study.terms, _colours(study.methods)
     if terms.content is None:
         return
+    if not study.curves:
+        yield Words(
+            "Evaluated at one user guidance scale: nothing here says what pleasing costs in content. Several scales "
+            "make curves, such as -m generation.user_guidance=1,2,5."
+        )
+        return
     groups = list(dict.fromkeys(curve.group for curve in study.curves))
     kept = (
         "share of pictures whose concept is recognised" if terms.content == "concept" else f"mean {terms.content} score"
@@ -98,7 +104,7 @@ def _curves(study: Study) -> Iterator[Block]:
             yield _difference_table(found, taste, whole=True)
             yield More("At single levels of content", [_difference_table(found, taste, whole=False)])
     compared = {(one.one, one.other) for one in study.at_equal_content}
-    for one, other in combinations([method.name for method in study.methods], 2):
+    for one, other in combinations(dict.fromkeys(curve.method for curve in study.curves), 2):
         if (one, other) not in compared:
             yield Words(
                 f"{one} and {other} are not compared: their curves have no range of content in common. Evaluate both "
