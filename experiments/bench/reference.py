@@ -58,8 +58,8 @@ def pairs_per_second(config: Config) -> tuple[float, float]:
     data, module, _ = opened(config)
     trainer = build_trainer(config, folder, 0, make_loggers(config, folder, 0))
     clock = {}
-    module.on_train_start = lambda: clock.setdefault("begun", now())  # type: ignore[method-assign]
-    module.on_train_end = lambda: clock.setdefault("ended", now())  # type: ignore[method-assign]
+    module.on_train_start = lambda: clock.setdefault("begun", now())
+    module.on_train_end = lambda: clock.setdefault("ended", now())
     trainer.fit(module, data)
     shutil.rmtree(folder)
     pairs = config.trainer.max_steps * config.trainer.batch_size

@@ -82,7 +82,7 @@ def our_step(config: Config, prior: StableCascadeUNet) -> Step:
         max_steps=1000,
         seed=0,
     ).to(prior.device)
-    module.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    module.log_dict = lambda *args, **kwargs: None
     optimizer = module.configure_optimizers()["optimizer"]
 
     def step(batch: dict[str, Tensor]) -> Tensor:

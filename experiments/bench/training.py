@@ -34,7 +34,7 @@ def bare(config: Config) -> float:
     data = PreferenceDataModule(config)
     data.setup("fit")
     module = build_module(config, open_model(config.model).load_prior(), data)
-    module.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    module.log_dict = lambda *args, **kwargs: None
     stream = iter(data.train_dataloader())
     batches = [next(stream) for _ in range(config.trainer.max_steps)]
     made = module.configure_optimizers()
@@ -58,8 +58,8 @@ def lightning(config: Config) -> float:
     module = build_module(config, open_model(config.model).load_prior(), data)
     trainer = build_trainer(config, folder, 0, make_loggers(config, folder, 0))
     clock = {}
-    module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())  # type: ignore[method-assign]
-    module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())  # type: ignore[method-assign]
+    module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())
+    module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())
     trainer.fit(module, data)
     shutil.rmtree(folder)
     return config.trainer.max_steps * config.trainer.batch_size / (clock["ended"] - clock["begun"])

@@ -315,7 +315,7 @@ def test_another_codec_makes_the_latents_stale(pickapic: Make, tmp_path: Path) -
 
 def test_a_damaged_source_is_one_clear_message(pickapic: Make) -> None:
     config = pickapic()
-    path = Path(config.data.root) / "train-0.parquet"  # type: ignore[union-attr]
+    path = Path(config.data.root) / "train-0.parquet"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UserError, match=r"train-0\.parquet: damaged or no parquet file"):
         prepare.run(config)

@@ -86,7 +86,7 @@ def place(tmp_path: Path, table: bytes, images: dict[str, bytes] | None = None, 
 
 
 def source(config: Config) -> Path:
-    make_source(config, config.data)  # type: ignore[arg-type]
+    make_source(config, config.data)
     return data_folder(config) / "source"
 
 

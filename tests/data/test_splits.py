@@ -166,8 +166,8 @@ def test_whatever_the_source_nothing_leaks_and_the_order_of_rows_does_not_matter
     source: tuple[list[dict[str, object]], dict[str, object]], chance: random.Random
 ) -> None:
     rows, shares = source
-    pairs, counts = pairs_of_people(as_table(rows), **shares)  # type: ignore[arg-type]
-    shuffled, again = pairs_of_people(as_table(chance.sample(rows, len(rows))), **shares)  # type: ignore[arg-type]
+    pairs, counts = pairs_of_people(as_table(rows), **shares)
+    shuffled, again = pairs_of_people(as_table(chance.sample(rows, len(rows))), **shares)
     assert (shuffled.to_pylist(), again) == (pairs.to_pylist(), counts)
     check_no_leak(pairs)
     by_split: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
@@ -194,13 +194,13 @@ def test_whoever_is_left_can_be_described_and_whoever_is_not_is_counted(
     source: tuple[list[dict[str, object]], dict[str, object]],
 ) -> None:
     rows, shares = source
-    pairs, counts = pairs_of_people(as_table(rows), **shares)  # type: ignore[arg-type]
+    pairs, counts = pairs_of_people(as_table(rows), **shares)
     own: dict[str, list[str]] = {}
     for pair in pairs.to_pylist():
         own.setdefault(pair["user_id"], []).append(pair["split"])
-    shots = shares["min_pairs"] - 1  # type: ignore[operator]
+    shots = shares["min_pairs"] - 1
     for user, splits in own.items():
-        describing = splits.count("shots") if user in shares["unseen"] else splits.count("train") - 1  # type: ignore[operator]
+        describing = splits.count("shots") if user in shares["unseen"] else splits.count("train") - 1
         assert describing >= shots
     decided = {row["user_id"] for row in rows if row["label_0"] != 0.5}
     assert counts["users_with_few_pairs"] == len(decided - set(own))
@@ -225,4 +225,4 @@ def test_every_image_that_moves_into_the_tests_is_found(split: str) -> None:
                 leaking = [list(row) for row in SOUND]
                 leaking[number][side] = test[side]
                 with pytest.raises(UserError, match="image"):
-                    check_no_leak(table(*map(tuple, leaking)))  # type: ignore[arg-type]
+                    check_no_leak(table(*map(tuple, leaking)))

@@ -49,7 +49,7 @@ IMAGE_WORDS = 64
 """That an image counts for in the usage."""
 
 
-class Unreadable(Exception):  # noqa: N818
+class UnreadableError(Exception):
     """What was asked is none of the judge's business."""
 
 
@@ -92,18 +92,18 @@ class Bayesian:
         """The answer to a request of chat completions, and how many words were read.
 
         Raises:
-            Unreadable: it is no question of the form that `users/prompts.py` gives it.
+            UnreadableError: it is no question of the form that `users/prompts.py` gives it.
         """
         text, images = _read(body)
         seen = [self._look(image) for image in images]
         *shots, new = PAIR.findall(text) or [("", "", "", "")]
         if not shots or new[3] or not all(shot[3] for shot in shots):
-            raise Unreadable("expected pairs with the choice of a person, then one without")
+            raise UnreadableError("expected pairs with the choice of a person, then one without")
         log_likelihood = np.zeros(len(self.oracle.utility))
         told = []
         for number, (caption, first, second, choice) in enumerate(shots, start=1):
             if caption not in self.concepts:
-                raise Unreadable(f"no picture of this world is called {caption!r}")
+                raise UnreadableError(f"no picture of this world is called {caption!r}")
             pair = [seen[int(first)], seen[int(second)]]
             liked, other = pair if choice == "1" else pair[::-1]
             each = self.oracle.log_likelihood[:, self.concepts.index(caption)].astype(np.float64)  # (M, S)
@@ -150,7 +150,7 @@ def _read(body: dict[str, Any]) -> tuple[str, list[Image.Image]]:
             words.append(f"\0{len(images)}\0")
             images.append(Image.open(io.BytesIO(data), formats=("JPEG", "PNG")).convert("RGB"))
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise Unreadable(f"no message with text and images ({error!r})") from None
+        raise UnreadableError(f"no message with text and images ({error!r})") from None
     return "\n".join(words), images
 
 
@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             if body.get("model") != MODEL:
                 return self._send(404, {"error": {"message": f"The model `{body.get('model')}` does not exist."}})
             text, read = self.judge.answer(body)
-        except (Unreadable, ValueError) as error:
+        except (UnreadableError, ValueError) as error:
             return self._send(400, {"error": {"message": str(error)}})
         written = len(text.split())
         return self._send(

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from ppd_lightning.evaluation.judging.answers import Answer, Answers
-from ppd_lightning.evaluation.judging.question import AskedModel, Message, Question, Refused
+from ppd_lightning.evaluation.judging.question import AskedModel, Message, Question, RefusedError
 from ppd_lightning.evaluation.judging.spending import Spending
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.progress import Counted
@@ -143,7 +143,7 @@ class Asking:
         """
         try:
             told = task.result()
-        except Refused as error:
+        except RefusedError as error:
             self._refused += len(batch)
             for one in batch:
                 self._found[one.place] = Prediction(None, self._key(one), str(error))

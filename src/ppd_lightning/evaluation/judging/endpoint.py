@@ -25,7 +25,7 @@ from PIL.Image import Image
 
 from ppd_lightning.config.schemas import OpenaiJudge
 from ppd_lightning.evaluation.judging.answers import Answer
-from ppd_lightning.evaluation.judging.question import Message, Question, Refused
+from ppd_lightning.evaluation.judging.question import Message, Question, RefusedError
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.users.prompts import PLACE, SYSTEM, prediction_prompt
@@ -185,7 +185,7 @@ class Endpoint:
             return UserError(f"judge.base_url: {self.url} sends to {self._clean(place)}; name the address itself")
         if status in (402, 405):
             return UserError(f"judge.base_url: {self.url} does not answer (status {status}: {told})")
-        return Refused(f"status {status}: {told}")
+        return RefusedError(f"status {status}: {told}")
 
     def _told(self, response: httpx2.Response) -> str:
         """The beginning of what a server said, without the key."""

@@ -43,7 +43,7 @@ class Message:
     most_tokens: int
 
 
-class Refused(Exception):  # noqa: N818 - not a failure of the program
+class RefusedError(Exception):
     """The judge does not want to answer this question; others it may."""
 
 
@@ -69,7 +69,7 @@ class AskedModel(Protocol):
         """An answer to each message, drawn with its seed.
 
         Raises:
-            Refused: this message will not be answered.
+            RefusedError: this message will not be answered.
             UserError: nothing can be asked, until somebody mends something.
         """
 
