@@ -5,13 +5,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/ppd_lightning"
 FLOORS = [
-    {"diffusion", "config", "run"},
-    {"models", "data"},
+    {"errors", "logging_setup", "progress", "devices", "storage", "diffusion", "distributed", "config"},
+    {"backbones", "data"},
     {"rewards"},
     {"users"},
     {"training", "generation"},
     {"evaluation"},
-    {"reports"},
+    {"worlds"},
+    {"reports", "model_card"},
     {"commands", "cli", "multirun", "sweeps", "help"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -12,9 +12,9 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ppd_lightning.backbones.user_branch import UserBranch, attach_user_branch
 from ppd_lightning.config.schemas import Objective, Optimizer
-from ppd_lightning.models import UserBranch, attach_user_branch
-from ppd_lightning.models.emoji_codec import EmojiCodec
+from ppd_lightning.worlds.emoji.codec import EmojiCodec
 
 LATENT = (16, 4, 4)
 EMBEDDING = 6

@@ -12,8 +12,8 @@ from tests import tiny
 from torch import Tensor, nn
 from torchvision.models.efficientnet import FusedMBConv, MBConv
 
-from ppd_lightning.models.efficientnet_encoder import EfficientNetEncoder
-from ppd_lightning.models.previewer import Previewer
+from ppd_lightning.backbones.cascade.efficientnet_encoder import EfficientNetEncoder
+from ppd_lightning.backbones.cascade.previewer import Previewer
 
 # The released shape, narrower: fine levels without attention, coarse ones with, repeated on the way up.
 STAGE_B = {

@@ -19,7 +19,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from ppd_lightning.users.prompts import MARK, OWN_WORDS, STEPS, SYSTEM
+from ppd_lightning.users.vlm_prompts import MARK, OWN_WORDS, STEPS, SYSTEM
 
 SIDE, PATCH, WIDTH, LAYERS = 28, 14, 24, 3
 PATCHES = (SIDE // PATCH) ** 2

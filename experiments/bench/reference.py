@@ -22,16 +22,17 @@ from typing import Any
 
 import torch
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.models.devices import DTYPES
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.place import ALONE
-from ppd_lightning.training import PPDModule, PreferenceDataModule
+from ppd_lightning.devices import DTYPES
+from ppd_lightning.distributed.rank import ALONE
+from ppd_lightning.training.build import build_module
+from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.lightning_trainer import build_trainer
 from ppd_lightning.training.loggers import make_loggers
-from ppd_lightning.training.new_module import build_module
+from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.stored_reference import StoredReference
 
 

@@ -30,13 +30,13 @@ from safetensors.torch import save_file
 
 from ppd_lightning.commands import prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import BATCH
 from ppd_lightning.rewards.open_clip import CONFIG, FILES, OpenClipReward
 from ppd_lightning.rewards.reward import open_rewards
 from ppd_lightning.rewards.scoring import Scorer
-from ppd_lightning.run.folders import data_folder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -26,15 +26,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from ppd_lightning.backbones.cascade.checkpoint import stage_c_config
+from ppd_lightning.backbones.cascade.prior import predict_noise
+from ppd_lightning.backbones.user_branch import attach_user_branch
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.diffusion.draws import draw_batch
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.models import attach_user_branch
-from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.models.stage_c import stage_c_config
-from ppd_lightning.training import PPDModule
+from ppd_lightning.training.module import PPDModule
 
 LATENT, TEXT, WIDTH, EMBEDDING = (16, 24, 24), 77, 1280, 3584
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}

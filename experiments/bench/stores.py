@@ -29,7 +29,7 @@ import torch
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import write_pairs
 from ppd_lightning.data.stores import Store, finish_store, write_shard
 from ppd_lightning.data.tables import write_table

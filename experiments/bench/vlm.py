@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ppd_lightning.users.prompts import ShownPair
+from ppd_lightning.users.vlm_prompts import ShownPair
 from ppd_lightning.users.vlm_writer import Profile, ProfileWriter
 
 SHOTS, SIDE = 4, 512

@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ppd_lightning.commands.verbs import require_known, run_verb
-from ppd_lightning.run.errors import INTERRUPTED, USER_MISTAKE, UserError
-from ppd_lightning.run.lines import set_up_logging
+from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
+from ppd_lightning.logging_setup import set_up_logging
 
 OPTIONS = ("--multirun", "--dry-run", "--config-dir", "--help", "--version")
 
@@ -93,7 +93,7 @@ def _answer(request: Request) -> int:
 
         return multirun(request.verbs, request.overrides, request.config_dir, dry_run=request.dry_run)
     from ppd_lightning.config.compose import compose
-    from ppd_lightning.run.folders import data_folder, run_folder
+    from ppd_lightning.config.folders import data_folder, run_folder
 
     config = compose(request.overrides, request.config_dir)
     if request.dry_run:

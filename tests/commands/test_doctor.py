@@ -9,8 +9,8 @@ import pytest
 from tests import tiny
 from tests.offline import go_offline
 
+from ppd_lightning.backbones.files import PARTS
 from ppd_lightning.cli import main
-from ppd_lightning.models.parts import PARTS
 
 PRIOR_HUB, CODEC_HUB = "stabilityai/stable-cascade-prior", "stabilityai/stable-cascade"
 

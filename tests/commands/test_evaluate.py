@@ -21,16 +21,16 @@ from tests import tiny
 from tests.killing import killed_at
 from tests.training import tiny_world
 
+from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
+from ppd_lightning.backbones.user_branch import attach_user_branch
 from ppd_lightning.commands import evaluate
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.layout import captions_of, people_of
-from ppd_lightning.generation.trained import TrainedRun
-from ppd_lightning.models import attach_user_branch, save_adapter
-from ppd_lightning.models.adapter import base_fingerprint
+from ppd_lightning.data.prepared import captions_of, people_of
+from ppd_lightning.errors import UserError
+from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.rewards.reward import Reward, open_rewards
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.commands.test_evaluate"])

@@ -18,24 +18,25 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
-from tests.data.emoji import packages as handmade
+from tests.worlds.emoji import packages as handmade
 
-from ppd_lightning.commands import embed, export, export_card, label, prepare, train
-from ppd_lightning.commands.export_card import model_card
+from ppd_lightning.backbones import user_branch
+from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
+from ppd_lightning.commands import embed, export, label, prepare, train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.emoji import source
-from ppd_lightning.data.emoji.pictures import shipped_concepts
-from ppd_lightning.data.emoji.vendors import credits_text
-from ppd_lightning.generation.chosen import chosen_users
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
-from ppd_lightning.generation.trained import open_run
-from ppd_lightning.models import load_adapter, user_branch
-from ppd_lightning.models.adapter import adapter_metadata
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.generation.selection import chosen_users
+from ppd_lightning.generation.trained_run import open_run
+from ppd_lightning.model_card import card as export_card
+from ppd_lightning.model_card.card import model_card
+from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji.pictures import shipped_concepts
+from ppd_lightning.worlds.emoji.vendors import credits_text
 
 SETTINGS = (
     "experiment=emoji/demo",
@@ -60,7 +61,7 @@ WITHOUT_THE_PACKAGE = """
 import runpy, sys
 sys.modules["ppd_lightning"] = None  # every import of it or of a part of it now fails
 try:
-    import ppd_lightning.models
+    import ppd_lightning
 except ImportError:
     pass
 else:

@@ -19,19 +19,19 @@ from PIL import Image
 from tests import tiny
 from tests.training import tiny_world
 
+from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
+from ppd_lightning.backbones.user_branch import attach_user_branch
 from ppd_lightning.commands import generate
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.layout import captions_of, people_of
+from ppd_lightning.data.prepared import captions_of, people_of
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation import image_files
 from ppd_lightning.generation.grid import as_bytes, cell_for, draw_grid
-from ppd_lightning.generation.trained import TrainedRun, open_run
-from ppd_lightning.models import attach_user_branch, save_adapter
-from ppd_lightning.models.adapter import base_fingerprint
-from ppd_lightning.run import atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.generation.trained_run import TrainedRun, open_run
+from ppd_lightning.storage import atomic
+from ppd_lightning.storage.fingerprints import file_sha256
 
 PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
 PROCESSES.set_forkserver_preload(["tests.commands.test_generate"])
@@ -199,7 +199,7 @@ def test_the_same_command_again_draws_nothing_and_loads_no_network(
     world: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(image_files, "as_picture", None)
-    monkeypatch.setattr("ppd_lightning.models.released.ReleasedModel.load_prior", None)
+    monkeypatch.setattr("ppd_lightning.backbones.released.ReleasedModel.load_prior", None)
     caplog.set_level("INFO")
     before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
     assert generate.run(configured(world)) == {"folder": str(drawn), "images": IMAGES}

@@ -19,20 +19,21 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from tests import tiny, tiny_vlm
-from tests.data.emoji import packages as handmade
 from tests.evaluation.judging.judge_server import MODEL, JudgeServer, completion, fault, judge_server
+from tests.worlds.emoji import packages as handmade
 
 from ppd_lightning.cli import main
 from ppd_lightning.commands import embed, judge, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import images, layout
-from ppd_lightning.data.emoji import source
-from ppd_lightning.data.emoji.pictures import shipped_concepts
+from ppd_lightning.data import images
+from ppd_lightning.data import prepared as layout
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.judging import asking, endpoint
 from ppd_lightning.evaluation.judging.opening import open_judge
-from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.vlm_writer import ProfileWriter
+from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS, CHOICES = 5, 6
 SETTINGS = (

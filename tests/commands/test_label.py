@@ -24,12 +24,13 @@ from tests.killing import killed_at
 
 from ppd_lightning.commands import label, prepare, stats
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import images, layout
+from ppd_lightning.data import images
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.splits import check_no_leak
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import image_statistics
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
 
 Make = Callable[..., Config]
 

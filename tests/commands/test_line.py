@@ -9,17 +9,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.data.emoji import packages as handmade
+from tests.worlds.emoji import packages as handmade
 
 from ppd_lightning.commands import demo, embed, evaluate, generate, label, train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.emoji import source
-from ppd_lightning.data.emoji.pictures import shipped_concepts
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.gallery import read_images
 from ppd_lightning.rewards import image_statistics
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS = 6
 SETTINGS = (
@@ -77,7 +77,7 @@ def test_the_same_command_again_draws_and_trains_nothing(world: Path, monkeypatc
 
     config = configured(world)
     before = evaluate.run(config)
-    monkeypatch.setattr("ppd_lightning.generation.trained.TrainedRun.draw", refuse)
+    monkeypatch.setattr("ppd_lightning.generation.trained_run.TrainedRun.draw", refuse)
     monkeypatch.setattr("lightning.Trainer.fit", refuse)
     assert evaluate.run(config) == before
     assert train.run(config)["step0_loss"] == pytest.approx(0.693147, abs=1e-5)

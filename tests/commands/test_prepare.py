@@ -20,22 +20,23 @@ import pytest
 import torch
 from PIL import Image
 from tests import tiny
-from tests.data.emoji.packages import CODES, packages
 from tests.data.handmade import SIZE, jpeg, row, rows, write
 from tests.killing import killed_at
+from tests.worlds.emoji.packages import CODES, packages
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.commands import prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout, quarantine
-from ppd_lightning.data.emoji import source
-from ppd_lightning.data.emoji.people import read_people
+from ppd_lightning.data import prepared as layout
+from ppd_lightning.data import quarantine
 from ppd_lightning.data.pairs import caption_id
 from ppd_lightning.data.splits import SPLITS, check_no_leak
-from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji.people import read_people
 
 Make = Callable[..., Config]
 

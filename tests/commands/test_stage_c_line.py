@@ -15,10 +15,10 @@ from tests.data.handmade import rows, write
 
 from ppd_lightning.commands import embed, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.generation.trained import open_run
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.errors import UserError
+from ppd_lightning.generation.trained_run import open_run
 
 SIDE = 128  # pixels: latents of 4 x 4
 

@@ -15,15 +15,15 @@ from ppd_lightning.commands import stats
 from ppd_lightning.commands.stats_picture import HEIGHT, PANEL, draw_tally
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
 from ppd_lightning.data.pairs import pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import Rows, read_rows
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.data.tally import tally
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import write_json_atomic
 
 HELD_OUT, UNSEEN = {"thing 1", "thing 4"}, {"2", "7"}
 

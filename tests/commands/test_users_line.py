@@ -12,20 +12,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests import tiny
-from tests.data.emoji import packages as handmade
 from tests.rewards.tiny_rewards import CLIP, open_clip_folder
+from tests.worlds.emoji import packages as handmade
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.cli import main
 from ppd_lightning.commands import classify, embed, evaluate, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.emoji import source
-from ppd_lightning.data.emoji.pictures import shipped_concepts
-from ppd_lightning.data.layout import captions_of, people_of, read_pairs
 from ppd_lightning.data.pairs import caption_id, stable_ids
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.data.prepared import captions_of, people_of, read_pairs
+from ppd_lightning.errors import UserError
 from ppd_lightning.users.embeddings import asked_rows, embeddings_folder, open_user_rows
+from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 SETTINGS = (
     "experiment=emoji/ppd",

@@ -9,9 +9,9 @@ from tests import tiny
 from tests.commands.test_prepare import composed, placed, rows, write
 
 from ppd_lightning.commands import prepare, verify
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.errors import UserError
 
 
 @pytest.fixture(scope="module")

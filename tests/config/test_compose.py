@@ -8,7 +8,7 @@ import pytest
 
 from ppd_lightning.config.compose import compose, compose_each
 from ppd_lightning.config.overrides import sweep_runs
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 
 def test_without_a_word_the_training_is_the_papers() -> None:

@@ -15,7 +15,7 @@ from ppd_lightning.config.compose import compose, read_config
 from ppd_lightning.config.contradictions import DESCRIBED
 from ppd_lightning.config.schemas import DescribedUser
 from ppd_lightning.config.validation import check
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 FAULTS_OF_OVERRIDES = {
     "objective.betta=1": "objective.betta: no such key; did you mean objective.beta?",

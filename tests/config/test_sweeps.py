@@ -10,7 +10,7 @@ from ppd_lightning.config import overrides as overrides_module
 from ppd_lightning.config.compose import compose, compose_runs, sweeper_of
 from ppd_lightning.config.groups import options
 from ppd_lightning.config.overrides import examples, sweep_runs
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 SLURM = ("hydra/launcher=submitit_slurm",)
 PRESETS = {"beta": 5, "methods": 10, "rate": 12, "shots": 4, "users": 6, "ablation": 12}

@@ -21,13 +21,14 @@ from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 from tests.killing import killed_at
 
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import images, layout
+from ppd_lightning.data import images
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images, open_encoded
 from ppd_lightning.data.pickapic import SCHEMA, read_rows
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 

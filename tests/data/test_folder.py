@@ -19,13 +19,13 @@ from PIL import Image
 from tests.data.handmade import jpeg
 
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import folder, quarantine
 from ppd_lightning.data.folder import make_source
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
 from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, read_rows, source_fingerprint
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.errors import UserError
 
 ROWS = [
     {"caption": "a cat", "image_0": "img/a.jpg", "image_1": "img/b.png", "choice": 0, "user": "ann"},

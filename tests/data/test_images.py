@@ -31,7 +31,7 @@ from ppd_lightning.data.images import (
     read_images,
 )
 from ppd_lightning.data.pickapic import SCHEMA, read_rows
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else None)
 

@@ -25,7 +25,7 @@ from ppd_lightning.data.pairs import (
 from ppd_lightning.data.pickapic import read_rows
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 HELD_OUT, UNSEEN = {"thing 1", "thing 4", "thing 9"}, {"2", "7"}
 KEY = {"images": "abc", "labels": "people"}

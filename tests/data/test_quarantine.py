@@ -13,7 +13,7 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import quarantine
 from ppd_lightning.data.pickapic import UNUSABLE_SCHEMA
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from ppd_lightning.data.splits import (
     hash_fraction,
     shares_test_image,
 )
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 CAPTIONS = [f"caption {number}" for number in range(30)]
 USERS = [str(number) for number in range(40)]

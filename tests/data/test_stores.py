@@ -33,7 +33,7 @@ from ppd_lightning.data.stores import (
     write_shard,
     write_store,
 )
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 KEY = {"codec": "abc", "images": "def", "names": ("a", "b")}
 SHARD_KEY = {"codec": "abc"}

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from tests import tiny
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.compose import compose
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons import Comparison
 from ppd_lightning.evaluation.profiles import augmented, count_overruns, read_profiles
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.errors import UserError
 
 TEXTS = {"ann": "Likes flat colours.", "bob/2": "Likes round things."}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppd_lightning.evaluation.simplex import simplex_grid
 from ppd_lightning.evaluation.simplex_picture import GAP, LINE, draw_simplex
+from ppd_lightning.evaluation.statistics.simplex import simplex_grid
 
 CELL = 16
 

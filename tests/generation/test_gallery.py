@@ -12,8 +12,8 @@ import torch
 from tests.killing import killed_at
 from torch import Tensor
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.gallery import Gallery, read_images
-from ppd_lightning.run.errors import UserError
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.generation.test_gallery"])

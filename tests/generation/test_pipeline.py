@@ -9,10 +9,11 @@ from diffusers import DDPMWuerstchenScheduler, StableCascadePriorPipeline
 from tests import tiny
 from torch import Tensor
 
-from ppd_lightning.generation import Guidance, UserPipeline, pipeline
-from ppd_lightning.models import UserBranch
-from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.models.released import ReleasedModel, TextStates
+from ppd_lightning.backbones.cascade.prior import predict_noise
+from ppd_lightning.backbones.released import ReleasedModel, TextStates
+from ppd_lightning.backbones.user_branch import UserBranch
+from ppd_lightning.generation import pipeline
+from ppd_lightning.generation.pipeline import Guidance, UserPipeline
 
 CAPTIONS = ["red fox", "tree", "cup"]
 SEEDS = [0, 0, 7]

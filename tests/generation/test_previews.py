@@ -13,15 +13,15 @@ from PIL import Image
 from tests import tiny
 from tests.training import tiny_world
 
+from ppd_lightning.backbones.cascade.prior import predict_noise
+from ppd_lightning.backbones.released import ReleasedModel, open_model
+from ppd_lightning.backbones.user_branch import UserBranch, attach_user_branch
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.generation import Guidance, UserPipeline
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_bytes, draw_grid
+from ppd_lightning.generation.pipeline import Guidance, UserPipeline
 from ppd_lightning.generation.previews import preview_sheet
-from ppd_lightning.models import UserBranch, attach_user_branch
-from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.models.released import ReleasedModel, open_model
-from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.blends import sheet_embeddings
 
 CAPTIONS, USERS = ["tree", "a red fox"], ["3", {"1": 0.5, "2": 0.5}]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.prompts import read_prompts
-from ppd_lightning.run.errors import UserError
 
 CAPTIONS = ['a dog saying "I see"', '"G I G" on a wall', "a red fox, running", "Straße 9"]
 PARTIPROMPTS = os.environ.get("PPD_PARTIPROMPTS", "")

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ppd_lightning.config.compose import as_yaml, compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.fingerprints import file_sha256
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.storage.fingerprints import file_sha256
 
 PEOPLE, CAPTIONS = 12, 5
 Scores = Callable[[np.random.Generator, int], np.ndarray]

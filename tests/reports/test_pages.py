@@ -13,13 +13,13 @@ from tests.reports.made import made_evaluation, made_run
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
+from ppd_lightning.errors import UserError
 from ppd_lightning.reports.blocks import Interval, Section, Table, Words, as_csv, as_markdown, rounded, shown
 from ppd_lightning.reports.page import page
 from ppd_lightning.reports.plots import Series, line_plot, ticks
 from ppd_lightning.reports.reproduce import command_of
 from ppd_lightning.reports.results import read_run_result
 from ppd_lightning.reports.thumbnails import thumbnail
-from ppd_lightning.run.errors import UserError
 
 
 class Tags(HTMLParser):

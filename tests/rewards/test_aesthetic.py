@@ -10,8 +10,8 @@ import pytest
 import torch
 from tests.rewards import tiny_rewards as made
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.aesthetic import AestheticReward
-from ppd_lightning.run.errors import UserError
 
 
 def test_scores_equal_the_published_formula_in_float64(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.rewards import tiny_rewards as made
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.open_clip import OpenClipReward
-from ppd_lightning.run.errors import UserError
 
 PREPROCESSING: list[dict[str, Any]] = [
     {},

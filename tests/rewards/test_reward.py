@@ -15,10 +15,10 @@ from PIL import Image
 from tests.rewards import tiny_rewards as made
 from torch import Tensor
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import BATCH, Option, Reward, distinct, open_rewards, readable
 from ppd_lightning.rewards.sources import Role
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256
+from ppd_lightning.storage.fingerprints import file_sha256
 
 
 class Redness(Reward):

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from tests.rewards import tiny_rewards as made
 from torch import Tensor
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import Reward
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256
+from ppd_lightning.storage.fingerprints import file_sha256
 
 every = pytest.mark.parametrize("make", made.MAKERS.values(), ids=made.MAKERS)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.offline import go_offline
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_place
-from ppd_lightning.run.errors import UserError
 
 ROLE = Role((("config.json", "model.safetensors"), ("config.json", "model.bin")), "owner/name", "3 GB", "MIT")
 FILE = Role((("head.pth",),), "owner/name", "3 MB", "MIT", single=True)
@@ -55,8 +55,8 @@ def test_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert role_faults(KEY, "~/head.pth", FILE) == []
 
 
-def test_what_ships_is_among_the_packages_assets() -> None:
-    place = role_place(KEY, "shipped:emoji/prior", ROLE)
+def test_what_ships_is_below_the_packages_folder() -> None:
+    place = role_place(KEY, "shipped:worlds/emoji/assets/prior", ROLE)
     assert (place / "config.json").is_file()
 
 

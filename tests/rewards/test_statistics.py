@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from ppd_lightning.config.compose import compose
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import image_statistics
 from ppd_lightning.rewards.reward import open_rewards
-from ppd_lightning.run.errors import UserError
 
 NAMES = ("colourfulness", "brightness", "clutter", "sharpness", "symmetry")
 SETTINGS = compose(["mode=synthetic", f"reward=[{','.join(NAMES)}]", "data.image_size=16"]).rewards

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.distributed.rank_process import ranks
 from tests.slurm.cluster import Cluster, missing
 from tests.training import tiny_world
-from tests.training.rank_process import ranks
 
 from ppd_lightning.config.compose import compose
-from ppd_lightning.run.claims import owner_of
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.run.sweep_table import SweepRun, numbers_of, read_runs
+from ppd_lightning.config.folders import run_folder
+from ppd_lightning.storage.leases import owner_of
+from ppd_lightning.storage.sweep_table import SweepRun, numbers_of, read_runs
 
 pytestmark = [pytest.mark.long, pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing())]
 

@@ -13,9 +13,9 @@ import pytest
 
 from ppd_lightning.cli import main
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.claims import this_process
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.sweep_table import SweepRun, read_runs, record
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.leases import this_process
+from ppd_lightning.storage.sweep_table import SweepRun, read_runs, record
 from ppd_lightning.sweeps import job, launching
 from ppd_lightning.sweeps.launching import PlannedRun
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ppd_lightning.cli import main
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.run.sweep_table import read_runs
+from ppd_lightning.storage.sweep_table import read_runs
 from ppd_lightning.sweeps import job
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")

@@ -11,9 +11,9 @@ import pytest
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
+from ppd_lightning.errors import UserError
 from ppd_lightning.reports.swept import panel
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.sweep_table import Sweep, SweepRun, record, write_sweep
+from ppd_lightning.storage.sweep_table import Sweep, SweepRun, record, write_sweep
 
 BETAS = ("0.1", "0.5", "2", "10")
 RATE, LOSS = "evaluate.win_rate.unseen.rate", "train.validation/loss"

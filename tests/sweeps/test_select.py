@@ -11,8 +11,8 @@ import pytest
 
 from ppd_lightning.commands import select
 from ppd_lightning.config.compose import as_yaml, compose
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.sweep_table import Sweep, SweepRun, config_file, record, write_sweep
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.sweep_table import Sweep, SweepRun, config_file, record, write_sweep
 
 RATE = "evaluate.win_rate.unseen.rate"
 

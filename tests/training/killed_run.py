@@ -9,9 +9,10 @@ from typing import Any
 
 from ppd_lightning.commands import train
 from ppd_lightning.config.compose import compose
-from ppd_lightning.training import PPDModule, checkpoints
+from ppd_lightning.training import checkpoints
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint
 from ppd_lightning.training.metrics_csv import MetricsCsv
+from ppd_lightning.training.module import PPDModule
 
 MOMENTS: dict[str, tuple[Any, str, str]] = {
     "in a step": (PPDModule, "on_after_backward", "before"),

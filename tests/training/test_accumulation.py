@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Trainer
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import ends_step, micro_batches
 
 BASE = compose(["trainer=cpu"]).trainer

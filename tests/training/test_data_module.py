@@ -18,18 +18,18 @@ from tests import tiny
 from tests.data.handmade import SIZE, flip_byte, rows, write
 from torch import Tensor
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.commands import label, prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
-from ppd_lightning.training import PreferenceDataModule, data_module, groupings
-from ppd_lightning.training.data_module import TrainingStream, ValidationBatches
+from ppd_lightning.errors import UserError
+from ppd_lightning.training import data_module, groupings
+from ppd_lightning.training.data_module import PreferenceDataModule, TrainingStream, ValidationBatches
+from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import Groupings
-from ppd_lightning.training.order import ExampleOrder
 from ppd_lightning.users.embeddings import UserRows
 
 Batch = dict[str, Tensor]

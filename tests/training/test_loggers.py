@@ -16,11 +16,12 @@ from tests.training.tiny_world import STEPS, overrides
 
 from ppd_lightning.commands import train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.run.place import Place
-from ppd_lightning.training import PPDModule, loggers
+from ppd_lightning.distributed.rank import Place
+from ppd_lightning.errors import UserError
+from ppd_lightning.training import loggers
+from ppd_lightning.training.module import PPDModule
 
 
 @pytest.fixture

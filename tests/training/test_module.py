@@ -9,12 +9,13 @@ import torch
 from tests import tiny
 from torch import Tensor
 
+from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.config.schemas import Objective
 from ppd_lightning.diffusion.draws import draw
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.training import PPDModule, noised
+from ppd_lightning.training import noisy_latents as noised
+from ppd_lightning.training.module import PPDModule
 
 SEED, COUNT = 5, 6
 DIMS = math.prod(tiny.LATENT)

@@ -18,11 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests import tiny
 from torch.utils.data import DataLoader
 
+from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.training import PPDModule
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint
+from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.previews import Previews, preview_path
 
 STEPS = 7

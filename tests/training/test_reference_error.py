@@ -3,10 +3,10 @@ from __future__ import annotations
 import torch
 from tests import tiny
 
+from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.diffusion.draws import draw
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.models.prior import predict_noise
 from ppd_lightning.training.reference_error import reference_error_by_time
 
 

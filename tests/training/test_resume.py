@@ -16,7 +16,7 @@ from tests.training.tiny_world import overrides
 
 from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.metrics_csv import read_metrics
 

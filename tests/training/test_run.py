@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 from tests import tiny
 from tests.training.tiny_world import CHECKPOINT_EVERY, LOG_EVERY, STEPS, overrides
 
+from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
 from ppd_lightning.commands import embed, prepare, train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.models import load_adapter
-from ppd_lightning.models.adapter import adapter_metadata
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.training import PreferenceDataModule, new_module
+from ppd_lightning.training import build as new_module
+from ppd_lightning.training.build import build_module
 from ppd_lightning.training.checkpoints import last_checkpoint
+from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import read_metrics
-from ppd_lightning.training.new_module import build_module
 
 
 @pytest.fixture

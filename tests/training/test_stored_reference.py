@@ -13,15 +13,16 @@ from safetensors.torch import load_file
 from tests import tiny
 from tests.training.tiny_world import STEPS, overrides
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.commands import embed, reference, train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.run.place import ALONE, Place
-from ppd_lightning.training import PreferenceDataModule, stored_reference
-from ppd_lightning.training.new_module import build_module
+from ppd_lightning.distributed.rank import ALONE, Place
+from ppd_lightning.errors import UserError
+from ppd_lightning.training import stored_reference
+from ppd_lightning.training.build import build_module
+from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.stored_reference import StoredReference
 
 STORED = ("trainer.reference=stored", "objective.drop_user=0", "optimizer.ema_decay=null", "trainer.threads=1")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from tests.training import tiny_world
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.users.blends import blended_embeddings, name_of, people_in, weights_of
 from ppd_lightning.users.embeddings import asked_rows
 

@@ -11,13 +11,13 @@ import pytest
 from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.users.embeddings import asked_rows, embeddings_folder, open_user_rows
 
 SHOTS, GROUPINGS, WIDTH = 3, 5, 4

@@ -12,8 +12,8 @@ import torch
 from tests import tiny
 from torch import Tensor
 
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.errors import UserError
 from ppd_lightning.users import encoders
 from ppd_lightning.users.encoders import encoder_fingerprint, moments, open_encoder
 

@@ -13,19 +13,19 @@ from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 from tests.rewards.tiny_rewards import open_clip_folder
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder, run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import Square, read_images
-from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import statistics
 from ppd_lightning.rewards.open_clip import OpenClipReward
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder, run_folder
 from ppd_lightning.users.clip import describe
 from ppd_lightning.users.embeddings import embeddings_folder
-from ppd_lightning.users.margins import score_margins
+from ppd_lightning.users.reward_margins import score_margins
 from ppd_lightning.users.shots import random_sets
 
 BLIND = "tests.users.test_rewarded.Blind"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppd_lightning.data.pairs import PAIRS_SCHEMA
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.users.embeddings import UserRows
 from ppd_lightning.users.shots import CaptionVectors, ShotSet, diverse_sets, nearest_sets, random_sets

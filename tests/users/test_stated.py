@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests import tiny, tiny_vlm
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.compose import compose
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.users import vlm
 from ppd_lightning.users.shots import ShotSet
 from ppd_lightning.users.stated import describe, read_texts, seen_with

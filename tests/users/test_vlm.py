@@ -19,17 +19,19 @@ import torch
 from tests import tiny, tiny_vlm
 from tests.data.handmade import SIZE, rows, write
 
+from ppd_lightning.backbones.released import ReleasedModel, open_model
 from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import images, layout
-from ppd_lightning.models.released import ReleasedModel, open_model
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
-from ppd_lightning.users import shown, vlm
+from ppd_lightning.data import images
+from ppd_lightning.data import prepared as layout
+from ppd_lightning.errors import UserError
+from ppd_lightning.users import vlm
+from ppd_lightning.users import vlm_pairs as shown
 from ppd_lightning.users.embeddings import open_user_rows
-from ppd_lightning.users.prompts import ShownPair, preferred_place
 from ppd_lightning.users.shots import ShotSet, random_sets
+from ppd_lightning.users.vlm_prompts import ShownPair, preferred_place
 from ppd_lightning.users.vlm_writer import ProfileWriter
 
 SETS = 10

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny_vlm
 from tests.offline import go_offline
 
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.users.vlm_files import vlm_faults, vlm_fingerprint, vlm_folder
 from ppd_lightning.users.vlm_writer import ProfileWriter
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppd_lightning.users.prompts import (
+from ppd_lightning.users.vlm_prompts import (
     LONGEST_TEXT,
     MARK,
     PLACE,

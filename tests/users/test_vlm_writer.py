@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from tests import tiny_vlm
 
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.users.prompts import MARK, SYSTEM, ShownPair, profile_prompt, words_prompt
+from ppd_lightning.errors import UserError
+from ppd_lightning.users.vlm_prompts import MARK, SYSTEM, ShownPair, profile_prompt, words_prompt
 from ppd_lightning.users.vlm_writer import Profile, ProfileWriter, draw_token
 
 SEEDS = range(14)

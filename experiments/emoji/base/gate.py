@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from make import SHIPPED, pictures
 
-from ppd_lightning.data.emoji.pictures import STYLES, shipped_concepts
-from ppd_lightning.evaluation.judges import load_judge
-from ppd_lightning.generation import Guidance, UserPipeline
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.generation.grid import as_pictures, draw_grid
-from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.worlds.emoji.judges import load_judge
+from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
 
 GATE = 0.85
 

@@ -29,10 +29,10 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ppd_lightning.data.emoji.pictures import STYLES, shipped_concepts
-from ppd_lightning.evaluation.judges import ConvolutionalJudge, Judge, StatisticsJudge, save_judge
-from ppd_lightning.evaluation.style_features import style_features
-from ppd_lightning.models.emoji_codec import EmojiCodec
+from ppd_lightning.worlds.emoji.codec import EmojiCodec
+from ppd_lightning.worlds.emoji.judges import ConvolutionalJudge, Judge, StatisticsJudge, save_judge
+from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
+from ppd_lightning.worlds.emoji.style_features import style_features
 
 LIST = SHIPPED.parents[1] / "data/emoji/concepts.txt"
 """The style judges learn from none of its concepts, so that a world may take any number of them."""

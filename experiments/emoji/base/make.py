@@ -38,11 +38,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from ppd_lightning.data.emoji.pictures import concepts_in_every_style, draw_world, shipped_concepts
-from ppd_lightning.data.emoji.vendors import fetch_packages
-from ppd_lightning.models.emoji_codec import EmojiCodec
+from ppd_lightning.worlds.emoji.codec import EmojiCodec
+from ppd_lightning.worlds.emoji.pictures import concepts_in_every_style, draw_world, shipped_concepts
+from ppd_lightning.worlds.emoji.vendors import fetch_packages
 
-SHIPPED = Path(__file__).parents[3] / "src/ppd_lightning/assets/emoji"
+SHIPPED = Path(__file__).parents[3] / "src/ppd_lightning/worlds/emoji/assets"
 RECIPE = Path(__file__).with_name("recipe.json")
 SIZE = 64
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.compose import compose
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import Square, read_images
 from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.models.released import open_model
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
-from ppd_lightning.run.atomic import write_text_atomic
+from ppd_lightning.storage.atomic import write_text_atomic
 from ppd_lightning.users.embeddings import open_user_rows
 
 WORDS = {

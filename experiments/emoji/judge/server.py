@@ -29,13 +29,13 @@ from PIL import Image
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config, EmojiData
-from ppd_lightning.data import layout
-from ppd_lightning.data.emoji.people import utilities
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import Square, read_images
-from ppd_lightning.evaluation.judges import SIZE, load_judge
-from ppd_lightning.evaluation.oracle import Oracle
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
-from ppd_lightning.users.prompts import MARK, PREDICTION
+from ppd_lightning.users.vlm_prompts import MARK, PREDICTION
+from ppd_lightning.worlds.emoji.judges import SIZE, load_judge
+from ppd_lightning.worlds.emoji.oracle import Oracle
+from ppd_lightning.worlds.emoji.people import utilities
 
 MODEL = "emoji-bayes"
 IMAGINED_SEED = 1_000_003

@@ -11,14 +11,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
-from ppd_lightning.evaluation.classification import top_rates
+from ppd_lightning.data import prepared as layout
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.long_tail import numbers_of_pairs
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.evaluation.statistics.classification import top_rates
+from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.embeddings import UserRows, embeddings_folder, embeddings_key, open_user_rows
 from ppd_lightning.users.kinds import is_described
 

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from ppd_lightning.commands import embed, evaluate, label, prepare, train
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.emoji.people import People, read_people
 from ppd_lightning.data.splits import choose_count
-from ppd_lightning.generation.chosen import chosen_captions
-from ppd_lightning.generation.drawing import draw_sheet
+from ppd_lightning.distributed.rank import place
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_pictures, draw_grid
-from ppd_lightning.generation.trained import open_run
-from ppd_lightning.run.atomic import atomic_path, write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
-from ppd_lightning.run.place import place
+from ppd_lightning.generation.sampling import draw_sheet
+from ppd_lightning.generation.selection import chosen_captions
+from ppd_lightning.generation.trained_run import open_run
+from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
 from ppd_lightning.users.embeddings import people_served
+from ppd_lightning.worlds.emoji.people import People, read_people
 
 STEPS = {"prepare": prepare.run, "label": label.run, "embed": embed.run, "train": train.run, "evaluate": evaluate.run}
 

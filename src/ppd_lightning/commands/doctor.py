@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from ppd_lightning.config.folders import data_folder, rewards_used
 from ppd_lightning.config.schemas import (
     Config,
     EmojiData,
@@ -26,8 +27,7 @@ from ppd_lightning.config.schemas import (
     VlmJudge,
     VlmUser,
 )
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder, rewards_used
+from ppd_lightning.errors import UserError
 
 DISTRIBUTION = "ppd-lightning"
 
@@ -133,8 +133,8 @@ def _readable(need: str, look: Callable[[], str]) -> Finding:
 
 
 def _model(config: Config) -> Iterator[Finding]:
-    from ppd_lightning.models.parts import NON_COMMERCIAL, absent, pickled
-    from ppd_lightning.models.released import open_model
+    from ppd_lightning.backbones.files import NON_COMMERCIAL, absent, pickled
+    from ppd_lightning.backbones.released import open_model
 
     yield from _seeing(config)
     model = open_model(config.model)

@@ -6,10 +6,10 @@ import logging
 import time
 from typing import Any
 
+from ppd_lightning.backbones.released import ReleasedModel, open_model
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.stores import Store
-from ppd_lightning.models.released import ReleasedModel, open_model
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.users.embeddings import describe_users, embeddings_folder, embeddings_key, open_user_rows
 from ppd_lightning.users.kinds import is_described
 

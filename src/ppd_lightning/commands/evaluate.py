@@ -9,18 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
+from ppd_lightning.evaluation.comparison_images import draw_comparisons
 from ppd_lightning.evaluation.comparisons import comparisons_of, evaluated_captions
-from ppd_lightning.evaluation.drawn import draw_comparisons
-from ppd_lightning.evaluation.measures import Measures
+from ppd_lightning.evaluation.comparisons_table import ComparisonsTable
 from ppd_lightning.evaluation.profiles import augmented, count_overruns, read_profiles
+from ppd_lightning.evaluation.scorers import Measures
 from ppd_lightning.evaluation.summary import summarise
-from ppd_lightning.evaluation.table import ComparisonsTable
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
-from ppd_lightning.generation.trained import open_run
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.fingerprints import file_sha256, fingerprint
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.generation.trained_run import open_run
+from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 log = logging.getLogger(__name__)
 

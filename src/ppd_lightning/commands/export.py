@@ -11,23 +11,24 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from ppd_lightning.commands.export_card import model_card
+from ppd_lightning.backbones import user_branch
+from ppd_lightning.backbones.adapter import copy_adapter
+from ppd_lightning.backbones.cascade.codec import StageCCodec
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.layout import people_of
-from ppd_lightning.generation.chosen import chosen_captions, chosen_users
-from ppd_lightning.generation.trained import open_run
-from ppd_lightning.models import emoji_codec, user_branch
-from ppd_lightning.models.adapter import copy_adapter
-from ppd_lightning.models.emoji_codec import EmojiCodec
-from ppd_lightning.models.stage_c_codec import StageCCodec
-from ppd_lightning.run.atomic import atomic_path, write_text_atomic
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.data.prepared import people_of
+from ppd_lightning.generation.selection import chosen_captions, chosen_users
+from ppd_lightning.generation.trained_run import open_run
+from ppd_lightning.model_card.card import model_card
+from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.users.blends import Asked, name_of
 from ppd_lightning.users.kinds import needs_captions
+from ppd_lightning.worlds.emoji import codec as emoji_codec
+from ppd_lightning.worlds.emoji.codec import EmojiCodec
 
 log = logging.getLogger(__name__)
 
-TEMPLATES = importlib.resources.files("ppd_lightning.commands") / "export_files"
+TEMPLATES = importlib.resources.files("ppd_lightning.model_card") / "export_files"
 PRIORS = {"emoji": "prior", "stage_c_lite": "prior_lite", "stage_c": "prior"}
 """The folder of Stage C in each base."""
 STRIDES = {"emoji": EmojiCodec.stride, "stage_c_lite": StageCCodec.stride, "stage_c": StageCCodec.stride}

@@ -15,14 +15,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.generation.chosen import chosen_captions, chosen_users
 from ppd_lightning.generation.grid import BASE, cell_for, draw_grid
 from ppd_lightning.generation.image_files import Wanted, draw_missing, read_pictures, wanted_images
-from ppd_lightning.generation.trained import TrainedRun, drawing_parts, open_run
-from ppd_lightning.run.atomic import atomic_path, write_json_atomic
-from ppd_lightning.run.fingerprints import DIGITS, file_sha256, fingerprint
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.generation.selection import chosen_captions, chosen_users
+from ppd_lightning.generation.trained_run import TrainedRun, drawing_parts, open_run
+from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
+from ppd_lightning.storage.fingerprints import DIGITS, file_sha256, fingerprint
 from ppd_lightning.users.blends import Asked, name_of, weights_of
 
 log = logging.getLogger(__name__)

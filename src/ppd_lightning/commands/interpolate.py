@@ -15,21 +15,21 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.splits import choose_count
+from ppd_lightning.devices import compute_device
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons import FIRST_SEED, evaluated_captions
-from ppd_lightning.evaluation.scores import score_images
-from ppd_lightning.evaluation.simplex import rank_correlations, simplex_grid
+from ppd_lightning.evaluation.reward_scores import score_images
 from ppd_lightning.evaluation.simplex_picture import draw_simplex
+from ppd_lightning.evaluation.statistics.simplex import rank_correlations, simplex_grid
 from ppd_lightning.generation.gallery import own_gallery, read_picture
 from ppd_lightning.generation.grid import cell_for
-from ppd_lightning.generation.trained import open_run
-from ppd_lightning.models.devices import compute_device
+from ppd_lightning.generation.trained_run import open_run
 from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
-from ppd_lightning.run.atomic import atomic_path, write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import run_folder
+from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
+from ppd_lightning.storage.fingerprints import fingerprint
 
 log = logging.getLogger(__name__)
 

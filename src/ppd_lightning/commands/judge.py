@@ -17,10 +17,12 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config, OpenaiJudge
-from ppd_lightning.data.layout import read_pairs
+from ppd_lightning.data.prepared import read_pairs
+from ppd_lightning.errors import UserError
+from ppd_lightning.evaluation.comparison_images import draw_base, draw_own
 from ppd_lightning.evaluation.comparisons import comparisons_of, evaluated_captions
-from ppd_lightning.evaluation.drawn import draw_base, draw_own
 from ppd_lightning.evaluation.judging.answers import Answers
 from ppd_lightning.evaluation.judging.asking import Asking
 from ppd_lightning.evaluation.judging.cases import (
@@ -36,14 +38,12 @@ from ppd_lightning.evaluation.judging.question import AskedModel
 from ppd_lightning.evaluation.judging.spending import Spending
 from ppd_lightning.evaluation.judging.verdicts import Judged, always_first, by_group, write_verdicts
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
-from ppd_lightning.generation.trained import TrainedRun, open_run
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.claims import Claim
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256, fingerprint
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.run.progress import Counted
-from ppd_lightning.users import prompts
+from ppd_lightning.generation.trained_run import TrainedRun, open_run
+from ppd_lightning.progress import Counted
+from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.leases import Claim
+from ppd_lightning.users import vlm_prompts as prompts
 from ppd_lightning.users.embeddings import people_served
 
 log = logging.getLogger(__name__)

@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ppd_lightning.config.folders import rewards_that_label
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import REWARD_PAIRS_SCHEMA, pairs_of_rewards, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import table_key, write_table
-from ppd_lightning.models.devices import compute_device
+from ppd_lightning.devices import compute_device
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.agreement import agreement
 from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
 from ppd_lightning.rewards.scoring import Scorer, shown_in, usable_rows
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import rewards_that_label
+from ppd_lightning.storage.atomic import write_json_atomic
 
 log = logging.getLogger(__name__)
 

@@ -15,22 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from ppd_lightning.backbones.released import ReleasedModel, open_model
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config, EmojiData, FolderData
 from ppd_lightning.data import folder as own_pairs
-from ppd_lightning.data import layout, quarantine
-from ppd_lightning.data.emoji.source import make_source
+from ppd_lightning.data import prepared as layout
+from ppd_lightning.data import quarantine
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import read_rows, source_fingerprint, told_unusable
 from ppd_lightning.data.splits import SPLITS, choose_count, choose_share
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.models.devices import compute_device
-from ppd_lightning.models.released import ReleasedModel, open_model
+from ppd_lightning.devices import compute_device
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.worlds.emoji.source import make_source
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ppd_lightning.commands.verbs import run_verb
 from ppd_lightning.config.compose import read_config
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import INTERRUPTED, USER_MISTAKE, UserError
-from ppd_lightning.run.lines import set_up_logging
+from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
+from ppd_lightning.logging_setup import set_up_logging
+from ppd_lightning.storage.atomic import write_json_atomic
 
 GRACE = 10.0
 """Seconds from the interrupt to the end, whatever the process is waiting for."""

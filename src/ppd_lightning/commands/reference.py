@@ -6,10 +6,10 @@ import logging
 import time
 from typing import Any
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.models.devices import DTYPES, compute_device
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.place import ALONE
+from ppd_lightning.devices import DTYPES, compute_device
+from ppd_lightning.distributed.rank import ALONE
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.stored_reference import StoredReference
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.schemas import Config
+from ppd_lightning.errors import UserError
 from ppd_lightning.reports.about import About, about_run, about_study, about_sweep
 from ppd_lightning.reports.files import write_about
 from ppd_lightning.reports.results import RunResult, read_run_result
 from ppd_lightning.reports.study import Settings
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.sweep_table import SweepRun, newest_sweep, read_runs, read_sweep
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.sweep_table import SweepRun, newest_sweep, read_runs, read_sweep
 from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.atomic import write_json_atomic, write_text_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.sweep_table import SweepRun, config_file, newest_sweep, read_runs, read_sweep, swept_keys
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.storage.sweep_table import SweepRun, config_file, newest_sweep, read_runs, read_sweep, swept_keys
 from ppd_lightning.sweeps.best import Ranked, metric_of, ranked
 
 log = logging.getLogger(__name__)

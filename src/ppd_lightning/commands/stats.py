@@ -11,10 +11,10 @@ from rich.table import Table
 
 from ppd_lightning.commands.stats_picture import draw_tally
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pickapic import REASONS
 from ppd_lightning.data.tally import Tally, tally
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.storage.atomic import atomic_path
 
 LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
 """What `ppd prepare` and `ppd label` count of rows that nothing can be learnt from, whoever is asked."""

@@ -13,26 +13,26 @@ import torch
 from diffusers import StableCascadeUNet
 from lightning.pytorch.callbacks import Callback
 
+from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
+from ppd_lightning.backbones.released import ReleasedModel, open_model
 from ppd_lightning.config.compose import as_yaml
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.schemas import Config
+from ppd_lightning.devices import DTYPES, compute_device
+from ppd_lightning.distributed.group import Ranks, connected, require_fitting
+from ppd_lightning.distributed.rank import place
+from ppd_lightning.distributed.spawn import run_ranks
 from ppd_lightning.generation.previews import preview_sheet
-from ppd_lightning.models.adapter import base_fingerprint, save_adapter
-from ppd_lightning.models.devices import DTYPES, compute_device
-from ppd_lightning.models.released import ReleasedModel, open_model
-from ppd_lightning.run.atomic import write_json_atomic, write_text_atomic
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.run.place import place
-from ppd_lightning.training.average import BranchAverage
+from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.training.build import build_module, step0_test
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.ema import BranchAverage
 from ppd_lightning.training.lightning_trainer import build_trainer, fit
-from ppd_lightning.training.local_ranks import run_ranks
 from ppd_lightning.training.loggers import FAILED, FINISHED, end_loggers, log_final, make_loggers, require_loggers
 from ppd_lightning.training.metrics_csv import read_metrics
 from ppd_lightning.training.module import PPDModule
-from ppd_lightning.training.new_module import build_module, step0_test
 from ppd_lightning.training.previews import Previews
-from ppd_lightning.training.ranks import Ranks, connected, require_fitting
 from ppd_lightning.training.stored_reference import StoredReference
 from ppd_lightning.users.embeddings import users_fingerprint
 

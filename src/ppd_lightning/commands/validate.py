@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ppd_lightning.config.compose import as_yaml
+from ppd_lightning.config.folders import data_folder, run_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.folders import data_folder, run_folder
 
 
 def run(config: Config) -> dict[str, Any]:

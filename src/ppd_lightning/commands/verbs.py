@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.place import place
+from ppd_lightning.distributed.rank import place
+from ppd_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from ppd_lightning.config.schemas import Config

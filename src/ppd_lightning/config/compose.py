@@ -22,7 +22,7 @@ from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.config.validation import check
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from ppd_lightning.config.groups import LIST_GROUPS, OF_HYDRA, options
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 NULLABLE_GROUPS = ("experiment", "sweep")
 

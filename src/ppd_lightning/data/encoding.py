@@ -25,8 +25,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import (
     Preprocess,
     Square,
@@ -38,10 +39,9 @@ from ppd_lightning.data.images import (
 )
 from ppd_lightning.data.stores import Store, finish_store, finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.tables import table_key, write_table
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import data_folder
-from ppd_lightning.run.progress import Counted
+from ppd_lightning.errors import UserError
+from ppd_lightning.progress import Counted
+from ppd_lightning.storage.fingerprints import fingerprint
 
 CAPTION_UNIT = 256
 """Captions that are encoded and stored together; their states are large."""

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config, FolderData
 from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Place, place
-from ppd_lightning.run.atomic import atomic_path, write_text_atomic
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
+from ppd_lightning.storage.fingerprints import fingerprint
 
 log = logging.getLogger(__name__)
 

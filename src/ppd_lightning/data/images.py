@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from ppd_lightning.data.pickapic import open_parquet, stream_group
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.fingerprints import fingerprint
 
 IMAGES_SCHEMA = pa.schema(
     {

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ppd_lightning.data.remote import Place, first_line
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
 """The columns that a table must have."""

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ppd_lightning.data.splits import SPLITS, assign_splits, check_no_leak, hash_fraction, shares_test_image
 from ppd_lightning.data.tables import read_table, write_table
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 PAIRS_SCHEMA = pa.schema(
     {

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ppd_lightning.data.remote import Place, data_set, first_line
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.fingerprints import fingerprint
 
 SCHEMA = pa.schema(
     {

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config, FolderData
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pickapic import UNUSABLE_SCHEMA
-from ppd_lightning.run.atomic import atomic_path
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import data_folder
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 PACKAGES = {
     "s3": "s3fs",

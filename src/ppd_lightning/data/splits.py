@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 SPLITS = ("train", "validation", "shots", "test_seen", "test_unseen")
 TESTS = ("test_seen", "test_unseen")

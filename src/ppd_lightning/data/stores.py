@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256, fingerprint
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 META = "meta.json"
 KEY = b"ppd_lightning.key"

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.run.atomic import atomic_path, write_json_atomic
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
 
 
 def write_table(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:

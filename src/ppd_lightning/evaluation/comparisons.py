@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.layout import captions_of
+from ppd_lightning.data.prepared import captions_of
 from ppd_lightning.generation.prompts import read_prompts
 from ppd_lightning.users.embeddings import people_served
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.stores import Store
 from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.rates import rates_by_group
+from ppd_lightning.evaluation.group_win_rates import rates_by_group
 from ppd_lightning.users.shots import DESCRIBING
 
 THIRDS = ("low", "middle", "high")

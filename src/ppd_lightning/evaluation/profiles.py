@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.stated import read_texts
 
 log = logging.getLogger(__name__)

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config, DescribedUser
-from ppd_lightning.data.layout import open_latents, read_pairs
+from ppd_lightning.data.prepared import open_latents, read_pairs
+from ppd_lightning.evaluation.comparison_images import BASE, OWN, PROFILE, Drawn
 from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.drawn import BASE, OWN, PROFILE, Drawn
+from ppd_lightning.evaluation.group_win_rates import lowest, margins, rates_by_group, win_rates
 from ppd_lightning.evaluation.long_tail import consistencies, numbers_of_pairs, rates_of_thirds
-from ppd_lightning.evaluation.means import mean_own_score, mean_scores
-from ppd_lightning.evaluation.measures import CONCEPT, Measures
-from ppd_lightning.evaluation.rates import lowest, margins, rates_by_group, win_rates
-from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.evaluation.mean_scores import mean_own_score, mean_scores
+from ppd_lightning.evaluation.scorers import CONCEPT, Measures
 from ppd_lightning.users.embeddings import NOT_SERVED, asked_rows, people_served
 
 log = logging.getLogger(__name__)

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ppd_lightning.config.folders import run_folder
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
-from ppd_lightning.generation.trained import TrainedRun
-from ppd_lightning.run.atomic import atomic_path
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256, fingerprint
-from ppd_lightning.run.folders import run_folder
-from ppd_lightning.run.progress import Counted
+from ppd_lightning.generation.trained_run import TrainedRun
+from ppd_lightning.progress import Counted
+from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 Paint = Callable[[Sequence[str], Tensor | None, Sequence[int], Sequence[str]], Tensor]
 """Captions (B), users (B, E) or None for the base, seeds (B) and prompts (B) to images (B, 3, H, W) in [0, 1]."""

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ppd_lightning.generation.drawing import Draw
 from ppd_lightning.generation.grid import as_picture
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.generation.sampling import Draw
+from ppd_lightning.storage.atomic import atomic_path
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 from diffusers import DDPMWuerstchenScheduler, StableCascadeUNet
 from torch import Tensor
 
-from ppd_lightning.models.codec import Codec
-from ppd_lightning.models.prior import predict_noise
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.models.user_branch import UserBranch
+from ppd_lightning.backbones.cascade.prior import predict_noise
+from ppd_lightning.backbones.codec import Codec
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.backbones.user_branch import UserBranch
 
 Text = Callable[[list[str]], tuple[Tensor, Tensor]]
 """Captions (B) to text states (B, L, C) and pooled ones (B, 1, C')."""

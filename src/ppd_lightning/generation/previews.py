@@ -9,13 +9,13 @@ import torch
 from diffusers import StableCascadeUNet
 from PIL import Image
 
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.generation.chosen import chosen_captions, chosen_users
-from ppd_lightning.generation.drawing import draw_images, draw_sheet
 from ppd_lightning.generation.grid import BASE, as_pictures, cell_for, draw_grid
 from ppd_lightning.generation.pipeline import CODEC_PARTS, UserPipeline
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.models.user_branch import UserBranch
+from ppd_lightning.generation.sampling import draw_images, draw_sheet
+from ppd_lightning.generation.selection import chosen_captions, chosen_users
 from ppd_lightning.users.blends import name_of, sheet_embeddings
 
 

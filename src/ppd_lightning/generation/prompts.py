@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 COLUMNS = {".tsv": "Prompt", ".csv": "caption", ".parquet": "caption"}
 """The column that holds the captions, by the end of the file's name; of .txt every line is one."""

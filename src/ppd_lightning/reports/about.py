@@ -21,7 +21,7 @@ from ppd_lightning.reports.study import Settings, studies_of
 from ppd_lightning.reports.study_sections import as_values, study_sections, terms_words
 from ppd_lightning.reports.swept import sweep_section
 from ppd_lightning.reports.training import curves_section, trained_section
-from ppd_lightning.run.sweep_table import Sweep, SweepRun
+from ppd_lightning.storage.sweep_table import Sweep, SweepRun
 
 MOST_METHODS = 8
 """More are not compared one with another: nobody reads so many pairs."""

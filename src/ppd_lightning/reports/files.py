@@ -7,7 +7,7 @@ from pathlib import Path
 from ppd_lightning.reports.about import About
 from ppd_lightning.reports.blocks import as_csv, as_markdown, tables_of
 from ppd_lightning.reports.page import page
-from ppd_lightning.run.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
 
 
 def write_about(folder: Path, about: About) -> Path:

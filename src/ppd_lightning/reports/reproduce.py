@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.compose import compose, quoted
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.groups import options
+from ppd_lightning.errors import UserError
 from ppd_lightning.reports.blocks import Block, Cell, Commands, Section, Table, Words
 from ppd_lightning.reports.results import RunResult, flat
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.folders import run_folder
 
 CHOICES = {"data": "name", "model": "name", "user": "kind", "objective": "name"}
 """Groups whose option is told by a key of theirs."""

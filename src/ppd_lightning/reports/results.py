@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
+from ppd_lightning.config.folders import ADAPTERS
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.config.validation import check
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256
-from ppd_lightning.run.folders import ADAPTERS
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.fingerprints import file_sha256
 
 Unit = tuple[str, str, str, int]
 """What a comparison is known by: group, user, caption, seed of the noise."""

@@ -13,8 +13,14 @@ from itertools import combinations, product
 
 import numpy as np
 
-from ppd_lightning.evaluation.curves import Curves, Difference, differences
-from ppd_lightning.evaluation.resampling import Estimate, draw_people, draw_trainings, estimate, resampled_means
+from ppd_lightning.evaluation.statistics.bootstrap import (
+    Estimate,
+    draw_people,
+    draw_trainings,
+    estimate,
+    resampled_means,
+)
+from ppd_lightning.evaluation.statistics.curves import Curves, Difference, differences
 from ppd_lightning.reports.methods import Method, methods_of
 from ppd_lightning.reports.paired import (
     Terms,

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ppd_lightning.evaluation.resampling import Estimate
+from ppd_lightning.evaluation.statistics.bootstrap import Estimate
 from ppd_lightning.reports.blocks import Block, Cell, Interval, More, Plots, Section, Table, Words, rounded
 from ppd_lightning.reports.images import side_by_side
 from ppd_lightning.reports.methods import Method

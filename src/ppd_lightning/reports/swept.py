@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ppd_lightning.reports.blocks import Block, Cell, More, Plots, Section, Table, Words
 from ppd_lightning.reports.plots import Series, line_plot
-from ppd_lightning.run.sweep_table import SweepRun, swept_keys
+from ppd_lightning.storage.sweep_table import SweepRun, swept_keys
 
 MANY = 4
 """So many numbers are plotted at once, the others on demand."""

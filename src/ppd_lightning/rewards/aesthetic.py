@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppd_lightning.models.weights import load_weights
+from ppd_lightning.backbones.weights import load_weights
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.head import ScoreHead
 from ppd_lightning.rewards.open_clip import OpenClipBased, OpenClipModel, whole_model
 from ppd_lightning.rewards.sources import Role
-from ppd_lightning.run.errors import UserError
 
 
 class _TowerAndHead(nn.Module):

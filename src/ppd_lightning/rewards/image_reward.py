@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from transformers import BertTokenizer, BlipTextConfig
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-from ppd_lightning.models.weights import load_weights
+from ppd_lightning.backbones.weights import load_weights
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.head import ScoreHead
 from ppd_lightning.rewards.reward import Reward, readable, require_captions
 from ppd_lightning.rewards.sources import Role
 from ppd_lightning.rewards.transform import Transform
-from ppd_lightning.run.errors import UserError
 
 MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072
 """Of the head's outputs over the authors' data."""

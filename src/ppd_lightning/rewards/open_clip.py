@@ -20,12 +20,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppd_lightning.models.released import read_json
-from ppd_lightning.models.weights import load_weights
+from ppd_lightning.backbones.released import read_json
+from ppd_lightning.backbones.weights import load_weights
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import Option, Reward, distinct, readable, require_captions
 from ppd_lightning.rewards.sources import Role
 from ppd_lightning.rewards.transform import Transform
-from ppd_lightning.run.errors import UserError
 
 CONFIG = "open_clip_config.json"
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

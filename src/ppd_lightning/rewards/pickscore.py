@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from ppd_lightning.models.released import read_json
-from ppd_lightning.models.weights import load_weights
+from ppd_lightning.backbones.released import read_json
+from ppd_lightning.backbones.weights import load_weights
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import Reward, distinct, readable, require_captions
 from ppd_lightning.rewards.sources import Role
 from ppd_lightning.rewards.transform import normalise
-from ppd_lightning.run.errors import UserError
 
 PREPROCESSOR, WORDS = "preprocessor_config.json", "tokenizer_config.json"
 

@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_place
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Reward(ABC):
     Args:
         name: of the reward in the configuration, for messages.
         weights: a place for each of `roles`: a file, a folder, OWNER/NAME or OWNER/NAME:FILE on the model hub, or
-            shipped:PATH below the package's assets.
+            shipped:PATH below the package's folder.
         device: where the network runs.
         dtype: of the network's weights; features and scores are float32 all the same.
         options: what a derived class takes beside, as keywords; part of the fingerprint.

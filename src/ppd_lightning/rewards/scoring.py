@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 import torch
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_usable, open_encoded
 from ppd_lightning.data.images import ids_fingerprint
 from ppd_lightning.data.pickapic import read_rows
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import Reward
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.storage.fingerprints import fingerprint
 
 AT_ONCE = 1024
 """Features that are compared with their captions at once; in the order of the captions, so each is read about once."""

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppd_lightning.models.parts import Part, absent, find, local_folder
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.backbones.files import Part, absent, find, local_folder
+from ppd_lightning.errors import UserError
 
 SHIPPED = "shipped:"
-"""Begins the place of weights that are among the package's assets."""
+"""Begins the place of weights that ship with the package."""
 
 ON_HUB = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<file>[\w./+-]+))?")
 
@@ -46,7 +46,7 @@ def role_place(key: str, place: str, role: Role) -> Path:
         UserError: it looks like a name on the hub, and the hub cannot be reached or does not know it.
     """
     if place.startswith(SHIPPED):
-        return Path(str(importlib.resources.files("ppd_lightning") / "assets")) / place.removeprefix(SHIPPED)
+        return Path(str(importlib.resources.files("ppd_lightning"))) / place.removeprefix(SHIPPED)
     path = Path(place).expanduser()
     on_hub = ON_HUB.fullmatch(place)
     if path.exists() or not on_hub:

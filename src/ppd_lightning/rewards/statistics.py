@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from ppd_lightning.data.images import Square
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import image_statistics
 from ppd_lightning.rewards.reward import Reward, readable
-from ppd_lightning.run.errors import UserError
 
 SMALLEST = 3
 """Pixels of a side: the filters of clutter and sharpness are as large."""

@@ -8,8 +8,8 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Literal
 
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.sweep_table import SweepRun
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.sweep_table import SweepRun
 
 OWN_SCORE = "evaluate.mean_own_score."
 """What users think of their images by what decides for each, a number a method: what the paper chooses beta by."""

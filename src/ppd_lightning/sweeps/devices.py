@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from ppd_lightning.config.schemas import Trainer
-from ppd_lightning.run.claims import Claim
+from ppd_lightning.storage.leases import Claim
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from ppd_lightning.commands.verbs import run_verb
 from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.claims import Claim, this_process
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.lines import set_up_logging
-from ppd_lightning.run.place import place
-from ppd_lightning.run.sweep_table import SweepRun, config_file, numbers_of, read_run, read_sweep, record
+from ppd_lightning.distributed.rank import place
+from ppd_lightning.errors import UserError
+from ppd_lightning.logging_setup import set_up_logging
+from ppd_lightning.storage.leases import Claim, this_process
+from ppd_lightning.storage.sweep_table import SweepRun, config_file, numbers_of, read_run, read_sweep, record
 from ppd_lightning.sweeps.devices import take_devices
 
 log = logging.getLogger(__name__)

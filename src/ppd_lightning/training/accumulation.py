@@ -7,7 +7,7 @@ from typing import Any
 from lightning import Trainer as LightningTrainer
 
 from ppd_lightning.config.schemas import Trainer
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 
 def micro_batches(config: Trainer, world_size: int) -> int:

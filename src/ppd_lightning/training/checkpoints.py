@@ -11,7 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.training.accumulation import ends_step
 
 

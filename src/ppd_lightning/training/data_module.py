@@ -18,17 +18,17 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.diffusion.draws import choose
-from ppd_lightning.models.released import open_model
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import micro_batches
+from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import Groupings
-from ppd_lightning.training.noised import Batch
-from ppd_lightning.training.order import ExampleOrder
+from ppd_lightning.training.noisy_latents import Batch
 from ppd_lightning.users.embeddings import open_user_rows
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 from ppd_lightning.users.embeddings import UserRows
 
 BLOCK = 65_536

@@ -14,14 +14,14 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.run.place import ALONE, Place
+from ppd_lightning.distributed.group import OwnSignals, PlacedEnvironment, strategy
+from ppd_lightning.distributed.rank import ALONE, Place
 from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import MetricsCsv
 from ppd_lightning.training.module import PPDModule
-from ppd_lightning.training.progress import Speed
-from ppd_lightning.training.ranks import OwnSignals, PlacedEnvironment, strategy
+from ppd_lightning.training.throughput import Speed
 
 
 def build_trainer(

@@ -12,9 +12,9 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.config.schemas import Logger as Settings
-from ppd_lightning.run.atomic import write_text_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.place import ALONE, Place
+from ppd_lightning.distributed.rank import ALONE, Place
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import write_text_atomic
 
 FINISHED, FAILED = "success", "failed"
 """What becomes of a run, in Lightning's words."""

@@ -9,7 +9,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.training.accumulation import ends_step
 
 

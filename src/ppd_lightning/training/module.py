@@ -16,13 +16,13 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, distributed
 
+from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.config.schemas import Objective, Optimizer
 from ppd_lightning.diffusion.draws import Draw, draw_batch
 from ppd_lightning.diffusion.objectives import implicit_accuracy, loss_coefficient, preference_loss
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.models.user_branch import UserBranch
 from ppd_lightning.training.learning_rate import learning_rate_factor
-from ppd_lightning.training.noised import Batch, drawn_times, noised_sides
+from ppd_lightning.training.noisy_latents import Batch, drawn_times, noised_sides
 
 PREFERENCE_FIGURES = (
     "loss",

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.training.accumulation import ends_step
 
 log = logging.getLogger(__name__)

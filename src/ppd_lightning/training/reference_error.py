@@ -9,11 +9,11 @@ import torch
 from diffusers import StableCascadeUNet
 from torch import Tensor
 
+from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.diffusion.draws import draw_batch
 from ppd_lightning.diffusion.objectives import noise_error
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.models.prior import predict_noise
 
 
 @torch.no_grad()

@@ -22,19 +22,19 @@ import torch
 from diffusers import StableCascadeUNet
 from torch import Tensor
 
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.config.folders import splits_folder
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.stores import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.diffusion import draws
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.atomic import write_json_atomic
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import splits_folder
-from ppd_lightning.run.place import Place
-from ppd_lightning.run.progress import Counted
+from ppd_lightning.distributed.rank import Place
+from ppd_lightning.errors import UserError
+from ppd_lightning.progress import Counted
+from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.training.data_module import PreferenceDataModule
-from ppd_lightning.training.noised import noised_sides
+from ppd_lightning.training.noisy_latents import noised_sides
 
 VERSION = 1
 """Raised when the same settings would give other errors."""

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.users.embeddings import asked_rows
 
 Asked = str | dict[str, float]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import caption_id
-from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.users.shots import CaptionVectors
 
 

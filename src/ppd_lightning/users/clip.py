@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.config.folders import rewards_of_users
 from ppd_lightning.config.schemas import ClipUser, Config
-from ppd_lightning.models.devices import compute_device
-from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.devices import compute_device
 from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
 from ppd_lightning.rewards.scoring import open_scorer
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import rewards_of_users
-from ppd_lightning.users.looking import SeenImages, describe_by_images
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.users.shot_features import SeenImages, describe_by_images
 from ppd_lightning.users.shots import DESCRIBING, ShotSet
 
 

@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ppd_lightning.backbones.released import ReleasedModel, open_model
+from ppd_lightning.config.folders import rewards_of_users
 from ppd_lightning.config.schemas import Config, DescribedUser
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import caption_id, stable_ids
 from ppd_lightning.data.stores import Store, StoredArray, write_store
-from ppd_lightning.models.released import ReleasedModel, open_model
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import rewards_of_users
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.captions import caption_vectors
+from ppd_lightning.users.discriminants import standard, standardise
 from ppd_lightning.users.kinds import is_described, needs_captions, open_kind
-from ppd_lightning.users.linear import standard, standardise
 from ppd_lightning.users.shots import ShotSet, diverse_sets, nearest_sets, random_sets
 
 VERSION = 2

@@ -14,9 +14,9 @@ import timm
 import torch
 from torch import Tensor
 
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.fingerprints import file_sha256
 
 Encoder = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) float in [0, 1] to features (B, F)."""

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config, FeaturesUser
-from ppd_lightning.models.released import ReleasedModel
+from ppd_lightning.users.discriminants import principal_components
 from ppd_lightning.users.encoders import encoder_fingerprint, open_encoder
-from ppd_lightning.users.linear import principal_components
-from ppd_lightning.users.looking import SeenImages, describe_by_images, see_images
+from ppd_lightning.users.shot_features import SeenImages, describe_by_images, see_images
 from ppd_lightning.users.shots import ShotSet
 
 IMAGE_COMPONENTS = 64

@@ -12,8 +12,8 @@ from typing import Protocol, cast
 import numpy as np
 import pyarrow as pa
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config, DescribedUser, StatedUser
-from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.users.shots import ShotSet
 
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.config.folders import rewards_of_users
 from ppd_lightning.config.schemas import Config, RewardUser
-from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import rewards_of_users
-from ppd_lightning.users.margins import score_margins
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.users.reward_margins import score_margins
 from ppd_lightning.users.shots import ShotSet
 
 STEPS, TOLERANCE = 50, 1e-10

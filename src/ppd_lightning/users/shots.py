@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.run.errors import UserError
+from ppd_lightning.errors import UserError
 
 DESCRIBING = ("train", "shots")
 """The splits whose pairs describe people: of those trained on, and of those who are not."""

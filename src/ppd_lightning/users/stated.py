@@ -16,11 +16,11 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config, StatedUser
-from ppd_lightning.models.devices import compute_device
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
+from ppd_lightning.devices import compute_device
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.shots import ShotSet
 
 BATCH = 256
@@ -56,7 +56,8 @@ def seen_with(config: Config, model: ReleasedModel) -> str:
     assert isinstance(config.user, StatedUser)
     texts = fingerprint(read_texts(Path(config.user.texts)))
     if config.user.reader == "vlm":
-        from ppd_lightning.users import prompts, vlm_files
+        from ppd_lightning.users import vlm_files
+        from ppd_lightning.users import vlm_prompts as prompts
 
         assert config.user.path is not None
         return fingerprint([texts, vlm_files.vlm_fingerprint(vlm_files.vlm_folder(config.user.path)), prompts.VERSION])

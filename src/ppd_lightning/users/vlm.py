@@ -22,20 +22,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config, StatedUser, VlmUser
-from ppd_lightning.data import layout
+from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.stores import finished_units, is_finished, read_shard, write_shard
-from ppd_lightning.models.devices import compute_device
-from ppd_lightning.models.released import ReleasedModel
-from ppd_lightning.run.atomic import atomic_path
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import fingerprint
-from ppd_lightning.run.folders import data_folder
-from ppd_lightning.run.progress import Counted
-from ppd_lightning.users import prompts
+from ppd_lightning.devices import compute_device
+from ppd_lightning.errors import UserError
+from ppd_lightning.progress import Counted
+from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.users import vlm_prompts as prompts
 from ppd_lightning.users.shots import ShotSet
-from ppd_lightning.users.shown import ShownPairs, named
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
+from ppd_lightning.users.vlm_pairs import ShownPairs, named
 from ppd_lightning.users.vlm_writer import ProfileWriter
 
 log = logging.getLogger(__name__)

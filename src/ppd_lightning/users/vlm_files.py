@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from ppd_lightning.models.parts import Part, absent, find, local_folder, pickled
-from ppd_lightning.models.released import read_json
-from ppd_lightning.models.weights import require_safetensors
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.fingerprints import file_sha256, fingerprint
+from ppd_lightning.backbones.files import Part, absent, find, local_folder, pickled
+from ppd_lightning.backbones.released import read_json
+from ppd_lightning.backbones.weights import require_safetensors
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 KEY = "user.path"
 LICENCE = "Apache-2.0"

@@ -21,10 +21,10 @@ from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor
 from transformers.utils.logging import disable_progress_bar
 
-from ppd_lightning.models.weights import misfits
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.users.prompts import MARK, SYSTEM, ShownPair, profile_in, profile_prompt, words_prompt
+from ppd_lightning.backbones.weights import misfits
+from ppd_lightning.errors import UserError
 from ppd_lightning.users.vlm_files import KEY, vlm_folder
+from ppd_lightning.users.vlm_prompts import MARK, SYSTEM, ShownPair, profile_in, profile_prompt, words_prompt
 
 Position = Literal["last_profile_token", "mean_of_profile", "last_prompt_token"]
 

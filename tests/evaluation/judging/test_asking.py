@@ -31,15 +31,15 @@ from tests.evaluation.judging.judge_server import (
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import OpenaiJudge
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.judging import endpoint
 from ppd_lightning.evaluation.judging.answers import Answers
 from ppd_lightning.evaluation.judging.asking import Asking, Prediction
 from ppd_lightning.evaluation.judging.endpoint import Endpoint
 from ppd_lightning.evaluation.judging.question import Question
 from ppd_lightning.evaluation.judging.spending import Spending
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.progress import Counted
-from ppd_lightning.users.prompts import SYSTEM, ShownPair
+from ppd_lightning.progress import Counted
+from ppd_lightning.users.vlm_prompts import SYSTEM, ShownPair
 
 COUNT = 12
 KEY = "sk-very-secret-0123456789"

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.judging.answers import Answer, Answers
 from ppd_lightning.evaluation.judging.question import AskedModel, Message, Question, RefusedError
 from ppd_lightning.evaluation.judging.spending import Spending
-from ppd_lightning.run.errors import UserError
-from ppd_lightning.run.progress import Counted
-from ppd_lightning.users.prompts import prediction_in
+from ppd_lightning.progress import Counted
+from ppd_lightning.users.vlm_prompts import prediction_in
 
 MOST_REFUSED = 4
 """So many more questions may be refused than answered before the asking stops."""

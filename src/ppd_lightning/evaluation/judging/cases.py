@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL.Image import Image
 
+from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.splits import hash_fraction
 from ppd_lightning.evaluation.comparisons import Comparison
 from ppd_lightning.evaluation.judging.question import Question
 from ppd_lightning.generation.gallery import read_picture
-from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.users.embeddings import asked_rows
 from ppd_lightning.users.shots import DESCRIBING
-from ppd_lightning.users.shown import ShownPairs
+from ppd_lightning.users.vlm_pairs import ShownPairs
 
 BLOCK = 32
 """Cases whose shots are in memory at once."""

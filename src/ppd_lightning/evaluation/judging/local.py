@@ -15,11 +15,11 @@ from hashlib import blake2b
 import torch
 
 from ppd_lightning.config.schemas import Config, VlmJudge
+from ppd_lightning.devices import compute_device
 from ppd_lightning.evaluation.judging.answers import Answer
 from ppd_lightning.evaluation.judging.question import Message, Question
-from ppd_lightning.models.devices import compute_device
-from ppd_lightning.users.prompts import SYSTEM, prediction_prompt
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
+from ppd_lightning.users.vlm_prompts import SYSTEM, prediction_prompt
 from ppd_lightning.users.vlm_writer import ProfileWriter
 
 KEY = "judge.path"

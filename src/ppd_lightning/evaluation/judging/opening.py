@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ppd_lightning.config.schemas import Config, OpenaiJudge, StatedUser, VlmJudge, VlmUser
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.judging.question import AskedModel
-from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from PIL.Image import Image
 
 from ppd_lightning.evaluation.judging.answers import Answer
-from ppd_lightning.users.prompts import ShownPair
+from ppd_lightning.users.vlm_prompts import ShownPair
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from ppd_lightning.evaluation.judging.asking import Prediction
 from ppd_lightning.evaluation.judging.cases import Case
-from ppd_lightning.evaluation.win_rate import win_rate
-from ppd_lightning.run.atomic import atomic_path
+from ppd_lightning.evaluation.statistics.win_rate import win_rate
+from ppd_lightning.storage.atomic import atomic_path
 
 Outcome = Literal["won", "lost", "tie", "inconsistent", "unparsable", "refused"]
 

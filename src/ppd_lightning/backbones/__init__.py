@@ -1,0 +1,1 @@
+"""The frozen text-to-image models, the user branch on them, and their files."""

@@ -1,0 +1,56 @@
+"""comparisons.parquet: every comparison with its pictures and what was measured, a row each, to compare methods by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ppd_lightning.evaluation.comparisons import Comparison
+from ppd_lightning.storage.atomic import atomic_path
+
+
+class ComparisonsTable:
+    """A table in the making.
+
+    Its columns are group, user, caption and seed; then for each kind of picture, such as base and own, `{kind}_image`,
+    the file relative to the output folder, and `{kind}/{name}` for each measure, float64, or bool for the concept. A
+    kind that only some comparisons have is null in the others.
+    """
+
+    def __init__(self, comparisons: Sequence[Comparison], output: Path) -> None:
+        self.comparisons, self.output = list(comparisons), output
+        self._columns: dict[str, pa.Array] = {
+            name: pa.array([getattr(one, name) for one in self.comparisons], kind)
+            for name, kind in (
+                ("group", pa.string()),
+                ("user", pa.string()),
+                ("caption", pa.string()),
+                ("seed", pa.int64()),
+            )
+        }
+
+    def add(self, kind: str, files: Sequence[Path], measured: Mapping[str, np.ndarray], rows: Sequence[int]) -> None:
+        """Add the columns of a kind of picture.
+
+        Args:
+            files, measured: one for each of `rows`.
+            rows: the places of the comparisons that have such a picture.
+        """
+        named = [Path(os.path.relpath(file, self.output)).as_posix() for file in files]
+        self._columns[f"{kind}_image"] = self._spread(pa.array(named, pa.string()), rows)
+        for name, values in measured.items():
+            self._columns[f"{kind}/{name}"] = self._spread(pa.array(values), rows)
+
+    def write(self, path: Path) -> None:
+        """Write the table, whole or not at all."""
+        with atomic_path(path) as unfinished:
+            pq.write_table(pa.table(self._columns), unfinished)
+
+    def _spread(self, values: pa.Array, rows: Sequence[int]) -> pa.Array:
+        place = {row: number for number, row in enumerate(rows)}
+        return values.take(pa.array([place.get(row) for row in range(len(self.comparisons))], pa.int64()))

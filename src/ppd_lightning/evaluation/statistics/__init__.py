@@ -1,0 +1,1 @@
+"""Win rates, bootstrap intervals, curves, rank correlations and classifiers, on plain arrays."""

@@ -1,0 +1,152 @@
+"""A sweep's folder: what it is made of, how each run stands, and the table of all of them.
+
+    sweep.json        the verbs and the overrides
+    runs/0003.yaml    the configuration of a run, composed once; whoever runs it reads this file
+    runs/0003.json    how it stands
+    runs.csv          the table, written anew whenever a run's state changes, by whichever process changed it
+
+A run has files of its own, so that processes on other machines never write the same one; the table is made of those.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.storage.leases import owner_of
+
+FIXED = ("number", "state", "folder", "why")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One multirun: its verbs, and its overrides with the swept values in them."""
+
+    verbs: list[str]
+    overrides: list[str]
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep.
+
+    state: waiting, running, done or failed; why: what it failed of; mistake: whether that was a fault of the input;
+    lost: whether it died without a word; owner: who has it or had it last; claim: the file that its owner keeps fresh;
+    numbers: what the run measured, by dotted name.
+    """
+
+    number: int
+    overrides: dict[str, str]
+    folder: str
+    state: str
+    why: str = ""
+    mistake: bool = False
+    lost: bool = False
+    owner: str = ""
+    claim: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+def write_sweep(folder: Path, sweep: Sweep) -> None:
+    """Say what the sweep is made of."""
+    write_json_atomic(folder / "sweep.json", asdict(sweep))
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """What a sweep's folder is made of.
+
+    Raises:
+        UserError: it is no sweep's folder.
+    """
+    try:
+        return Sweep(**json.loads((folder / "sweep.json").read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: is no sweep's folder, it holds no sweep.json") from error
+
+
+def newest_sweep(output: Path, key: str) -> Path:
+    """The sweep of an output folder that was last worked on.
+
+    Raises:
+        UserError: there is none; it names the `key` that would name one.
+    """
+    tables = sorted((output / "sweeps").glob("*/runs.csv"), key=lambda path: path.stat().st_mtime)
+    if not tables:
+        raise UserError(f"{key}: {output / 'sweeps'} holds no sweep yet; `ppd VERB... -m KEY=A,B` makes one")
+    return tables[-1].parent
+
+
+def config_file(folder: Path, number: int) -> Path:
+    """Where the configuration of a run is."""
+    return folder / "runs" / f"{number:04d}.yaml"
+
+
+def record(folder: Path, *runs: SweepRun) -> None:
+    """Note how runs stand, and write the table anew."""
+    for run in runs:
+        write_json_atomic(folder / "runs" / f"{run.number:04d}.json", asdict(run))
+    write_text_atomic(folder / "runs.csv", as_csv(read_runs(folder)))
+
+
+def read_runs(folder: Path) -> list[SweepRun]:
+    """All runs that were noted, by number; one whose process is gone without a word has failed."""
+    files = (folder / "runs").glob("[0-9]*.json")
+    return sorted((_read(file) for file in files), key=lambda run: run.number)
+
+
+def read_run(folder: Path, number: int) -> SweepRun | None:
+    """How one run stands; None where nothing was noted."""
+    file = folder / "runs" / f"{number:04d}.json"
+    return _read(file) if file.exists() else None
+
+
+def as_csv(runs: Sequence[SweepRun]) -> str:
+    """Number, state and folder, a column for each override, a column for each number."""
+    overrides = dict.fromkeys(key for run in runs for key in run.overrides)
+    numbers = dict.fromkeys(key for run in runs for key in run.numbers)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*FIXED, *overrides, *numbers], lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        fixed = {"number": run.number, "state": run.state, "folder": run.folder, "why": run.why}
+        writer.writerow({**run.numbers, **run.overrides, **fixed})
+    return text.getvalue()
+
+
+def swept_keys(runs: Sequence[SweepRun]) -> list[str]:
+    """The keys whose values differ between runs."""
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    return [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+
+
+def numbers_of(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The finite numbers of a nested summary, by dotted name."""
+    found: dict[str, float] = {}
+    for name, value in summary.items():
+        if isinstance(value, Mapping):
+            found.update(numbers_of(value, f"{prefix}{name}."))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _read(file: Path) -> SweepRun:
+    run = _noted(file)
+    if run.state != "running" or owner_of(Path(run.claim)) is not None:
+        return run
+    run = _noted(file)  # it may have ended between the two looks
+    if run.state != "running" or owner_of(Path(run.claim)) is not None:
+        return run
+    return replace(run, state="failed", why=f"died without a word ({run.owner})", lost=True)
+
+
+def _noted(file: Path) -> SweepRun:
+    return SweepRun(**json.loads(file.read_text(encoding="utf-8")))

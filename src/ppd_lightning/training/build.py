@@ -1,0 +1,96 @@
+"""A training's module before its first step, and the test that its new branch changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from diffusers import StableCascadeUNet
+from lightning import seed_everything
+
+from ppd_lightning.backbones.user_branch import attach_user_branch
+from ppd_lightning.config.schemas import Config
+from ppd_lightning.diffusion.schedule import CosineSchedule
+from ppd_lightning.diffusion.weighting import TimeWeight
+from ppd_lightning.errors import UserError
+from ppd_lightning.training.accumulation import micro_batches
+from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.module import PPDModule
+from ppd_lightning.training.noisy_latents import Batch
+from ppd_lightning.training.reference_error import reference_error_by_time
+
+log = logging.getLogger(__name__)
+
+LN2 = math.log(2)
+LARGEST_NOISE = 0.5
+"""Of a logit: a sigmoid of 0.38 to 0.62 where it should be a half.
+
+Far above what rounding adds on a CPU (5e-6 at most in fp32, experiments/bench/README.md), so a sign of errors that are
+not this run's; nobody has measured bf16 on a GPU.
+"""
+
+
+def build_module(
+    config: Config, prior: StableCascadeUNet, data: PreferenceDataModule, world_size: int = 1
+) -> PPDModule:
+    """The module of a configuration, with a new branch drawn from its seed."""
+    seed_everything(config.seed, verbose=False)
+    branch = attach_user_branch(
+        prior, data.embedding_dim, num_tokens=config.model.num_tokens, null=config.model.null_user
+    )
+    if config.trainer.gradient_checkpointing:
+        prior.enable_gradient_checkpointing()
+    if config.trainer.compile:
+        prior.compile()
+    times = (config.objective.t_min, config.objective.t_max)
+    errors = None
+    if config.objective.weighting == "adaptive":
+        errors = reference_error_by_time(prior, _on(prior.device, data.first_batch()), *times, seed=config.seed)
+    return PPDModule(
+        prior,
+        branch,
+        config.objective,
+        config.optimizer,
+        TimeWeight(config.objective.weighting, CosineSchedule(), *times, errors),
+        latent_shape=data.latent_shape,
+        max_steps=config.trainer.max_steps,
+        seed=config.seed,
+        micro_batches=micro_batches(config.trainer, world_size),
+    )
+
+
+def step0_test(module: PPDModule, data: PreferenceDataModule) -> float:
+    """Require that a new branch changes nothing: its loss is ln 2, or the run stops before it wastes anybody's time.
+
+    Returns:
+        the loss.
+
+    Raises:
+        UserError: stored errors of the reference add too much noise.
+        RuntimeError: the loss is another.
+    """
+    batch = _on(module.device, {name: part[:16] for name, part in data.first_batch().items()})
+    loss = module.step0_loss(batch)
+    log.info(
+        "step-0 self-test: loss %.6f (ln 2 = %.6f); C = %.1f, as Diffusion-DPO counts it beta = %.1f",
+        loss,
+        LN2,
+        module.coefficient,
+        2 * module.coefficient,
+    )
+    if not math.isclose(loss, LN2, abs_tol=1e-5):
+        raise RuntimeError(f"step-0 self-test: a new user branch must give a loss of ln 2 = {LN2:.6f}, got {loss:.6f}")
+    if "reference" in batch:
+        noise = module.stored_logits(batch).square().mean().sqrt().item()
+        log.info("step-0 self-test: reading the reference's errors back adds %.2g to a logit", noise)
+        if noise > LARGEST_NOISE:
+            raise UserError(
+                f"trainer.reference: stored errors of the reference add {noise:.2g} to a logit here, more than "
+                f"{LARGEST_NOISE}; use a smaller objective.beta, trainer.precision=fp32, or trainer.reference=computed"
+            )
+    return loss
+
+
+def _on(device: torch.device, batch: Batch) -> Batch:
+    return {name: part.to(device) for name, part in batch.items()}

@@ -1,0 +1,1 @@
+"""Simulated worlds, which enter by the same doors as real data and models."""

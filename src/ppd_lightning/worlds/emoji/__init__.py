@@ -1,0 +1,1 @@
+"""The embedded world: emoji by several vendors, simulated people, a mini Stable Cascade."""

@@ -1,0 +1,113 @@
+"""A compiled prior is the same network for every user, with no break in its graph, and is compiled only a few times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from diffusers import StableCascadeUNet
+from tests import tiny
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from ppd_lightning.backbones.cascade.prior import predict_noise
+from ppd_lightning.backbones.user_branch import UserBranch
+
+# One block of each kind on the way down and one on the way up: what is traced grows with the blocks.
+LAYERS = {"down_num_layers_per_block": (0, 1), "up_num_layers_per_block": (1, 0)}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled() -> Iterator[None]:
+    torch._dynamo.reset()
+    counters.clear()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        yield
+    torch._dynamo.reset()
+
+
+def made(*, checkpointing: bool = False, dtype: torch.dtype = torch.float32) -> tuple[StableCascadeUNet, UserBranch]:
+    prior = tiny.unet(**LAYERS).to(dtype)
+    if checkpointing:
+        prior.enable_gradient_checkpointing()
+    return prior, tiny.branch(prior)
+
+
+def passes(prior: StableCascadeUNet, branch: UserBranch, count: int, seed: int) -> list[Tensor]:
+    """The reference, the policy, and the gradient of every weight of the branch, as a training step has them."""
+    inputs = tiny.inputs(count, seed)
+    with torch.no_grad():
+        reference = predict_noise(prior, *inputs)
+    branch.zero_grad()
+    with branch.user(tiny.users(count, seed)):
+        policy = predict_noise(prior, *inputs)
+        policy.square().mean().backward()
+    return [reference, policy.detach(), *[weight.grad.clone() for weight in branch.parameters()]]
+
+
+def alike(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
+    assert (expected[0] - expected[1]).norm() > 0.05 * expected[0].norm()  # the user matters
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ((ours - theirs).norm() / theirs.norm()).item() < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+def test_a_compiled_prior_is_the_same_for_every_user_and_compiled_once_for_the_user_on_and_once_for_off(
+    checkpointing: bool, dtype: torch.dtype
+) -> None:
+    plain = made(checkpointing=checkpointing, dtype=dtype)
+    compiled = made(checkpointing=checkpointing, dtype=dtype)
+    compiled[0].compile(backend="aot_eager", fullgraph=True)
+    for seed in range(4):
+        alike(passes(*compiled, 3, seed), passes(*plain, 3, seed), 1e-6)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]
+
+
+@pytest.mark.long
+def test_batches_of_other_sizes_are_compiled_once_more_for_all_of_them() -> None:
+    """Users that are dropped change the size of a step's batch."""
+    plain, compiled = made(), made()
+    compiled[0].compile(backend="aot_eager", fullgraph=True)
+    for seed, count in enumerate((4, 6, 2, 5, 3)):
+        alike(passes(*compiled, count, seed), passes(*plain, count, seed), 1e-6)
+    assert counters["stats"]["unique_graphs"] == 4
+    passes(*compiled, 1, 9)  # a batch of one is another case to the compiler
+    assert counters["stats"]["unique_graphs"] <= 6
+
+
+def test_users_under_no_grad_and_a_branch_that_is_taken_off_are_seen() -> None:
+    plain, compiled = made(), made()
+    compiled[0].compile(backend="aot_eager", fullgraph=True)
+    inputs = tiny.inputs(3)
+    drawn = []
+    for prior, branch in (plain, compiled):
+        with torch.no_grad():
+            for seed in (0, 1):
+                with branch.user(tiny.users(3, seed)):
+                    drawn.append(predict_noise(prior, *inputs))
+            branch.detach()
+            drawn.append(predict_noise(prior, *inputs))
+    for expected, found in zip(drawn[:3], drawn[3:], strict=True):
+        torch.testing.assert_close(found, expected)
+    assert not torch.allclose(drawn[3], drawn[4])
+    torch.testing.assert_close(drawn[5], predict_noise(tiny.unet(**LAYERS), *inputs))
+
+
+def test_compiling_leaves_the_state_dict_alone() -> None:
+    prior, _ = made()
+    names = list(prior.state_dict())
+    prior.compile(backend="aot_eager")
+    assert list(prior.state_dict()) == names
+
+
+@pytest.mark.long
+def test_the_real_compiler_gives_the_same_to_rounding_in_bf16_and_with_checkpointing() -> None:
+    plain, compiled = (made(checkpointing=True, dtype=torch.bfloat16) for _ in range(2))
+    compiled[0].compile()
+    for seed in range(2):
+        alike(passes(*compiled, 3, seed), passes(*plain, 3, seed), 0.02)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]

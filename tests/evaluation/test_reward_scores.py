@@ -1,0 +1,113 @@
+"""Each image is scored once, by whatever run and process, and a killed scoring loses a part at most."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.killing import killed_at
+from torch import Tensor
+
+from ppd_lightning.errors import UserError
+from ppd_lightning.evaluation import reward_scores as scores
+from ppd_lightning.evaluation.reward_scores import score_images
+from ppd_lightning.rewards.reward import Reward
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.evaluation.test_reward_scores"])
+COUNT = 11
+
+
+class Redness(Reward):
+    """The mean of red, and how long the caption is."""
+
+    scored = 0
+
+    def preprocess(self, picture: Image.Image) -> np.ndarray:
+        return np.asarray(picture).transpose(2, 0, 1)
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        type(self).scored += len(pixels)
+        return pixels.float()[:, 0].mean((1, 2))[:, None]
+
+    def scores(self, features: Tensor, captions: Sequence[str]) -> Tensor:
+        return features[:, 0] + Tensor([len(caption) for caption in captions])
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "PART", 4)
+    monkeypatch.setattr(Redness, "scored", 0)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Pictures of two galleries, redder and redder."""
+    made = [tmp_path / ("base" if number % 2 else "own") / f"{number:032x}.png" for number in range(COUNT)]
+    for number, file in enumerate(made):
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (2, 2), (number, 0, 0)).save(file)
+    return made
+
+
+CAPTIONS = ["x" * (number % 3 + 1) for number in range(COUNT)]
+EXPECTED = [number + number % 3 + 1 for number in range(COUNT)]
+
+
+def score(files: list[Path]) -> list[float]:
+    return score_images(Redness("redness", {}), files, CAPTIONS).tolist()
+
+
+def test_each_image_has_the_score_for_its_caption(files: list[Path]) -> None:
+    assert score(files) == EXPECTED
+
+
+def test_what_was_scored_is_not_scored_again_and_what_is_new_is(files: list[Path]) -> None:
+    assert score_images(Redness("redness", {}), files[:5], CAPTIONS[:5]).tolist() == EXPECTED[:5]
+    assert score(files) == EXPECTED
+    assert score(files[::-1])[::-1] != []
+    assert Redness.scored == COUNT
+
+
+def test_an_image_that_comes_often_is_scored_once(files: list[Path]) -> None:
+    told = score_images(Redness("redness", {}), files[:1] * 6, CAPTIONS[:1] * 6)
+    assert told.tolist() == EXPECTED[:1] * 6
+    assert Redness.scored == 1
+
+
+def test_another_reward_has_scores_of_its_own(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    score(files)
+    monkeypatch.setattr(Redness, "version", 2)
+    score(files)
+    assert Redness.scored == 2 * COUNT
+
+
+def score_small(files: list[Path]) -> None:
+    scores.PART = 4
+    score(files)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 4])
+def test_a_killed_scoring_keeps_its_parts(files: list[Path], moment: int) -> None:
+    process = PROCESSES.Process(target=killed_at, args=(moment, score_small, files))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(files[0].parents[1].rglob("scores-*/[0-9a-f]*.parquet"))) == moment - 1
+    assert score(files) == EXPECTED
+    assert COUNT - 4 * (moment - 1) <= Redness.scored <= COUNT - moment + 1
+
+
+def test_a_damaged_part_is_named(files: list[Path]) -> None:
+    score(files)
+    part = next(files[0].parents[1].rglob("scores-*/*.parquet"))
+    part.write_bytes(b"no parquet")
+    with pytest.raises(UserError, match=f"{part.name}: damaged .*; delete it, and its images are scored again"):
+        score(files)
+    part.unlink()
+    assert score(files) == EXPECTED
