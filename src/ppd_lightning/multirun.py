@@ -17,7 +17,7 @@ from rich.table import Table
 from ppd_lightning.config.compose import compose_runs, hydra_started, quoted, search_path, sweeper_of
 from ppd_lightning.config.folders import sweep_folder
 from ppd_lightning.config.overrides import examples, fixed, sweep_runs
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.sweep_table import (
     Sweep,

@@ -14,18 +14,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ppd_lightning.config.folders import rewards_that_label
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.config.root import Config
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.pairs import REWARD_PAIRS_SCHEMA, pairs_of_rewards, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import table_key, write_table
-from ppd_lightning.devices import compute_device
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.agreement import agreement
-from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
-from ppd_lightning.rewards.scoring import Scorer, shown_in, usable_rows
+from ppd_lightning.rewards.reward import fingerprints_of
+from ppd_lightning.rewards.scoring import Scorer, images_with_captions, usable_rows
 from ppd_lightning.storage.atomic import write_json_atomic
 
 log = logging.getLogger(__name__)
@@ -49,60 +48,67 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the data are not prepared, or a reward is missing or faulty.
     """
-    begun, folder = time.monotonic(), layout.rewards_folder(config)
-    if config.data.labels == "people":
+    begun, workspace = time.monotonic(), Workspace(config)
+    data = workspace.data
+    if not data.by_rewards:
         raise UserError(
             "data.labels: people's own labels are asked for, and `ppd label` makes others; use mode=synthetic"
         )
-    source = _source(config)
-    rewards = open_rewards(rewards_that_label(config), compute_device(config.trainer))
-    key = {"images": layout.images_key(config), "source": source, "rewards": fingerprints_of(rewards)}
-    finished = _finished(config, key)
+    source = _source(data)
+    rewards = workspace.open_rewards(workspace.rewards_that_label)
+    key = {"images": data.images_key(), "source": source, "rewards": fingerprints_of(rewards)}
+    finished = _finished(data, key)
     if finished is not None:
         _print(finished)
         return finished
-    rows, counts = usable_rows(config)
-    scorer = Scorer(config, rewards, shown_in(rows))
+    rows, counts = usable_rows(data)
+    scorer = Scorer(
+        data,
+        rewards,
+        images_with_captions(rows),
+        workers=workspace.source.workers,
+        progress=workspace.progress,
+    )
     scorer.prepare()
     rows, scores = _scored(rows, scorer)
     counts["not_scored"] = counts.pop("usable") - len(rows)
     leads = {name: both[:, 0] - both[:, 1] for name, both in scores.items()}
-    write_table(folder / "labels.arrow", _labels(rows, scores, leads), layout.pairs_key(config))
-    counts |= _write_pairs(config, rows, leads)
+    write_table(data.labels_folder / "labels.arrow", _labels(rows, scores, leads), data.pairs_key())
+    counts |= _write_pairs(data, rows, leads, workspace.source.validation)
     agreed = agreement(leads | {PEOPLE: np.asarray(rows["label_0"]) - 0.5})
     summary = {
-        "folder": str(folder),
+        "folder": str(data.labels_folder),
         "counts": counts,
         "ties": dict(zip(agreed.names, agreed.ties.tolist(), strict=True)),
         "agreement": agreed.as_dict(),
         "files": {name: reward.sha256 for name, reward in rewards.items()},
         "seconds": round(time.monotonic() - begun, 1),
     }
-    write_json_atomic(layout.told_path(config), {"key": key, "summary": summary})
+    write_json_atomic(data.summary_path, {"key": key, "summary": summary})
     _print(summary)
     return summary
 
 
-def _source(config: Config) -> str:
-    """The fingerprint of the source, which must be the one that was prepared."""
-    prepared = table_key(layout.images_path(config)).get("source", "")
-    if source_fingerprint(layout.source_folder(config), layout.source_files(config)) != prepared:
+def _source(data: PreparedData) -> str:
+    """The hash of the source, which must be the one that was prepared."""
+    prepared = table_key(data.images_path).get("source", "")
+    if source_fingerprint(data.source.root, data.source.files) != prepared:
         raise UserError(
-            f"{layout.source_folder(config)}: this source is another than when it was prepared; run `ppd prepare` with "
+            f"{data.source.root}: this source is another than when it was prepared; run `ppd prepare` with "
             "the same settings"
         )
     return prepared
 
 
-def _finished(config: Config, key: dict[str, Any]) -> dict[str, Any] | None:
+def _finished(data: PreparedData, key: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of an earlier run whose results are still there and right."""
     try:
-        stored = json.loads(layout.told_path(config).read_text(encoding="utf-8"))
+        stored = json.loads(data.summary_path.read_text(encoding="utf-8"))
         if stored["key"] != key:
             return None
-        layout.read_pairs(config)
+        data.read_pairs()
         summary: dict[str, Any] = stored["summary"]
-        return summary if table_key(Path(summary["folder"]) / "labels.arrow") == layout.pairs_key(config) else None
+        return summary if table_key(Path(summary["folder"]) / "labels.arrow") == data.pairs_key() else None
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
 
@@ -126,11 +132,13 @@ def _labels(rows: pa.Table, scores: dict[str, np.ndarray], leads: dict[str, np.n
     return pa.table(columns).sort_by("pair_id")
 
 
-def _write_pairs(config: Config, rows: pa.Table, leads: dict[str, np.ndarray]) -> dict[str, int]:
+def _write_pairs(
+    data: PreparedData, rows: pa.Table, leads: dict[str, np.ndarray], validation: float
+) -> dict[str, int]:
     """Write the pairs and return what was left out and how many are in each split, and of each user."""
-    held_out = frozenset(layout.captions_of(config, held_out=True))
-    pairs, counts = pairs_of_rewards(rows, leads, held_out=held_out, validation=config.data.validation)
-    write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config), REWARD_PAIRS_SCHEMA)
+    held_out = frozenset(data.captions(held_out=True))
+    pairs, counts = pairs_of_rewards(rows, leads, held_out=held_out, validation=validation)
+    write_pairs(data.pairs_path, pairs, data.pairs_key(), REWARD_PAIRS_SCHEMA)
     splits, users = pairs["split"].to_pylist(), pairs["user_id"].to_pylist()
     own = {f"pairs_of_{name}": users.count(name) for name in leads}
     return counts | {"pairs": len(pairs)} | own | {split: splits.count(split) for split in SPLITS}
@@ -144,12 +152,12 @@ def _print(summary: dict[str, Any]) -> None:
         table.add_column(name, justify="right", overflow="fold")
     for name, others in agreed.items():
         shares = [others.get(other) for other in agreed]
-        told = [
+        cells = [
             "" if one is None else "-" if one["share"] is None else f"{one['share']:.3f}\nof {one['n']:,}"
             for one in shares
         ]
         own = f"{counts[f'pairs_of_{name}']:,}" if name != PEOPLE else ""
-        table.add_row(escape(name), *told, f"{summary['ties'][name]:,}", own)
+        table.add_row(escape(name), *cells, f"{summary['ties'][name]:,}", own)
     console = Console()
     console.print(table)
     for name, files in summary["files"].items():

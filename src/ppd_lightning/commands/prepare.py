@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,28 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from ppd_lightning.backbones.released import ReleasedModel, open_model
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config, EmojiData, FolderData
-from ppd_lightning.data import folder as own_pairs
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
-from ppd_lightning.data.pickapic import read_rows, source_fingerprint, told_unusable
-from ppd_lightning.data.splits import SPLITS, choose_count, choose_share
+from ppd_lightning.data.pickapic import read_rows, source_fingerprint, unusable_rows
+from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
+from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.devices import compute_device
 from ppd_lightning.errors import UserError
-from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.worlds.emoji.source import make_source
 
 log = logging.getLogger(__name__)
 
-DTYPE = {"emoji": np.float32, "pickapic": np.float16, "folder": np.float16}
-"""How latents and text states are stored; half the space where there are many."""
+PARTS = {"codec": "encoder", "text_encoder": "text_encoder", "tokenizer": "tokenizer"}
+"""The parts of the backbone that encode, by their names in the key of what is prepared."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -50,68 +45,75 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the source is missing or damaged, or nothing of it can be used.
     """
-    config = replace(config, data=replace(config.data, labels="people"))
-    begun, folder = time.monotonic(), data_folder(config)
-    model = open_model(config.model)
-    if isinstance(config.data, EmojiData):
-        make_source(config, config.data, STATISTICS, _statistics)
-    if isinstance(config.data, FolderData):
-        own_pairs.make_source(config, config.data)
-    parts = {"codec": "encoder", "text_encoder": "text_encoder", "tokenizer": "tokenizer"}
-    model.require(*parts.values())
-    key = {name: model.fingerprint(part) for name, part in parts.items()}
-    source = (layout.source_folder(config), layout.source_files(config))
-    key["source"] = source_fingerprint(*source)
-    told = layout.told_path(config)
-    finished = _finished(config, told, key)
+    begun = time.monotonic()
+    workspace = Workspace(replace(config, data=replace(config.data, labels="people")))
+    source, backbone, data = workspace.source, workspace.backbone, workspace.data
+    source.make(data.folder, workspace.output)
+    backbone.require(*PARTS.values())
+    key = {name: backbone.fingerprint(part) for name, part in PARTS.items()}
+    key["source"] = source_fingerprint(data.source.root, data.source.files)
+    finished = _finished(data, key)
     if finished is not None:
-        log.info("%s is prepared: %s", folder, _in_words(finished["counts"]))
+        log.info("%s is prepared: %s", data.folder, _in_words(finished["counts"]))
         return finished
-    latents = _latents(config, model)
-    rows = read_rows(*source)
-    quarantine.write(config, rows.unusable, rows.counts["rows"])  # before the long work
-    images = encode_images(config, rows.table, key["source"], [latents])
+    rows, lines = read_rows(data.source.root, data.source.files), source.lines(data.folder)
+
+    def write_quarantine(unusable: pa.Table) -> None:
+        quarantine.write(data.folder, unusable, rows.counts["rows"], source.max_unusable, data.source, lines)
+
+    write_quarantine(rows.unusable)  # before the long work
+    dtype: Any = np.float16 if source.half_precision else np.float32
+    images = encode_images(
+        data,
+        rows.table,
+        key["source"],
+        [_latents(backbone, dtype, workspace.device)],
+        workers=source.workers,
+        progress=workspace.progress,
+    )
     usable = _has_images(rows.table, images)
     table, damaged = rows.table.filter(usable), rows.table.filter(pc.invert(usable))
     if len(damaged):
-        unusable = pa.concat_tables([rows.unusable, told_unusable(damaged, "damaged_image")])
-        quarantine.write(config, unusable, rows.counts["rows"])
-    held_out, unseen = _tests(config, table)
+        write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, "damaged_image")]))
+    held_out = source.test_captions(pc.unique(table["caption"]).to_pylist())
+    unseen = source.unseen(pc.unique(table["user_id"]).to_pylist())
     counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)}
-    counts |= _write_pairs(config, table, held_out, unseen)
-    _write_captions(config, table, held_out)
-    encode_captions(
-        config, layout.text_key(config, key["text_encoder"], key["tokenizer"]), lambda: _text_of(config, model)
+    pairs, left_out = pairs_of_people(
+        table, held_out=held_out, unseen=unseen, validation=source.validation, min_pairs=source.min_pairs
     )
+    write_pairs(data.pairs_path, pairs, data.pairs_key())
+    splits = pairs["split"].to_pylist()
+    counts |= left_out | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
+    _write_captions(data, table, held_out)
+    encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)
-    summary = {"folder": str(folder), "counts": counts, "seconds": seconds}
-    write_json_atomic(told, {"key": key, "summary": summary})
-    log.info("%s is prepared in %.1f s: %s", folder, seconds, _in_words(counts))
+    summary = {"folder": str(data.folder), "counts": counts, "seconds": seconds}
+    write_json_atomic(data.summary_path, {"key": key, "summary": summary})
+    log.info("%s is prepared in %.1f s: %s", data.folder, seconds, _in_words(counts))
     return summary
 
 
-def _finished(config: Config, told: Path, key: dict[str, str]) -> dict[str, Any] | None:
+def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
     """The summary of an earlier run whose results are all still there and right."""
     try:
-        stored = json.loads(told.read_text(encoding="utf-8"))
+        stored = json.loads(data.summary_path.read_text(encoding="utf-8"))
         if stored["key"] != key:
             return None
-        layout.read_pairs(config)
-        layout.read_captions(config)
-        layout.open_latents(config, key["codec"])
-        layout.open_text(config, key["text_encoder"], key["tokenizer"])
+        data.read_pairs()
+        data.captions_table()
+        data.open_latents()
+        data.open_text()
         summary: dict[str, Any] = stored["summary"]
         return summary
     except (OSError, ValueError, KeyError, UserError):
         return None
 
 
-def _latents(config: Config, model: ReleasedModel) -> ImageEncoder:
+def _latents(backbone: Backbone, dtype: Any, device: torch.device) -> ImageEncoder:
     """What computes the latents of images."""
-    dtype, device = DTYPE[config.data.name], compute_device(config.trainer)
 
     def load_codec() -> Encode:
-        codec = model.load_codec(device, "encoder")
+        codec = backbone.load_codec(device, "encoder")
 
         @torch.no_grad()
         def latents(pixels: np.ndarray, _: Sequence[str]) -> np.ndarray:
@@ -120,7 +122,19 @@ def _latents(config: Config, model: ReleasedModel) -> ImageEncoder:
 
         return latents
 
-    return ImageEncoder("latents", {"codec": model.fingerprint("encoder")}, load_codec)
+    return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec)
+
+
+def _text(
+    backbone: Backbone, dtype: Any, device: torch.device
+) -> Callable[[list[str]], dict[str, np.ndarray]]:
+    """What computes the text states of captions."""
+    encoder = backbone.load_text(device)
+
+    def encode(captions: list[str]) -> dict[str, np.ndarray]:
+        return {name: states.cpu().numpy().astype(dtype) for name, states in encoder(captions).items()}
+
+    return encode
 
 
 def _has_images(rows: pa.Table, images: pa.Table) -> pa.ChunkedArray:
@@ -129,48 +143,11 @@ def _has_images(rows: pa.Table, images: pa.Table) -> pa.ChunkedArray:
     return pc.and_(pc.is_in(rows["image_0"], value_set=known), pc.is_in(rows["image_1"], value_set=known))
 
 
-def _tests(config: Config, rows: pa.Table) -> tuple[frozenset[str], frozenset[str]]:
-    """The captions and the users that only the tests see."""
-    captions, users = (pc.unique(rows[name]).to_pylist() for name in ("caption", "user_id"))
-    data = config.data
-    if isinstance(data, EmojiData):
-        return choose_count("caption", captions, data.held_out_concepts), choose_count(
-            "user", users, data.unseen_people
-        )
-    return choose_share("caption", captions, data.held_out_captions), choose_share("user", users, data.unseen_users)
-
-
-def _write_pairs(config: Config, rows: pa.Table, held_out: frozenset[str], unseen: frozenset[str]) -> dict[str, int]:
-    """Write people's pairs and return what was left out and how many are in each split."""
-    validation = config.data.validation
-    pairs, counts = pairs_of_people(
-        rows, held_out=held_out, unseen=unseen, validation=validation, min_pairs=config.data.min_pairs
-    )
-    write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config))
-    splits = pairs["split"].to_pylist()
-    return counts | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
-
-
-def _write_captions(config: Config, rows: pa.Table, held_out: frozenset[str]) -> None:
+def _write_captions(data: PreparedData, rows: pa.Table, held_out: frozenset[str]) -> None:
     captions = sorted(pc.unique(rows["caption"]).to_pylist())
     columns = [[caption_id(caption) for caption in captions], captions, [caption in held_out for caption in captions]]
-    table = pa.table(columns, schema=layout.CAPTIONS_SCHEMA)
-    write_table(layout.captions_path(config), table, {"captions": fingerprint(captions)})
-
-
-def _text_of(config: Config, model: ReleasedModel) -> Callable[[list[str]], dict[str, np.ndarray]]:
-    states, dtype = model.load_text(compute_device(config.trainer)), DTYPE[config.data.name]
-
-    def encode(captions: list[str]) -> dict[str, np.ndarray]:
-        text, pooled = states(captions)
-        return {"text": text.cpu().numpy().astype(dtype), "text_pooled": pooled.cpu().numpy().astype(dtype)}
-
-    return encode
-
-
-def _statistics(pixels: np.ndarray) -> np.ndarray:
-    """Statistics (B, J) of pixels (B, 3, H, W) uint8."""
-    return image_statistics(torch.from_numpy(pixels).float() / 255).numpy()
+    table = pa.table(columns, schema=CAPTIONS_SCHEMA)
+    write_table(data.captions_path, table, {"captions": fingerprint(captions)})
 
 
 def _in_words(counts: dict[str, int]) -> str:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.reports.about import About, about_run, about_study, about_sweep
 from ppd_lightning.reports.files import write_about

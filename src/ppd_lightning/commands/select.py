@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, newest_sweep, read_runs, read_sweep, swept_keys

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.commands.stats_picture import draw_tally
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pickapic import REASONS
 from ppd_lightning.data.tally import Tally, tally
 from ppd_lightning.storage.atomic import atomic_path
@@ -35,10 +35,11 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the data are not prepared.
     """
-    counts = layout.read_counts(config)
-    found = tally(layout.read_pairs(config), layout.read_images_table(config, ("image_id", "model")))
+    data, title = Workspace(config).data, f"{config.data.name}, {config.data.labels}"
+    counts = data.read_counts()
+    found = tally(data.read_pairs(), data.images_table(("image_id", "model")))
     usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
-    path = layout.pairs_path(config).with_name("stats.png")
+    path = data.pairs_path.with_name("stats.png")
     summary = {
         "rows": counts["rows"],
         "usable": usable,
@@ -51,15 +52,15 @@ def run(config: Config) -> dict[str, Any]:
         "models": {model.name or "unknown": dataclasses.asdict(model) for model in found.models},
         "picture": str(path),
     }
-    _print(config, found, summary)
+    _print(title, found, summary)
     with atomic_path(path) as temporary:
         ties = f"{100 * summary['share_of_ties']:.1f} % of the choices are ties"
-        draw_tally(found, f"{config.data.name}, {config.data.labels}: {ties}").save(temporary)
+        draw_tally(found, f"{title}: {ties}").save(temporary)
     return summary
 
 
-def _print(config: Config, found: Tally, summary: dict[str, Any]) -> None:
-    whole = Table("", "number", title=f"{config.data.name}, {config.data.labels}", title_justify="left")
+def _print(title: str, found: Tally, summary: dict[str, Any]) -> None:
+    whole = Table("", "number", title=title, title_justify="left")
     whole.columns[1].justify = "right"
     whole.add_row("rows of the source", f"{summary['rows']:,}")
     for name, count in summary["left_out"].items():

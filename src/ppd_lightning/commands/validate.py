@@ -6,7 +6,7 @@ from typing import Any
 
 from ppd_lightning.config.compose import as_yaml
 from ppd_lightning.config.folders import data_folder, run_folder
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 
 
 def run(config: Config) -> dict[str, Any]:

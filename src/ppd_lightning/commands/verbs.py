@@ -12,7 +12,7 @@ from ppd_lightning.distributed.rank import place
 from ppd_lightning.errors import UserError
 
 if TYPE_CHECKING:
-    from ppd_lightning.config.schemas import Config
+    from ppd_lightning.config.root import Config
 
 
 @dataclass(frozen=True)

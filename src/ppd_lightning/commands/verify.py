@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.data.stores import META, Store
 from ppd_lightning.data.tables import verified
 from ppd_lightning.errors import UserError

@@ -20,7 +20,7 @@ from yaml import YAMLError
 from ppd_lightning.config.groups import conf_folder
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 

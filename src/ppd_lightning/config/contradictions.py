@@ -6,22 +6,34 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-STRIDES = {"emoji": 8, "stage_c_lite": 32, "stage_c": 32}
-"""Pixels of an encoded image to one position of a model's latents."""
+from ppd_lightning.settings.part import Part
 
-DESCRIBED = ("features", "clip", "reward", "vlm")
-"""The kinds of user who are described by the choices of the group shots."""
+OF_CLASSES = ("user.by_shots", "data.simulated", "model.stride")
+"""What rules need to know of the class of a group's part, beside its values."""
 
 Values = Mapping[str, Any]
 """Sound values by dotted key; a key that is missing has a fault of its own."""
 
 
-def contradictions(values: Values) -> list[str]:
-    """One sentence for each pair of values that exclude each other."""
+def contradictions(values: Values, classes: Mapping[str, type[Part]], parts: Mapping[str, Part]) -> list[str]:
+    """One sentence for each pair of values that exclude each other, inside of a part or between groups.
+
+    Args:
+        classes: the class of the part of a group, where that is known.
+        parts: the parts whose own values are sound.
+    """
+    known = dict(values)
+    for key in OF_CLASSES:
+        group, _, name = key.partition(".")
+        if group in classes:
+            known[key] = getattr(classes[group], name)
     return [
-        sentence.format(**{key.replace(".", "_"): values[key] for key in keys})
-        for keys, broken, sentence in RULES
-        if all(key in values for key in keys) and broken(*(values[key] for key in keys))
+        *(sentence for part in parts.values() for sentence in part.contradictions()),
+        *(
+            sentence.format(**{key.replace(".", "_"): known[key] for key in keys})
+            for keys, broken, sentence in RULES
+            if all(key in known for key in keys) and broken(*(known[key] for key in keys))
+        ),
     ]
 
 
@@ -63,12 +75,6 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "_ and -",
     ),
     (
-        ("user.kind", "user.reader", "user.path"),
-        lambda kind, reader, path: reader == "vlm" and path is None,
-        "user.path: user.reader=vlm reads the texts with a vision-language model, and none is named; give its folder "
-        "or its name on the model hub, or use user.reader=text_encoder",
-    ),
-    (
         ("objective.name", "user.kind"),
         lambda name, kind: name == "diffusion_dpo" and kind != "constant",
         "objective.name: diffusion_dpo learns one preference for all users, and user.kind is {user_kind}; "
@@ -81,40 +87,23 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "without one; use less than 1, or model.null_user=learned",
     ),
     (
-        ("objective.t_min", "objective.t_max"),
-        lambda low, high: low >= high,
-        "objective.t_min: must be below objective.t_max, and {objective_t_min} is not below {objective_t_max}",
-    ),
-    (
         ("generation.user_guidance_interval",),
         lambda interval: interval[0] > interval[1],
         "generation.user_guidance_interval: must be [low, high], not {generation_user_guidance_interval}",
     ),
     (
-        ("data.held_out_concepts", "data.concepts"),
-        lambda held_out, concepts: held_out >= concepts,
-        "data.held_out_concepts: must leave concepts to train on, and {data_held_out_concepts} of {data_concepts} "
-        "do not",
-    ),
-    (
-        ("data.name", "data.labels", "user.kind", "data.min_pairs", "shots.n"),
-        lambda name, labels, kind, pairs, shots: (
-            name != "emoji" and labels == "people" and kind in DESCRIBED and pairs <= shots
+        ("data.simulated", "data.labels", "user.by_shots", "data.min_pairs", "shots.n"),
+        lambda simulated, labels, by_shots, pairs, shots: (
+            not simulated and labels == "people" and by_shots and pairs <= shots
         ),
         "data.min_pairs: must be above shots.n, so that nobody's pair is among its own shots, and {data_min_pairs} "
         "is not above {shots_n}",
     ),
     (
-        ("judge.max_cost", "judge.price_in", "judge.price_out"),
-        lambda most, price_in, price_out: most is not None and None in (price_in, price_out),
-        "judge.max_cost: what is spent follows from judge.price_in and judge.price_out, and one of them is null; give "
-        "both (of a million tokens), or limit judge.max_requests instead",
-    ),
-    (
-        ("data.image_size", "model.name"),
-        lambda size, name: size % STRIDES[name] != 0,
-        "data.image_size: {data_image_size} pixels are off the grid of {model_name}'s latents; use a multiple of its "
-        "stride (32 for stage_c_lite and stage_c, 8 for emoji), such as 768 for Stage C",
+        ("data.image_size", "model.name", "model.stride"),
+        lambda size, name, stride: size % stride != 0,
+        "data.image_size: {data_image_size} pixels are off the grid of {model_name}'s latents; use a multiple of "
+        "{model_stride}",
     ),
     (
         ("generation.weights", "optimizer.ema_decay"),

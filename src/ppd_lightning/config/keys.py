@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
-from ppd_lightning.config.schemas import Config, Data, User, VisionJudge
+from ppd_lightning.config.groups import options
+from ppd_lightning.config.root import PARTS, Config
+from ppd_lightning.rewards.settings import RewardSettings
+from ppd_lightning.settings.part import Part, part_class
 
 LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 TYPES = {
@@ -21,11 +26,14 @@ TYPES = {
     "null": "null",
 }
 
-TAGS = {"data": "name", "user": "kind", "judge": "kind"}
-"""The groups that have several schemas, and the key that says which."""
+ANY_NAME = "NAME"
+"""Stands for the name of a reward."""
+
+Classes = tuple[tuple[str, tuple[type[Part], ...]], ...]
+"""For groups that hold a part: the classes whose keys are given."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Key:
     """A dotted key, what may stand there and what it means."""
 
@@ -34,37 +42,34 @@ class Key:
     meaning: str
 
 
-ANY_NAME = "NAME"
-"""Stands for the name of a reward."""
+def known_keys(
+    classes: Mapping[str, type[Part]] | None = None,
+    rewards: tuple[str, ...] = (ANY_NAME,),
+    config_dir: Path | None = None,
+) -> dict[str, Key]:
+    """The keys by name, in the order of the groups.
+
+    Args:
+        classes: the class of a group's part; of a group that is not named, all classes of its options.
+        rewards: the names of the rewards, whose keys are given.
+        config_dir: a further folder of options.
+    """
+    named = classes or {}
+    chosen = {group: (named[group],) if group in named else option_classes(group, config_dir) for group in PARTS}
+    return _known_keys(tuple(chosen.items()), rewards)
 
 
 @cache
-def known_keys(
-    data: str | None = None,
-    user: str | None = None,
-    judge: str | None = None,
-    rewards: tuple[str, ...] = (ANY_NAME,),
-) -> dict[str, Key]:
-    """The keys by name, in the order of the schemas.
-
-    Args:
-        data, user, judge: name a schema; None gives the keys of all.
-        rewards: the names of the rewards, whose keys are given.
-    """
-    whole = TypeAdapter(Config).json_schema()
-    # pydantic does not hand a docstring on to a subclass
-    for schema in (leaf for group in (Data, User, VisionJudge) for leaf in _leaves_of(group)):
-        for base in schema.__mro__[1:-1]:
-            for name, field in TypeAdapter(base).json_schema().get("properties", {}).items():
-                if "description" in field:
-                    own = whole["$defs"][schema.__name__]["properties"][name]
-                    own.setdefault("description", field["description"])
-    found: dict[str, Key] = {}
-    for key in _walk(whole, whole["$defs"], "", {"data": data, "user": user, "judge": judge}, rewards):
-        same = found.get(key.name, key)
-        both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
-        found[key.name] = Key(key.name, both, same.meaning)
-    return found
+def option_classes(group: str, config_dir: Path | None = None) -> tuple[type[Part], ...]:
+    """The classes that the options of a group name; one that cannot be imported is left out."""
+    found: dict[type[Part], None] = {}
+    for file in options(config_dir).get(group, {}).values():
+        for target in re.findall(r"^target:\s*[\"']?([\w.]+)", file.read_text(encoding="utf-8"), re.MULTILINE):
+            try:
+                found[part_class(target, PARTS[group])] = None
+            except ValueError:
+                continue  # composing says so
+    return tuple(found)
 
 
 def suggestion(name: str, known: Mapping[str, Key]) -> str:
@@ -78,32 +83,50 @@ def suggestion(name: str, known: Mapping[str, Key]) -> str:
     return f"; did you mean {hints[0]}?" if hints else ""
 
 
-def _leaves_of(schema: type) -> Iterator[type]:
-    """The classes under a schema that have none under them."""
-    child: type
-    for child in schema.__subclasses__():
-        yield from _leaves_of(child) if child.__subclasses__() else (child,)
+@cache
+def _known_keys(classes: Classes, rewards: tuple[str, ...]) -> dict[str, Key]:
+    parts, types = dict(classes), get_type_hints(Config)
+    found: dict[str, Key] = {}
+    for name, own in _keys_of(Config, skipped={*parts, "rewards", *_groups()}):
+        found[name] = own
+    ordered: dict[str, Key] = {}
+    for field in dataclasses.fields(Config):  # type: ignore[arg-type]
+        if field.name in found:
+            ordered[field.name] = found[field.name]
+            continue
+        kinds = parts.get(field.name) or ((RewardSettings,) if field.name == "rewards" else (types[field.name],))
+        prefixes = [f"rewards.{reward}" for reward in rewards] if field.name == "rewards" else [field.name]
+        for prefix in prefixes:
+            for kind in kinds:
+                for name, key in _keys_of(kind):
+                    dotted = f"{prefix}.{name}"
+                    same = ordered.get(dotted, key)
+                    both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
+                    ordered[dotted] = Key(dotted, both, same.meaning)
+    return ordered
 
 
-def _walk(
-    node: Mapping[str, Any],
-    definitions: Mapping[str, Any],
-    prefix: str,
-    tags: Mapping[str, str | None],
-    rewards: tuple[str, ...],
-) -> Iterator[Key]:
-    for name, field in node["properties"].items():
-        dotted = f"{prefix}{name}"
-        groups = [(dotted, field["$ref"])] if "$ref" in field else []
-        if "discriminator" in field:
-            schemas, tag = field["discriminator"]["mapping"], tags.get(dotted)
-            groups = [(dotted, schemas[tag])] if tag in schemas else [(dotted, kind) for kind in schemas.values()]
-        if isinstance(field.get("additionalProperties"), dict) and "$ref" in field["additionalProperties"]:
-            groups = [(f"{dotted}.{reward}", field["additionalProperties"]["$ref"]) for reward in rewards]
-        for place, reference in groups:
-            yield from _walk(definitions[reference.rpartition("/")[2]], definitions, f"{place}.", tags, rewards)
-        if not groups:
-            yield Key(dotted, _expected(field), field.get("description", ""))
+def _groups() -> list[str]:
+    """The groups that are dataclasses of their own."""
+    return [name for name, kind in get_type_hints(Config).items() if dataclasses.is_dataclass(kind)]
+
+
+def _keys_of(kind: type, skipped: frozenset[str] | set[str] = frozenset()) -> Iterator[tuple[str, Key]]:
+    """The keys of one dataclass, each by its own name."""
+    for name, field in kind.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        if name in skipped:
+            continue
+        schema = TypeAdapter(field.rebuild_annotation()).json_schema()
+        yield name, Key(name, _expected(schema), _meaning(kind, name))
+
+
+def _meaning(kind: type, name: str) -> str:
+    """The docstring of a field: pydantic does not hand one on to a subclass."""
+    for base in kind.__mro__:
+        field = getattr(base, "__pydantic_fields__", {}).get(name)
+        if field is not None and field.description:
+            return str(field.description)
+    return ""
 
 
 def _expected(field: Mapping[str, Any]) -> str:

@@ -11,12 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ppd_lightning.config.contradictions import contradictions
-from ppd_lightning.config.keys import ANY_NAME, TAGS, known_keys, suggestion
+from ppd_lightning.config.keys import ANY_NAME, known_keys, suggestion
 from ppd_lightning.config.origins import Origins
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import PARTS, Config
+from ppd_lightning.settings.part import Part, part_class
 
 CONFIG = TypeAdapter(Config)
-OWN_WORDS = ("precision", "blend")
+OWN_WORDS = ("precision", "blend", "target")
 """The errors whose message says more than what is expected."""
 
 
@@ -35,56 +36,75 @@ def check(
         config = CONFIG.validate_python(values)
     except ValidationError as failure:
         errors = failure.errors(include_url=False)
+    classes = _classes(values)
     telling = {_key(error) for error in errors if error["type"] in OWN_WORDS}
     errors = [error for error in errors if error["type"] in OWN_WORDS or _key(error) not in telling]
     keys = [_key(error) for error in errors]
-    faults = [_sentence(key, error, values, origins) for key, error in zip(keys, errors, strict=True)]
+    faults = [_sentence(key, error, values, classes, origins) for key, error in zip(keys, errors, strict=True)]
     sound = {key: value for key, value in _leaves(values) if not any(f"{key}.".startswith(f"{bad}.") for bad in keys)}
+    parts = {group: part for group in classes if (part := _part(classes[group], values[group])) is not None}
     opposed = [
         f"{sentence}{origins.of(sentence.partition(':')[0])}" if origins is not None else sentence
-        for sentence in contradictions({**sound, **(beside or {})})
+        for sentence in contradictions({**sound, **(beside or {})}, classes, parts)
     ]
     return (None if opposed else config), [*dict.fromkeys(faults), *opposed]
 
 
+def _classes(values: Mapping[str, Any]) -> dict[str, type[Part]]:
+    """The classes of the groups that hold a part, where their `target` names one."""
+    found: dict[str, type[Part]] = {}
+    for group, base in PARTS.items():
+        target = values[group].get("target") if isinstance(values.get(group), dict) else None
+        if isinstance(target, str):
+            try:
+                found[group] = part_class(target, base)
+            except ValueError:
+                continue  # it is among the faults
+    return found
+
+
+def _part(kind: type[Part], values: Mapping[str, Any]) -> Part | None:
+    """A part, where its own values are sound."""
+    try:
+        part: Part = TypeAdapter(kind).validate_python(values)
+    except ValidationError:
+        return None
+    return part
+
+
 def _key(error: ErrorDetails) -> str:
-    """The dotted key of an error: without the tag of a schema, a list for its items, all options of a reward."""
+    """The dotted key of an error: a list for its items, all options of a reward, the target of a part."""
     parts = [str(part) for part in takewhile(lambda part: isinstance(part, str), error["loc"])]
-    if parts[0] in TAGS and len(parts) > 1:
-        del parts[1]
     if parts[0] == "rewards":
         del parts[3:]
-    return ".".join([*parts, TAGS[parts[0]]] if error["type"].startswith("union_tag") else parts)
+    return ".".join([*parts, "target"] if error["type"] == "target" else parts)
 
 
-def _sentence(key: str, error: ErrorDetails, values: Mapping[str, Any], origins: Origins | None) -> str:
+def _sentence(
+    key: str,
+    error: ErrorDetails,
+    values: Mapping[str, Any],
+    classes: Mapping[str, type[Part]],
+    origins: Origins | None,
+) -> str:
     group = key.rpartition(".")[0]
     where = (origins.of(key) or origins.of_group(key)) if origins is not None else ""
     rewards = values.get("rewards")
-    known = known_keys(
-        **{group: _tag(values.get(group), tag) for group, tag in TAGS.items()},
-        rewards=tuple(rewards) if isinstance(rewards, dict) and rewards else (ANY_NAME,),
-    )
+    known = known_keys(classes, tuple(rewards) if isinstance(rewards, dict) and rewards else (ANY_NAME,))
     if error["type"] == "unexpected_keyword_argument":
         siblings = [name for name in known if name.rpartition(".")[0] == group]
         hint = suggestion(key, known) or f"; the keys here are {', '.join(siblings)}"
         return f"{key}: no such key{hint}{where}"
-    if error["type"] in ("missing", "union_tag_not_found"):
+    found = dict(_leaves(values)).get(key)
+    if error["type"] == "missing" or (error["type"] == "target" and found is None):
         if key not in known:
             return f"{key}: the whole group is missing"
         file = origins.of_group(group) if origins is not None else ""
         return f"{key}: needs a value ({known[key].expected}): {known[key].meaning.rstrip('.')}{file}"
-    found = dict(_leaves(values)).get(key)
     if error["type"] in OWN_WORDS:
         return f"{key}: {found} is refused, {error['msg']}{where}"
     expected = known[key].expected if key in known else "a group of keys"
     return f"{key}: must be {expected}, not {found!r}{where}"
-
-
-def _tag(group: Any, tag: str) -> str | None:
-    """Which schema a group says that it follows."""
-    named = group.get(tag) if isinstance(group, dict) else None
-    return named if isinstance(named, str) else None
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

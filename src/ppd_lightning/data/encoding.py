@@ -3,7 +3,7 @@
 The images are cut into units (`images.image_units`), the captions too. A process goes through the units that are
 missing, in an order of its own, and leaves out what others have finished meanwhile; so any number of processes share
 the work without knowing of each other, and one that was killed goes on where it was. Images are decoded in worker
-processes (`data.workers`) and encoded here. A batch never holds images of two units, so a unit comes out the same
+processes (`workers`) and encoded here. A batch never holds images of two units, so a unit comes out the same
 whoever makes it, on hardware of one kind.
 
 B = images in a batch, H, W = height and width.
@@ -25,9 +25,6 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import (
     Preprocess,
     Square,
@@ -37,6 +34,7 @@ from ppd_lightning.data.images import (
     index_images,
     read_images,
 )
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.stores import Store, finish_store, finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.tables import table_key, write_table
 from ppd_lightning.errors import UserError
@@ -59,7 +57,7 @@ class ImageEncoder:
 
     store: the store's folder below the data folder. key: what the numbers depend on, beside the images. load: gives the
     function that computes the array; called if there is work. preprocess: what it sees of a picture, computed where the
-    picture is decoded; None is the square of `data.image_size`. array: the array's name, if not the store's.
+    picture is decoded; None is the square of the data's image size. array: the array's name, if not the store's.
     """
 
     store: str
@@ -74,7 +72,15 @@ class ImageEncoder:
         return self.array or self.store
 
 
-def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequence[ImageEncoder]) -> pa.Table:
+def encode_images(
+    data: PreparedData,
+    rows: pa.Table,
+    source: str,
+    encoders: Sequence[ImageEncoder],
+    *,
+    workers: int = 0,
+    progress: bool = True,
+) -> pa.Table:
     """Decode every image once, for all encoders together, and write their stores and the table of images.
 
     Nothing is done where all of them are there and were made from the same. Every store also has the array `digest`
@@ -83,6 +89,8 @@ def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequenc
     Args:
         rows: `pickapic.Rows.table`.
         source: the source's fingerprint.
+        workers: processes that decode images; 0 is this one.
+        progress: whether a terminal gets a progress bar.
 
     Returns:
         the usable images (`images.IMAGES_SCHEMA`).
@@ -90,55 +98,58 @@ def encode_images(config: Config, rows: pa.Table, source: str, encoders: Sequenc
     Raises:
         UserError: a file of the source is damaged, or no image can be decoded.
     """
-    if _encoded(config, source, encoders):
-        return layout.read_images_table(config)
-    index, size = index_images(rows), config.data.image_size
+    if _encoded(data, source, encoders):
+        return data.images_table()
+    index, size = index_images(rows), data.image_size
     units = image_units(index)
     plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
     shards = [
-        _Shards(data_folder(config) / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key})
+        _Shards(data.folder / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key})
         for encoder in encoders
     ]
-    _encode_units(config, "images", index, units, encoders, shards)
+    _encode_units(data, "images", index, units, encoders, shards, workers, progress)
     parts = [read_shard(shards[0].folder, unit, shards[0].key) for unit in units]
     ids = pa.concat_arrays([own for own, _ in parts])
     if not len(ids):
-        raise UserError(f"{layout.source_folder(config)}: none of its {len(index)} images can be decoded")
+        raise UserError(f"{data.source.root}: none of its {len(index)} images can be decoded")
     images = images_fingerprint(ids, np.concatenate([arrays["digest"] for _, arrays in parts]), size)
     for encoder, own_shards in zip(encoders, shards, strict=True):
         finish_store(own_shards.folder, list(units), {"images": images, **encoder.key}, own_shards.key)
     usable = index.filter(pc.is_in(index["image_id"], value_set=ids))
-    write_table(layout.images_path(config), usable, {"source": source, "images": images})
+    write_table(data.images_path, usable, {"source": source, "images": images})
     return usable
 
 
-def encode_usable(config: Config, what: str, encoders: Sequence[ImageEncoder]) -> None:
+def encode_usable(
+    data: PreparedData, what: str, encoders: Sequence[ImageEncoder], *, workers: int = 0, progress: bool = True
+) -> None:
     """As `encode_images`, of the images that are known to be usable; only for the encoders whose stores are missing.
 
     An image that a preprocess refuses has no row in the stores that are made here.
 
     Args:
         what: is counted, in words.
+        workers, progress: as for `encode_images`.
 
     Raises:
         UserError: the data are not prepared, or a file of the source is damaged.
     """
-    missing = [encoder for encoder in encoders if not _is_stored(config, encoder)]
+    missing = [encoder for encoder in encoders if not _is_stored(data, encoder)]
     if not missing:
         return
-    index, images = layout.read_images_table(config), layout.images_key(config)
+    index, images = data.images_table(), data.images_key()
     units = image_units(index)
     plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
     shards = [
-        _Shards(data_folder(config) / encoder.store, {"images": images, "plan": plan, **encoder.key})
+        _Shards(data.folder / encoder.store, {"images": images, "plan": plan, **encoder.key})
         for encoder in missing
     ]
-    _encode_units(config, what, index, units, missing, shards)
+    _encode_units(data, what, index, units, missing, shards, workers, progress)
     for encoder, own in zip(missing, shards, strict=True):
         finish_store(own.folder, list(units), {"images": images, **encoder.key}, own.key)
 
 
-def open_encoded(config: Config, encoder: ImageEncoder, *, made_by: str = "ppd prepare") -> Store:
+def open_encoded(data: PreparedData, encoder: ImageEncoder, *, made_by: str = "ppd prepare") -> Store:
     """The store that `encode_images` or `encode_usable` wrote with this encoder.
 
     Args:
@@ -147,32 +158,31 @@ def open_encoded(config: Config, encoder: ImageEncoder, *, made_by: str = "ppd p
     Raises:
         UserError: it is missing, damaged or stale.
     """
-    key = {"images": layout.images_key(config), **encoder.key}
-    return Store.open(data_folder(config) / encoder.store, key, made_by=made_by)
+    key = {"images": data.images_key(), **encoder.key}
+    return Store.open(data.folder / encoder.store, key, made_by=made_by)
 
 
 def encode_captions(
-    config: Config, key: Mapping[str, str], load: Callable[[], Callable[[list[str]], dict[str, np.ndarray]]]
+    data: PreparedData, load: Callable[[], Callable[[list[str]], dict[str, np.ndarray]]], *, progress: bool = True
 ) -> None:
     """Write the store of text states, unless it is there and was made from the same.
 
     Args:
-        key: what the store is made from.
         load: gives the function from captions to arrays with a row each; called if there is work.
     """
-    folder = data_folder(config) / "text"
+    folder, key = data.folder / "text", data.text_key()
     try:
-        Store.open(folder, key)
+        data.open_text()
         return
     except UserError:
         pass  # missing, damaged or stale: made anew
-    table = layout.read_captions(config)
+    table = data.captions_table()
     units = {f"{begin:06}": table.slice(begin, CAPTION_UNIT) for begin in range(0, len(table), CAPTION_UNIT)}
     missing = _in_own_order(units.keys() - finished_units(folder, key))
     done = len(table) - sum(len(units[unit]) for unit in missing)
     if missing:
         encode = load()
-        with Counted("captions", len(table), done=done, bar=config.trainer.progress) as counted:
+        with Counted("captions", len(table), done=done, bar=progress) as counted:
             for unit in missing:
                 if not is_finished(folder, unit, key):
                     captions = units[unit]["caption"].to_pylist()
@@ -276,23 +286,25 @@ class _UnitWriter:
 
 
 def _encode_units(
-    config: Config,
+    data: PreparedData,
     what: str,
     index: pa.Table,
     units: Mapping[str, tuple[int, int]],
     encoders: Sequence[ImageEncoder],
     shards: Sequence[_Shards],
+    workers: int,
+    progress: bool,
 ) -> None:
     """Write the missing units of the stores of images; encoders that see the same share it."""
     lacking = [units.keys() - finished_units(own.folder, own.key) for own in shards]
     missing = {unit: units[unit] for unit in _in_own_order(set().union(*lacking))}
     if not missing:
         return
-    needed = [encoder.preprocess or Square(config.data.image_size) for encoder in encoders]
+    needed = [encoder.preprocess or Square(data.image_size) for encoder in encoders]
     views = [view for place, view in enumerate(needed) if view not in needed[:place]]
-    decoding = _Decoding(layout.source_folder(config), index, views, missing, shards)
+    decoding = _Decoding(data.source.root, index, views, missing, shards)
     # The workers are started before the networks are there, so that they do not carry their memory along.
-    batches = iter(_loader(decoding, min(config.data.workers, len(missing))))
+    batches = iter(_loader(decoding, min(workers, len(missing))))
     try:
         work = [
             (views.index(view), encoder.array_name, encoder.load(), own)
@@ -301,7 +313,7 @@ def _encode_units(
         ]
         begun: dict[str, _UnitWriter] = {}
         done = len(index) - sum(end - begin for begin, end in missing.values())
-        with Counted(what, len(index), done=done, bar=config.trainer.progress) as counted:
+        with Counted(what, len(index), done=done, bar=progress) as counted:
             for batch in batches:
                 if batch.faults:
                     raise UserError(batch.faults)
@@ -331,19 +343,19 @@ def _in_own_order(units: Iterable[str]) -> list[str]:
     return random.Random().sample(ordered, len(ordered))  # what comes out does not depend on it
 
 
-def _encoded(config: Config, source: str, encoders: Sequence[ImageEncoder]) -> bool:
+def _encoded(data: PreparedData, source: str, encoders: Sequence[ImageEncoder]) -> bool:
     try:
-        if table_key(layout.images_path(config)).get("source") != source:
+        if table_key(data.images_path).get("source") != source:
             return False
-        layout.read_images_table(config)
+        data.images_table()
     except UserError:
         return False  # missing, damaged or stale: made anew
-    return all(_is_stored(config, encoder) for encoder in encoders)
+    return all(_is_stored(data, encoder) for encoder in encoders)
 
 
-def _is_stored(config: Config, encoder: ImageEncoder) -> bool:
+def _is_stored(data: PreparedData, encoder: ImageEncoder) -> bool:
     try:
-        open_encoded(config, encoder)
+        open_encoded(data, encoder)
     except UserError:
         return False  # missing, damaged or stale: made anew
     return True

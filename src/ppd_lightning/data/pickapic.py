@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ppd_lightning.data.remote import Place, data_set, first_line
+from ppd_lightning.data.parquet_files import FILES
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -64,9 +65,6 @@ NO_ROWS = pa.schema(
     | {"file": pa.string(), "row_group": pa.int64(), "row": pa.int64()}
 ).empty_table()
 """What is read of a file, and where it was."""
-
-FILES = "**/*.parquet"
-"""The files of a source, where nothing narrows them down."""
 
 UNUSABLE_SCHEMA = pa.schema({"file": pa.string(), "row_group": pa.int64(), "row": pa.int64(), "reason": pa.string()})
 """A row that is damaged, by its place in the source."""
@@ -246,7 +244,7 @@ def read_rows(root: str | Path, files: str = FILES) -> Rows:
     if not len(table):
         told = ", ".join(f"{reason} {count}" for reason, count in counts.items() if count and reason != "rows")
         raise UserError(f"{root}: none of its {counts['rows']} rows can be used ({told or 'there are none'})")
-    unusable = pa.concat_tables([*(part.unusable for part in parts), told_unusable(contradictory, "contradictory")])
+    unusable = pa.concat_tables([*(part.unusable for part in parts), unusable_rows(contradictory, "contradictory")])
     return Rows(table, counts, unusable)
 
 
@@ -266,7 +264,7 @@ def _file_rows(root: str | Path, name: str) -> Rows:
         left_out, table = table.filter(pc.invert(usable)), table.filter(usable)
         counts[reason] = len(left_out)
         if reason != "without_label":
-            unusable.append(told_unusable(left_out, reason))
+            unusable.append(unusable_rows(left_out, reason))
     return Rows(_named(table), counts, pa.concat_tables(unusable))
 
 
@@ -296,7 +294,7 @@ REASONS: dict[str, Callable[[pa.Table], pa.ChunkedArray]] = {
 """Why a row is left out, and what tells a usable one."""
 
 
-def told_unusable(rows: pa.Table, reason: str) -> pa.Table:
+def unusable_rows(rows: pa.Table, reason: str) -> pa.Table:
     """Rows as they are told to be unusable."""
     places = [rows[name] for name in ("file", "row_group", "row")]
     return pa.table([*places, pa.repeat(reason, len(rows))], schema=UNUSABLE_SCHEMA)

@@ -1,174 +1,181 @@
-"""What lies where in a prepared data folder, and the keys that bind one part to the others."""
+"""A prepared data folder: what lies where in it, and the keys that bind one part to the others.
+
+    images.arrow                            every usable image
+    latents/, text/, reward-*/              stores of what was computed of images and captions, for all splits and labels
+    splits-{hash}/                          one choice of splits: captions.arrow, and people's own pairs, pairs.arrow
+    splits-{hash}/rewards-{hash}/           the same pairs labelled by rewards: pairs.arrow, labels.arrow
+
+N = images or captions.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.config.folders import data_folder, rewards_that_label, splits_folder
-from ppd_lightning.config.schemas import Config, PickapicData
-from ppd_lightning.data.images import IMAGES_SCHEMA
+from ppd_lightning.data.images import IMAGES_SCHEMA, DecodedImages, Preprocess, read_images, stored_images
 from ppd_lightning.data.pairs import PAIRS_SCHEMA, REWARD_PAIRS_SCHEMA, load_pairs
+from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.stores import Store
 from ppd_lightning.data.tables import read_table, table_key
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.fingerprints import fingerprint
 
 CAPTIONS_SCHEMA = pa.schema({"caption_id": pa.string(), "caption": pa.string(), "held_out": pa.bool_()})
 
 
-def source_folder(config: Config) -> str:
-    """Where the source's parquet files are: a folder, or what else `remote` can read."""
-    if isinstance(config.data, PickapicData):
-        return config.data.root
-    return str(data_folder(config) / "source")
+@dataclass(frozen=True)
+class PreparedData:
+    """The tables and stores of a data folder, in one choice of splits and labels; each is opened when it is asked for.
 
-
-def source_files(config: Config) -> str:
-    """Which files of that folder are the source's, as a glob."""
-    return config.data.files if isinstance(config.data, PickapicData) else "*.parquet"
-
-
-def images_path(config: Config) -> Path:
-    """The table of every usable image (`images.IMAGES_SCHEMA`)."""
-    return data_folder(config) / "images.arrow"
-
-
-def captions_path(config: Config) -> Path:
-    """The table of every caption."""
-    return splits_folder(config) / "captions.arrow"
-
-
-def rewards_folder(config: Config) -> Path:
-    """What `ppd label` makes of the chosen rewards together: labels.arrow, pairs.arrow and summary.json."""
-    return splits_folder(config) / f"rewards-{rewards_fingerprint(config)}"
-
-
-def rewards_fingerprint(config: Config) -> str:
-    """12 hex digits of the settings of the rewards that label; their order does not count."""
-    return fingerprint(rewards_that_label(config))
-
-
-def labels_name(config: Config) -> str:
-    """Whose labels the configuration asks for: people, or which rewards."""
-    return "people" if config.data.labels == "people" else f"rewards-{rewards_fingerprint(config)}"
-
-
-def pairs_path(config: Config) -> Path:
-    """The pairs table of the labels and splits that the configuration asks for."""
-    return _labels_folder(config) / "pairs.arrow"
-
-
-def told_path(config: Config) -> Path:
-    """What was told by the command that made the pairs: JSON, its `summary` among it, with the counts."""
-    return _labels_folder(config) / ("prepared.json" if config.data.labels == "people" else "summary.json")
-
-
-def pairs_made_by(config: Config) -> str:
-    """The command that makes the pairs."""
-    return "ppd prepare" if config.data.labels == "people" else "ppd label"
-
-
-def _labels_folder(config: Config) -> Path:
-    return splits_folder(config) if config.data.labels == "people" else rewards_folder(config)
-
-
-def images_key(config: Config) -> str:
-    """The fingerprint of all usable images' ids and bytes: everything that is computed of images carries it.
-
-    Raises:
-        UserError: the data are not prepared.
+    Args:
+        folder: the data folder.
+        splits: the folder of a choice of splits, below it.
+        source: where the source's files are.
+        image_size: side in pixels to which images are brought for the backbone.
+        rewards: hash of the rewards that label the pairs; None where people's own labels are learnt.
+        part_fingerprint: the hash of a part of the backbone (encoder, text_encoder, tokenizer): stores are bound to it.
     """
-    return table_key(images_path(config)).get("images", "")
 
+    folder: Path
+    splits: Path
+    source: ParquetFiles
+    image_size: int
+    rewards: str | None
+    part_fingerprint: Callable[[str], str]
 
-def pairs_key(config: Config) -> dict[str, str]:
-    """What the pairs table must have been made from."""
-    return {"images": images_key(config), "labels": labels_name(config)}
+    @property
+    def by_rewards(self) -> bool:
+        """Whether the pairs are labelled by rewards, which are the users then."""
+        return self.rewards is not None
 
+    @property
+    def images_path(self) -> Path:
+        """The table of every usable image (`images.IMAGES_SCHEMA`)."""
+        return self.folder / "images.arrow"
 
-def latents_key(config: Config, codec: str) -> dict[str, str]:
-    """What the store of latents must have been made from; `codec` is the codec's fingerprint."""
-    return {"images": images_key(config), "codec": codec}
+    @property
+    def captions_path(self) -> Path:
+        """The table of every caption (`CAPTIONS_SCHEMA`)."""
+        return self.splits / "captions.arrow"
 
+    @property
+    def labels_folder(self) -> Path:
+        """The folder of the pairs: that of the splits, or where `ppd label` leaves what it makes of the rewards."""
+        return self.splits if self.rewards is None else self.splits / self.labels_name
 
-def text_key(config: Config, text_encoder: str, tokenizer: str) -> dict[str, str]:
-    """What the store of text states must have been made from; with the fingerprints of the model's parts."""
-    captions = table_key(captions_path(config)).get("captions", "")
-    return {"captions": captions, "text_encoder": text_encoder, "tokenizer": tokenizer}
+    @property
+    def labels_name(self) -> str:
+        """Whose labels they are: people, or rewards-{hash}."""
+        return "people" if self.rewards is None else f"rewards-{self.rewards}"
 
+    @property
+    def pairs_path(self) -> Path:
+        """The pairs table."""
+        return self.labels_folder / "pairs.arrow"
 
-def read_pairs(config: Config, split: str | None = None) -> pa.Table:
-    """The pairs of a prepared folder, or one split of them, in the order of the pair ids.
+    @property
+    def summary_path(self) -> Path:
+        """The summary of the command that made the pairs: JSON, with its key and counts."""
+        return self.labels_folder / ("prepared.json" if self.rewards is None else "summary.json")
 
-    Returns:
-        `pairs.PAIRS_SCHEMA`, or `pairs.REWARD_PAIRS_SCHEMA` where rewards labelled them.
+    @property
+    def pairs_made_by(self) -> str:
+        """The command that makes the pairs."""
+        return "ppd prepare" if self.rewards is None else "ppd label"
 
-    Raises:
-        UserError: they are missing, damaged, stale or leak, or the split is empty.
-    """
-    schema = PAIRS_SCHEMA if config.data.labels == "people" else REWARD_PAIRS_SCHEMA
-    return load_pairs(pairs_path(config), split, pairs_key(config), schema, made_by=pairs_made_by(config))
+    def images_key(self) -> str:
+        """The hash of all usable images' ids and bytes: everything that is computed of images carries it.
 
+        Raises:
+            UserError: the data are not prepared.
+        """
+        return table_key(self.images_path).get("images", "")
 
-def read_counts(config: Config) -> dict[str, int]:
-    """What the command that made the pairs counted.
+    def pairs_key(self) -> dict[str, str]:
+        """What the pairs table must have been made from."""
+        return {"images": self.images_key(), "labels": self.labels_name}
 
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    path = told_path(config)
-    try:
-        counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
-        return counts
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = f"run `{pairs_made_by(config)}` with the same settings"
-        raise UserError(f"{path}: missing or damaged; {remedy}") from error
+    def latents_key(self) -> dict[str, str]:
+        """What the store of latents must have been made from."""
+        return {"images": self.images_key(), "codec": self.part_fingerprint("encoder")}
 
+    def text_key(self) -> dict[str, str]:
+        """What the store of text states must have been made from."""
+        captions = table_key(self.captions_path).get("captions", "")
+        return {"captions": captions, **{part: self.part_fingerprint(part) for part in ("text_encoder", "tokenizer")}}
 
-def people_of(config: Config) -> dict[str, list[str]]:
-    """Who is in the pairs: `seen`, who are trained on, and `unseen`, who are only described by their shots."""
-    pairs = read_pairs(config)
-    groups = {"seen": ("train", "validation"), "unseen": ("shots",)}
-    return {
-        group: sorted(pc.unique(pairs.filter(pc.is_in(pairs["split"], pa.array(splits)))["user_id"]).to_pylist())
-        for group, splits in groups.items()
-    }
+    def read_pairs(self, split: str | None = None) -> pa.Table:
+        """The pairs, or one split of them, in the order of the pair ids.
 
+        Returns:
+            `pairs.PAIRS_SCHEMA`, or `pairs.REWARD_PAIRS_SCHEMA` where rewards labelled them.
 
-def captions_of(config: Config, *, held_out: bool) -> list[str]:
-    """The captions that only the tests see, or the others."""
-    table = read_captions(config)
-    return [row["caption"] for row in table.to_pylist() if row["held_out"] == held_out]
+        Raises:
+            UserError: they are missing, damaged, stale or leak, or the split is empty.
+        """
+        schema = PAIRS_SCHEMA if self.rewards is None else REWARD_PAIRS_SCHEMA
+        return load_pairs(self.pairs_path, split, self.pairs_key(), schema, made_by=self.pairs_made_by)
 
+    def read_counts(self) -> dict[str, int]:
+        """What the command that made the pairs counted.
 
-def read_images_table(config: Config, columns: Sequence[str] | None = None) -> pa.Table:
-    """Every usable image: its caption, the model that drew it (an emoji's style) and where its bytes are."""
-    return read_table(images_path(config), IMAGES_SCHEMA, columns=columns)
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        path = self.summary_path
+        try:
+            counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
+            return counts
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            remedy = f"run `{self.pairs_made_by}` with the same settings"
+            raise UserError(f"{path}: missing or damaged; {remedy}") from error
 
+    def people(self) -> dict[str, list[str]]:
+        """Who is in the pairs: `seen`, who are trained on, and `unseen`, who are only described by their shots."""
+        pairs = self.read_pairs()
+        groups = {"seen": ("train", "validation"), "unseen": ("shots",)}
+        return {
+            group: sorted(pc.unique(pairs.filter(pc.is_in(pairs["split"], pa.array(splits)))["user_id"]).to_pylist())
+            for group, splits in groups.items()
+        }
 
-def read_captions(config: Config) -> pa.Table:
-    """Every caption (`CAPTIONS_SCHEMA`), in alphabetical order; `held_out` says that only the tests see it."""
-    return read_table(captions_path(config), CAPTIONS_SCHEMA)
+    def captions(self, *, held_out: bool) -> list[str]:
+        """The captions that only the tests see, or the others."""
+        return [row["caption"] for row in self.captions_table().to_pylist() if row["held_out"] == held_out]
 
+    def images_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Every usable image: its caption, the model that drew it and where its bytes are (`images.IMAGES_SCHEMA`)."""
+        return read_table(self.images_path, IMAGES_SCHEMA, columns=columns)
 
-def open_latents(config: Config, codec: str) -> Store:
-    """The store of latents, array `latents` (N, 16, h, w), by image id; `codec` is the codec's fingerprint.
+    def captions_table(self) -> pa.Table:
+        """Every caption (`CAPTIONS_SCHEMA`), in alphabetical order; `held_out` says that only the tests see it."""
+        return read_table(self.captions_path, CAPTIONS_SCHEMA)
 
-    Raises:
-        UserError: it is missing, damaged or stale.
-    """
-    return Store.open(data_folder(config) / "latents", latents_key(config, codec))
+    def open_latents(self) -> Store:
+        """The store of latents, array `latents` (N, C, h, w), by image id.
 
+        Raises:
+            UserError: it is missing, damaged or stale.
+        """
+        return Store.open(self.folder / "latents", self.latents_key())
 
-def open_text(config: Config, text_encoder: str, tokenizer: str) -> Store:
-    """The store of text states, arrays `text` (N, L, C) and `text_pooled` (N, 1, C'), by caption id.
+    def open_text(self) -> Store:
+        """The store of text states, an array (N, ...) for each of the backbone's `text_arrays`, by caption id.
 
-    Raises:
-        UserError: it is missing, damaged or stale.
-    """
-    return Store.open(data_folder(config) / "text", text_key(config, text_encoder, tokenizer))
+        Raises:
+            UserError: it is missing, damaged or stale.
+        """
+        return Store.open(self.folder / "text", self.text_key())
+
+    def read_images(self, table: pa.Table, views: Sequence[Preprocess]) -> Iterator[DecodedImages]:
+        """Decode images of the source; see `images.read_images`."""
+        return read_images(self.source.root, table, views)
+
+    def stored_images(self, table: pa.Table) -> Iterator[tuple[str, bytes | None]]:
+        """The bytes of images of the source; see `images.stored_images`."""
+        return stored_images(self.source.root, table)

@@ -60,6 +60,10 @@ class Part:
         """A sentence for each pair of its own values that exclude each other, beginning with a key: `group.key: ...`."""
         yield from ()
 
+    def extras(self) -> tuple[str, ...]:
+        """The extras of this project whose packages it needs."""
+        return ()
+
     def findings(self) -> Iterator[Finding]:
         """What it needs of this machine, for `ppd doctor`."""
         yield from ()

