@@ -34,7 +34,7 @@ from ppd_lightning.model_card import card as export_card
 from ppd_lightning.model_card.card import model_card
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256
-from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji import choices as source
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 from ppd_lightning.worlds.emoji.vendors import credits_text
 

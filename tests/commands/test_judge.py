@@ -32,7 +32,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.judging import asking, endpoint
 from ppd_lightning.evaluation.judging.opening import open_judge
 from ppd_lightning.users.vlm_writer import ProfileWriter
-from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji import choices as source
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS, CHOICES = 5, 6

@@ -18,7 +18,7 @@ from ppd_lightning.config.schemas import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.gallery import read_images
 from ppd_lightning.rewards import image_statistics
-from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji import choices as source
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS = 6

@@ -35,7 +35,7 @@ from ppd_lightning.data.pairs import caption_id
 from ppd_lightning.data.splits import SPLITS, check_no_leak
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
-from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji import choices as source
 from ppd_lightning.worlds.emoji.people import read_people
 
 Make = Callable[..., Config]

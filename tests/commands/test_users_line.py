@@ -24,7 +24,7 @@ from ppd_lightning.data.pairs import caption_id, stable_ids
 from ppd_lightning.data.prepared import captions_of, people_of, read_pairs
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.embeddings import asked_rows, embeddings_folder, open_user_rows
-from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji import choices as source
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 SETTINGS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from ppd_lightning.config.compose import compose, read_config
-from ppd_lightning.config.contradictions import DESCRIBED
-from ppd_lightning.config.schemas import DescribedUser
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 
 FAULTS_OF_OVERRIDES = {
     "objective.betta=1": "objective.betta: no such key; did you mean objective.beta?",
     "objectiv.beta=1": "objectiv: no such key; did you mean objective?",
-    "+objective.x=1": "objective.x: no such key; the keys here are objective.name, objective.beta",
+    "+objective.x=1": "objective.x: no such key; the keys here are objective.target, objective.name, objective.beta",
     "data=pickapic": "data.root: needs a value (text): The folder that holds the parquet files",
     "~seed": "seed: needs a value (a whole number >= 0)",
     "seed.x=1": "seed: must be a whole number >= 0, not {'x': 1}",
@@ -58,8 +55,8 @@ FAULTS_OF_VALUES = {
     "shots.n=2.5": "shots.n: must be a whole number >= 1, not 2.5",
     "objective.weighting=adaptiv": "objective.weighting: must be one of const, p2, adaptive, elbo, not 'adaptiv'",
     "objective.share_noise=1": "objective.share_noise: must be true or false, not 1",
-    "trainer.precision=fp16": "trainer.precision: fp16 is refused, Stage C overflows in fp16: use bf16 or fp32",
-    "trainer.precision=16": "trainer.precision: 16 is refused, Stage C overflows in fp16: use bf16 or fp32",
+    "trainer.precision=fp16": "trainer.precision: fp16 is refused, activations overflow in fp16: use bf16 or fp32",
+    "trainer.precision=16": "trainer.precision: 16 is refused, activations overflow in fp16: use bf16 or fp32",
     "trainer.precision=bf32": "trainer.precision: must be one of fp32, bf16, not 'bf32'",
     "optimizer.betas=[0.9]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9]",
     "optimizer.betas=[0.9,x]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9, 'x']",
@@ -68,9 +65,14 @@ FAULTS_OF_VALUES = {
     "evaluation.captions=[cup]": "evaluation.captions: must be text, not ['cup']",
     "evaluation.rewards=clip": "evaluation.rewards: must be a list of any number, each text, not 'clip'",
     "evaluation.seeds=0": "evaluation.seeds: must be a whole number >= 1, not 0",
-    "evaluation.judges=[pixel]": "evaluation.judges: must be a list of one or more, each one of pixels, statistics",
+    "evaluation.judges=[pixel]": "evaluation.judges: ['pixel'] are not all judges of data.name=emoji; choose among pixels, statistics",
     "optimizer.grad_clip=0": "optimizer.grad_clip: must be a number > 0 or null, not 0",
-    "data.name=imagenet": "data.name: must be emoji or folder or pickapic, not 'imagenet'",
+    "data.name=imagenet": "data.name: must be emoji, not 'imagenet'",
+    "data.target=nix.Nix": "data.target: nix.Nix is refused, it cannot be imported (No module named 'nix'); expected",
+    "user.target=ppd_lightning.users.kind.Nix": "user.target: ppd_lightning.users.kind.Nix is refused, it cannot be imp",
+    "objective.target=pathlib.Path": "objective.target: pathlib.Path is refused, it is no Objective; expected a class",
+    "shots.target=null": "shots.target: needs a value (text): Import path of its class",
+    "model=5": "model: must be a group of keys, not 5",
     "data.concept=1": "data.concept: no such key; did you mean data.concepts?",
     "objective.t_min=1": "objective.t_min: must be below objective.t_max, and 1 is not below 1.0",
     "objective.drop_user=1": "objective.drop_user: with 1 no example shows its user",
@@ -122,22 +124,15 @@ def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> No
 
 def test_a_key_of_another_kind_of_user_is_refused_and_its_own_are_listed() -> None:
     assert _faults("user=reward", "+user.encoder=codec") == [
-        "user.encoder: no such key; the keys here are user.kind, user.regularisation"
+        "user.encoder: no such key; the keys here are user.target, user.kind, user.regularisation"
     ]
     [fault] = _faults("user=features", "user.kind=nobody")
-    assert fault.startswith(
-        "user.kind: must be clip or constant or features or id or one_hot or reward or stated or vlm"
-    )
+    assert fault.startswith("user.kind: must be features, not 'nobody'")
 
 
 def test_words_for_a_vlm_need_a_vlm() -> None:
     [fault] = _faults("user=stated", "user.texts=texts.json", "user.reader=vlm")
     assert fault.startswith("user.path: user.reader=vlm reads the texts with a vision-language model")
-
-
-def test_the_kinds_that_choices_describe_are_those_of_the_schemas() -> None:
-    kinds = [typing.get_args(typing.get_type_hints(schema)["kind"]) for schema in DescribedUser.__subclasses__()]
-    assert {kind for (kind,) in kinds} == set(DESCRIBED)
 
 
 def test_synthetic_users_without_a_reward_are_a_contradiction() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ppd_lightning.config.compose import compose, compose_each
 from ppd_lightning.config.folders import data_folder, run_folder, splits_folder, sweep_folder
-from ppd_lightning.data.prepared import pairs_path
+from ppd_lightning.config.workspace import Workspace
 
 RUN_CHANGES = [
     "data.people=7",
@@ -64,7 +64,7 @@ def test_a_reward_that_only_scores_is_no_synthetic_user() -> None:
     alone = compose(["mode=synthetic", "reward=[clutter]"])
     scored = compose(["mode=synthetic", "reward=[clutter,brightness]", "evaluation.rewards=[brightness]"])
     assert run_folder(scored) == run_folder(alone)
-    assert pairs_path(scored) == pairs_path(alone)
+    assert Workspace(scored).data.pairs_path == Workspace(alone).data.pairs_path
     assert run_folder(compose(["mode=synthetic", "reward=[clutter,brightness]"])) != run_folder(alone)
 
 

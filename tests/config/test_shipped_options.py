@@ -11,7 +11,7 @@ from ppd_lightning.commands.verbs import VERBS
 from ppd_lightning.config.compose import as_yaml, compose, read_config
 from ppd_lightning.config.groups import conf_folder, options
 from ppd_lightning.config.keys import known_keys
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 
 FILES = sorted(conf_folder().rglob("*.yaml"))
 FOR_SWEEPS = ("sweep", "hydra/launcher")

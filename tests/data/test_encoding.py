@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import multiprocessing
 import signal
@@ -20,13 +19,11 @@ import torch.utils.data._utils.worker as torch_workers
 from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 from tests.killing import killed_at
 
-from ppd_lightning.config.compose import compose
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import images
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images, open_encoded
+from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.pickapic import SCHEMA, read_rows
+from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
 
@@ -45,13 +42,8 @@ def _small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "UNIT", UNIT)
 
 
-@functools.cache
-def composed() -> Config:
-    return compose(["data=pickapic", "data.root=set below", f"data.image_size={SIZE}", "trainer.progress=false"])
-
-
-def configured(root: Path, output: Path, workers: int = 0) -> Config:
-    return replace(composed(), output=str(output), data=replace(composed().data, root=str(root), workers=workers))
+def prepared(root: Path, output: Path) -> PreparedData:
+    return PreparedData(output / "data", output / "data/splits", ParquetFiles(str(root)), SIZE, None, str)
 
 
 def encoder(name: str = "means", *, then: Callable[[], None] = lambda: None) -> ImageEncoder:
@@ -67,8 +59,9 @@ def encoder(name: str = "means", *, then: Callable[[], None] = lambda: None) -> 
     return ImageEncoder(name, {"of": "colours"}, load)
 
 
-def encode(config: Config, *encoders: ImageEncoder) -> pa.Table:
-    return encode_images(config, read_rows(config.data.root).table, "source", encoders or [encoder()])
+def encode(data: PreparedData, *encoders: ImageEncoder, workers: int = 0) -> pa.Table:
+    table = read_rows(data.source.root).table
+    return encode_images(data, table, "source", encoders or [encoder()], workers=workers, progress=False)
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
@@ -86,19 +79,19 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """All that a single process writes."""
-    config = configured(source, tmp_path_factory.mktemp("undisturbed"))
+    data = prepared(source, tmp_path_factory.mktemp("undisturbed"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "UNIT", UNIT)
-        encode(config)
-    made = bytes_below(Path(config.output))
-    assert len(list(data_folder(config).glob("means/*.arrow"))) == UNITS
+        encode(data)
+    made = bytes_below(data.folder)
+    assert len(list(data.folder.glob("means/*.arrow"))) == UNITS
     return made
 
 
 def test_a_store_holds_every_image_once_with_the_digest_of_its_bytes(source: Path, tmp_path: Path) -> None:
-    config = configured(source, tmp_path)
-    usable = encode(config)
-    store = open_encoded(config, encoder())
+    data = prepared(source, tmp_path)
+    usable = encode(data)
+    store = open_encoded(data, encoder())
     assert store.ids.to_pylist() == usable["image_id"].to_pylist()
     assert set(store.ids.to_pylist()) == {r[f"image_{side}_uid"] for r in rows() for side in (0, 1)}
     for image_id, digest, mean in zip(
@@ -110,71 +103,71 @@ def test_a_store_holds_every_image_once_with_the_digest_of_its_bytes(source: Pat
 
 
 def test_workers_change_nothing(source: Path, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
-    encode(configured(source, tmp_path, workers=2))
-    assert bytes_below(tmp_path) == undisturbed
+    encode(prepared(source, tmp_path), workers=2)
+    assert bytes_below(tmp_path / "data") == undisturbed
 
 
 def test_what_is_encoded_is_not_encoded_again(source: Path, tmp_path: Path) -> None:
-    config = configured(source, tmp_path)
-    usable = encode(config)
+    data = prepared(source, tmp_path)
+    usable = encode(data)
     refusing = replace(encoder(), load=pytest.fail)
-    assert encode(config, refusing).equals(usable)
-    layout.images_path(config).unlink()  # what is left of a process that was killed before it wrote the table
-    assert encode(config, refusing).equals(usable)
+    assert encode(data, refusing).equals(usable)
+    data.images_path.unlink()  # what is left of a process that was killed before it wrote the table
+    assert encode(data, refusing).equals(usable)
 
 
 def test_another_encoder_leaves_the_stores_of_the_others_alone(source: Path, tmp_path: Path) -> None:
-    config = configured(source, tmp_path)
-    encode(config)
-    before = bytes_below(data_folder(config) / "means")
-    encode(config, replace(encoder(), load=pytest.fail), encoder("more"))
-    assert bytes_below(data_folder(config) / "means") == before
-    assert len(open_encoded(config, encoder("more"))) == len(open_encoded(config, encoder()))
+    data = prepared(source, tmp_path)
+    encode(data)
+    before = bytes_below(data.folder / "means")
+    encode(data, replace(encoder(), load=pytest.fail), encoder("more"))
+    assert bytes_below(data.folder / "means") == before
+    assert len(open_encoded(data, encoder("more"))) == len(open_encoded(data, encoder()))
 
 
 def test_a_unit_without_a_usable_image_is_finished_all_the_same(tmp_path: Path) -> None:
     made = rows(users=3)
     made[4:8] = [row(900 + n, user=1, caption=f"odd {n}", jpg_0=b"x", jpg_1=None) for n in range(4)]
     write(tmp_path / "source", made, group=2)
-    config = configured(tmp_path / "source", tmp_path / "out")
-    usable = encode(config)
+    data = prepared(tmp_path / "source", tmp_path / "out")
+    usable = encode(data)
     assert not any("odd" in name for name in usable["image_id"].to_pylist())
-    assert len(open_encoded(config, encoder())) == len(usable) > 20
-    assert encode(config, replace(encoder(), load=pytest.fail)).equals(usable)
+    assert len(open_encoded(data, encoder())) == len(usable) > 20
+    assert encode(data, replace(encoder(), load=pytest.fail)).equals(usable)
 
 
 def test_nothing_but_damaged_images_is_one_clear_message(tmp_path: Path) -> None:
     write(tmp_path / "source", [row(1, user=1, caption="odd", jpg_0=b"x", jpg_1=b"y")])
     with pytest.raises(UserError, match="none of its 2 images can be decoded"):
-        encode(configured(tmp_path / "source", tmp_path / "out"))
+        encode(prepared(tmp_path / "source", tmp_path / "out"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_row_group_is_the_same_message_from_a_worker(tmp_path: Path, workers: int) -> None:
     path = write(tmp_path / "source", rows(users=3), group=10)
-    config = configured(tmp_path / "source", tmp_path / "out", workers)
-    table = read_rows(config.data.root).table
+    data = prepared(tmp_path / "source", tmp_path / "out")
+    table = read_rows(data.source.root).table
     column = pq.ParquetFile(path).metadata.row_group(1).column(SCHEMA.get_field_index("jpg_1"))
     flip_byte(path, (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2)
     with pytest.raises(UserError, match=r"train-0\.parquet: row group 1 is damaged") as caught:
-        encode_images(config, table, "source", [encoder()])
+        encode_images(data, table, "source", [encoder()], workers=workers, progress=False)
     assert "Traceback" not in str(caught.value)
 
 
-def encoded_here(config: Config) -> None:
+def encoded_here(data: PreparedData, workers: int) -> None:
     """Encode, in another process."""
     images.UNIT = UNIT
     torch_workers.MP_STATUS_CHECK_INTERVAL = 0.1  # how soon a loader's processes see that theirs is gone
-    encode(config)
+    encode(data, workers=workers)
 
 
-def finished(config: Config) -> list[Path]:
+def finished(data: PreparedData) -> list[Path]:
     """The notes of the units that are whole."""
-    return list(data_folder(config).glob("means/[!.]*.json"))
+    return list(data.folder.glob("means/[!.]*.json"))
 
 
-def die(moment: int, config: Config) -> None:
-    process = PROCESSES.Process(target=killed_at, args=(moment, encoded_here, config))
+def die(moment: int, data: PreparedData, workers: int = 0) -> None:
+    process = PROCESSES.Process(target=killed_at, args=(moment, encoded_here, data, workers))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -184,30 +177,30 @@ def test_kill_9_at_any_moment_and_the_same_command_again_ends_with_the_same_byte
     source: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
     """Each process goes on where the one before it was killed; at last one is let live."""
-    config = configured(source, tmp_path)
+    data = prepared(source, tmp_path)
     # Each unit takes two renames, of its shard and of its note; then come those of meta.json and the table of images.
     for moment in (1, 2, 5, 6):
-        die(moment, config)
-    assert len(finished(config)) == 4
-    die(2 * (UNITS - 4) + 1, config)
-    assert not (data_folder(config) / "means/meta.json").exists()
-    die(2, config)
-    assert not layout.images_path(config).exists()
-    encode(config)
-    assert bytes_below(tmp_path) == undisturbed
+        die(moment, data)
+    assert len(finished(data)) == 4
+    die(2 * (UNITS - 4) + 1, data)
+    assert not (data.folder / "means/meta.json").exists()
+    die(2, data)
+    assert not data.images_path.exists()
+    encode(data)
+    assert bytes_below(tmp_path / "data") == undisturbed
 
 
 def test_kill_9_with_workers_and_the_same_command_again_ends_with_the_same_bytes(
     source: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
-    config = configured(source, tmp_path, workers=2)
-    die(8, config)
-    assert len(finished(config)) == 3
-    encode(config)
-    assert bytes_below(tmp_path) == undisturbed
+    data = prepared(source, tmp_path)
+    die(8, data, workers=2)
+    assert len(finished(data)) == 3
+    encode(data)
+    assert bytes_below(tmp_path / "data") == undisturbed
 
 
-def encode_slowly(config: Config, go: Any, made: Any) -> None:
+def encode_slowly(data: PreparedData, go: Any, made: Any) -> None:
     images.UNIT = UNIT
     batches: list[int] = []
 
@@ -216,15 +209,15 @@ def encode_slowly(config: Config, go: Any, made: Any) -> None:
         time.sleep(0.05)
 
     go.wait()
-    encode(config, encoder(then=slow))
+    encode(data, encoder(then=slow))
     made.put(len(batches))
 
 
 def test_processes_at_once_share_the_work_and_end_with_the_same_bytes(
     source: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
-    config, go, made = configured(source, tmp_path), PROCESSES.Event(), PROCESSES.Queue()
-    processes = [PROCESSES.Process(target=encode_slowly, args=(config, go, made)) for _ in range(3)]
+    data, go, made = prepared(source, tmp_path), PROCESSES.Event(), PROCESSES.Queue()
+    processes = [PROCESSES.Process(target=encode_slowly, args=(data, go, made)) for _ in range(3)]
     for process in processes:
         process.start()
     go.set()
@@ -232,15 +225,15 @@ def test_processes_at_once_share_the_work_and_end_with_the_same_bytes(
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert bytes_below(tmp_path) == undisturbed
+    assert bytes_below(tmp_path / "data") == undisturbed
     assert sum(batches) < 2 * UNITS  # three that know nothing of each other's work would make 3 * UNITS
 
 
-def captions(config: Config, count: int) -> Config:
+def captions(data: PreparedData, count: int) -> PreparedData:
     listed = sorted(f"thing {number}" for number in range(count))
     columns = [[f"id of {caption}" for caption in listed], listed, [False] * count]
-    write_table(layout.captions_path(config), pa.table(columns, schema=layout.CAPTIONS_SCHEMA), {})
-    return config
+    write_table(data.captions_path, pa.table(columns, schema=CAPTIONS_SCHEMA), {})
+    return data
 
 
 def lengths(of: list[str]) -> dict[str, np.ndarray]:
@@ -251,8 +244,8 @@ def test_captions_are_encoded_in_units_and_what_is_there_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ppd_lightning.data.encoding.CAPTION_UNIT", 8)
-    one, other = (captions(configured(tmp_path, tmp_path / name), 30) for name in ("one", "other"))
-    encode_captions(one, {"made": "so"}, lambda: lengths)
+    one, other = (captions(prepared(tmp_path, tmp_path / name), 30) for name in ("one", "other"))
+    encode_captions(one, lambda: lengths, progress=False)
     calls: Iterator[int] = iter(range(100))
 
     def tired(of: list[str]) -> dict[str, np.ndarray]:
@@ -261,8 +254,8 @@ def test_captions_are_encoded_in_units_and_what_is_there_is_kept(
         return lengths(of)
 
     with pytest.raises(KeyboardInterrupt):
-        encode_captions(other, {"made": "so"}, lambda: tired)
-    encode_captions(other, {"made": "so"}, lambda: tired)
+        encode_captions(other, lambda: tired, progress=False)
+    encode_captions(other, lambda: tired, progress=False)
     assert next(calls) == 5  # 4 units, of which one was begun twice
-    assert bytes_below(tmp_path / "one") == bytes_below(tmp_path / "other")
-    encode_captions(other, {"made": "so"}, pytest.fail)
+    assert bytes_below(tmp_path / "one/data") == bytes_below(tmp_path / "other/data")
+    encode_captions(other, pytest.fail, progress=False)

@@ -6,8 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,8 @@ import pytest
 from PIL import Image
 from tests.data.handmade import jpeg
 
-from ppd_lightning.config.compose import compose
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import folder, quarantine
-from ppd_lightning.data.folder import make_source
+from ppd_lightning.data import folder_files, quarantine
+from ppd_lightning.data.folder_source import FolderSource
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
 from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, read_rows, source_fingerprint
 from ppd_lightning.errors import UserError
@@ -67,33 +63,47 @@ def as_parquet(rows: Sequence[Row]) -> bytes:
 WRITERS: dict[str, Callable[[Sequence[Row]], bytes]] = {"csv": as_csv, "jsonl": as_jsonl, "parquet": as_parquet}
 
 
-@cache
-def composed() -> Config:
-    return compose(["data=folder", "data.table=set below"])
+@dataclass(frozen=True)
+class Own:
+    """A source of one's own pairs, and its data folder."""
+
+    source: FolderSource
+    folder: Path
 
 
-def config_for(table: str | Path, output: Path) -> Config:
-    config = composed()
-    return replace(config, data=replace(config.data, table=str(table)), output=str(output))
+def own(table: str | Path, output: Path, max_unusable: float = 0.05) -> Own:
+    source = FolderSource(
+        name="folder",
+        table=str(table),
+        labels="people",
+        image_size=64,
+        validation=0.05,
+        min_pairs=5,
+        max_unusable=max_unusable,
+        workers=0,
+        held_out_captions=0.1,
+        unseen_users=0.1,
+    )
+    return Own(source, output / "data")
 
 
-def place(tmp_path: Path, table: bytes, images: dict[str, bytes] | None = None, name: str = "pairs.csv") -> Config:
-    """A configuration for a table and images that are written first."""
+def place(tmp_path: Path, table: bytes, images: dict[str, bytes] | None = None, name: str = "pairs.csv") -> Own:
+    """The source for a table and images that are written first."""
     for path, data in {name: table, **(IMAGES if images is None else images)}.items():
         (tmp_path / "mine" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mine" / path).write_bytes(data)
-    return config_for(tmp_path / "mine" / name, tmp_path / "out")
+    return own(tmp_path / "mine" / name, tmp_path / "out")
 
 
-def source(config: Config) -> Path:
-    make_source(config, config.data)
-    return data_folder(config) / "source"
+def source(made: Own) -> Path:
+    made.source.make(made.folder, made.folder.parent)
+    return made.folder / "source"
 
 
-def faults(config: Config) -> list[str]:
+def faults(made: Own) -> list[str]:
     with pytest.raises(UserError) as failure:
-        source(config)
-    assert not (data_folder(config) / "source").exists() or not list((data_folder(config) / "source").iterdir())
+        source(made)
+    assert not (made.folder / "source").exists() or not list((made.folder / "source").iterdir())
     return failure.value.faults
 
 
@@ -146,8 +156,8 @@ def test_an_image_in_many_rows_is_stored_once(tmp_path: Path) -> None:
 def test_row_groups_fit_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = source(place(tmp_path, as_csv(ROWS)))
     expected = pq.read_table(whole / "choices.parquet").to_pylist()
-    monkeypatch.setattr(folder, "GROUP_BYTES", len(IMAGES["img/a.jpg"]))
-    other = source(config_for(tmp_path / "mine/pairs.csv", tmp_path / "other"))
+    monkeypatch.setattr(folder_files, "GROUP_BYTES", len(IMAGES["img/a.jpg"]))
+    other = source(own(tmp_path / "mine/pairs.csv", tmp_path / "other"))
     file = pq.ParquetFile(other / "choices.parquet")
     assert file.num_row_groups == 3
     assert file.read().to_pylist() == expected
@@ -186,9 +196,9 @@ def test_all_faults_of_a_table_are_told_at_once_with_their_lines(tmp_path: Path)
         ROWS[0] | {"user": ""},
         ROWS[0] | {"image_1": "img/a.jpg", "choice": ""},
     ]
-    config = place(tmp_path, as_csv(wrong))
+    made = place(tmp_path, as_csv(wrong))
     mine = tmp_path / "mine"
-    assert faults(config) == [
+    assert faults(made) == [
         f"{mine}/pairs.csv: line 3: there is no image {mine}/img/nix.jpg",
         f"{mine}/pairs.csv: line 3: there is no image {mine}/nowhere/b.png",
         f"{mine}/pairs.csv: line 4: choice must be 0, 1 or tie, not '2'",
@@ -213,12 +223,13 @@ def test_a_few_faulty_rows_are_left_out_and_told_by_their_lines(
         ROWS[0] | {"image_0": ""},
     ]
     reasons = ["no_image", "unclear_label", "empty_caption", "no_user", "same_image", "no_image"]
-    config = place(tmp_path, as_jsonl([*sound, *wrong]), IMAGES | {"img/broken.jpg": b"<html>"}, "pairs.jsonl")
-    config = replace(config, data=replace(config.data, max_unusable=0.2))
-    read = read_rows(source(config))
+    made = place(tmp_path, as_jsonl([*sound, *wrong]), IMAGES | {"img/broken.jpg": b"<html>"}, "pairs.jsonl")
+    made = replace(made, source=replace(made.source, max_unusable=0.2))
+    read = read_rows(source(made))
     assert (read.counts["rows"], len(read.table)) == (37, 31)  # what is no image is found out when it is decoded
-    quarantine.write(config, read.unusable, read.counts["rows"])
-    listed = pq.read_table(quarantine.path(config)).to_pylist()
+    files, lines = made.source.parquet(made.folder), made.source.lines(made.folder)
+    quarantine.write(made.folder, read.unusable, read.counts["rows"], 0.2, files, lines)
+    listed = pq.read_table(made.folder / quarantine.FILE).to_pylist()
     assert [(row["file"], row["row_group"], row["reason"]) for row in listed] == [
         ("pairs.jsonl", None, reason) for reason in reasons
     ]
@@ -265,32 +276,32 @@ def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, name: str, table: 
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    assert faults(config_for(tmp_path / "nix.csv", tmp_path))[0].startswith("data.table: there is no file ")
-    assert "there is no file nix/pairs.csv" in faults(config_for("nix/pairs.csv", tmp_path))[0]
+    assert faults(own(tmp_path / "nix.csv", tmp_path))[0].startswith("data.table: there is no file ")
+    assert "there is no file nix/pairs.csv" in faults(own("nix/pairs.csv", tmp_path))[0]
 
 
 def test_a_table_anywhere_goes_the_same_way(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     for path, data in {"pairs.csv": as_csv(ROWS), **IMAGES}.items():
         memory.pipe(f"/folder_test/{path}", data)
-    far = source(config_for("memory://folder_test/pairs.csv", tmp_path / "far"))
+    far = source(own("memory://folder_test/pairs.csv", tmp_path / "far"))
     near = source(place(tmp_path, as_csv(ROWS)))
     memory.rm("/folder_test", recursive=True)
     assert (far / "choices.parquet").read_bytes() == (near / "choices.parquet").read_bytes()
 
 
 def test_it_is_made_once_and_again_when_table_or_image_change(tmp_path: Path) -> None:
-    config = place(tmp_path, as_csv(ROWS))
-    path = source(config) / "choices.parquet"
+    own_pairs = place(tmp_path, as_csv(ROWS))
+    path = source(own_pairs) / "choices.parquet"
     first, made = source_fingerprint(path.parent), path.stat().st_mtime_ns
-    source(config)
+    source(own_pairs)
     assert path.stat().st_mtime_ns == made
     place(tmp_path, as_csv(ROWS[:2]))
-    source(config)
+    source(own_pairs)
     assert source_fingerprint(path.parent) != first
     place(tmp_path, as_csv(ROWS))
-    source(config)
+    source(own_pairs)
     assert source_fingerprint(path.parent) == first
     (tmp_path / "mine/img/a.jpg").write_bytes(jpeg("another"))
-    source(config)
+    source(own_pairs)
     assert source_fingerprint(path.parent) != first

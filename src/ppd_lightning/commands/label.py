@@ -132,9 +132,7 @@ def _labels(rows: pa.Table, scores: dict[str, np.ndarray], leads: dict[str, np.n
     return pa.table(columns).sort_by("pair_id")
 
 
-def _write_pairs(
-    data: PreparedData, rows: pa.Table, leads: dict[str, np.ndarray], validation: float
-) -> dict[str, int]:
+def _write_pairs(data: PreparedData, rows: pa.Table, leads: dict[str, np.ndarray], validation: float) -> dict[str, int]:
     """Write the pairs and return what was left out and how many are in each split, and of each user."""
     held_out = frozenset(data.captions(held_out=True))
     pairs, counts = pairs_of_rewards(rows, leads, held_out=held_out, validation=validation)

@@ -125,9 +125,7 @@ def _latents(backbone: Backbone, dtype: Any, device: torch.device) -> ImageEncod
     return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec)
 
 
-def _text(
-    backbone: Backbone, dtype: Any, device: torch.device
-) -> Callable[[list[str]], dict[str, np.ndarray]]:
+def _text(backbone: Backbone, dtype: Any, device: torch.device) -> Callable[[list[str]], dict[str, np.ndarray]]:
     """What computes the text states of captions."""
     encoder = backbone.load_text(device)
 

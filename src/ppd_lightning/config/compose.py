@@ -52,7 +52,7 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Co
     """The configuration that `conf/` and the overrides make.
 
     Args:
-        overrides: as on the command line, for example `["experiment=emoji/ppd", "objective.beta=0.5"]`.
+        overrides: as on the command line, for example `["experiment=paper/real", "objective.beta=0.5"]`.
         config_dir: a further folder of options, beside the shipped ones.
 
     Raises:

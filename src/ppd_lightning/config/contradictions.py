@@ -8,7 +8,7 @@ from typing import Any
 
 from ppd_lightning.settings.part import Part
 
-OF_CLASSES = ("user.by_shots", "data.simulated", "model.stride")
+OF_CLASSES = ("user.by_shots", "data.simulated", "data.judges", "model.stride")
 """What rules need to know of the class of a group's part, beside its values."""
 
 Values = Mapping[str, Any]
@@ -27,10 +27,13 @@ def contradictions(values: Values, classes: Mapping[str, type[Part]], parts: Map
         group, _, name = key.partition(".")
         if group in classes:
             known[key] = getattr(classes[group], name)
+    named = {
+        key.replace(".", "_"): ", ".join(value) if isinstance(value, tuple) else value for key, value in known.items()
+    }
     return [
         *(sentence for part in parts.values() for sentence in part.contradictions()),
         *(
-            sentence.format(**{key.replace(".", "_"): known[key] for key in keys})
+            sentence.format(**named)
             for keys, broken, sentence in RULES
             if all(key in known for key in keys) and broken(*(known[key] for key in keys))
         ),
@@ -67,6 +70,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         lambda named, rewards: not set(named) <= set(rewards),
         "evaluation.rewards: {evaluation_rewards} are not all among the rewards that are chosen; choose them too, such "
         "as reward=[clip,aesthetic]",
+    ),
+    (
+        ("evaluation.judges", "data.judges", "data.name"),
+        lambda named, judges, name: bool(judges) and not set(named) <= set(judges),
+        "evaluation.judges: {evaluation_judges} are not all judges of data.name={data_name}; choose among "
+        "{data_judges}",
     ),
     (
         ("rewards",),

@@ -64,6 +64,4 @@ def sweep_folder(output: str, verbs: list[str], overrides: list[str]) -> Path:
 
 
 def _fields(value: Any, *, without: Collection[str]) -> dict[str, Any]:
-    return {
-        field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.name not in without
-    }
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.name not in without}

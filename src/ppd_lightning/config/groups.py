@@ -30,7 +30,7 @@ def conf_folder() -> Path:
 def options(config_dir: Path | None = None) -> dict[str, dict[str, Path]]:
     """Every group with its options and their files; those of `config_dir` stand behind the shipped ones.
 
-    A folder inside a group is part of the option's name: `experiment=emoji/ppd` is `experiment/emoji/ppd.yaml`. Hydra's
+    A folder inside a group is part of the option's name: `experiment=paper/real` is `experiment/paper/real.yaml`. Hydra's
     own groups lie in its folder: `hydra/launcher=one_gpu` is `hydra/launcher/one_gpu.yaml`.
     """
     found: dict[str, dict[str, Path]] = {}

@@ -141,8 +141,7 @@ def encode_usable(
     units = image_units(index)
     plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
     shards = [
-        _Shards(data.folder / encoder.store, {"images": images, "plan": plan, **encoder.key})
-        for encoder in missing
+        _Shards(data.folder / encoder.store, {"images": images, "plan": plan, **encoder.key}) for encoder in missing
     ]
     _encode_units(data, what, index, units, missing, shards, workers, progress)
     for encoder, own in zip(missing, shards, strict=True):

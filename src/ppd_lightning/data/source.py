@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
     from ppd_lightning.data.simulation import Simulation
 
+
 @settings
 class Source(Part):
     """Where the pairs come from and which labels are learnt."""
@@ -43,6 +44,8 @@ class Source(Part):
     """The settings that change what is allowed or how fast it goes, not what comes out."""
     simulated: ClassVar[bool] = False
     """Whether its people are made up, so that their utility of any picture is known."""
+    judges: ClassVar[tuple[str, ...]] = ()
+    """The names of its simulation's judges."""
     half_precision: ClassVar[bool] = True
     """Whether latents and text states are stored in fp16: half the space where there are many."""
 

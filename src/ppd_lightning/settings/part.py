@@ -80,10 +80,10 @@ def part_class(target: str, base: type[Kind]) -> type[Kind]:
         found: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"cannot be imported ({error}); expected package.module.Class, on the Python path"
+            f"it cannot be imported ({error}); expected package.module.Class, on the Python path"
         ) from None
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise ValueError(f"is no {base.__name__}; expected a class derived from {base.__module__}.{base.__name__}")
+        raise ValueError(f"it is no {base.__name__}; expected a class derived from {base.__module__}.{base.__name__}")
     return found
 
 

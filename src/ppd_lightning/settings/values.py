@@ -13,7 +13,7 @@ CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 def _refuse_half(value: object) -> object:
     if value in ("fp16", "float16", "half", 16, "16"):
-        raise PydanticCustomError("precision", "Stage C overflows in fp16: use bf16 or fp32")
+        raise PydanticCustomError("precision", "activations overflow in fp16: use bf16 or fp32")
     return value
 
 

@@ -40,6 +40,7 @@ class EmojiSource(Source):
 
     split_keys: ClassVar[tuple[str, ...]] = (*Source.split_keys, "held_out_concepts")
     simulated: ClassVar[bool] = True
+    judges: ClassVar[tuple[str, ...]] = ("pixels", "statistics")
     half_precision: ClassVar[bool] = False
 
     def contradictions(self) -> Iterator[str]:
