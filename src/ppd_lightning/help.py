@@ -72,7 +72,7 @@ def _key_rows(groups: Sequence[str], config_dir: Path | None) -> Iterator[tuple[
 
     values = dict(_leaves(dataclasses.asdict(compose([], config_dir))))
     read = {"rewards" if group == "reward" else group for group in groups}
-    for key in known_keys().values():
+    for key in known_keys(config_dir=config_dir).values():
         if key.name.partition(".")[0] not in read:
             continue
         default = f" [default {json.dumps(values[key.name])}]" if key.name in values else ""

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.config.root import Config
-from ppd_lightning.data.prepared import PreparedData
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import REWARD_PAIRS_SCHEMA, pairs_of_rewards, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import table_key, write_table
 from ppd_lightning.errors import UserError

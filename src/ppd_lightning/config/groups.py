@@ -30,8 +30,8 @@ def conf_folder() -> Path:
 def options(config_dir: Path | None = None) -> dict[str, dict[str, Path]]:
     """Every group with its options and their files; those of `config_dir` stand behind the shipped ones.
 
-    A folder inside a group is part of the option's name: `experiment=paper/real` is `experiment/paper/real.yaml`. Hydra's
-    own groups lie in its folder: `hydra/launcher=one_gpu` is `hydra/launcher/one_gpu.yaml`.
+    A folder inside a group is part of the option's name: `experiment=paper/real` is `experiment/paper/real.yaml`.
+    Hydra's own groups lie in its folder: `hydra/launcher=one_gpu` is `hydra/launcher/one_gpu.yaml`.
     """
     found: dict[str, dict[str, Path]] = {}
     for folder in (conf_folder(), *([config_dir] if config_dir is not None else [])):

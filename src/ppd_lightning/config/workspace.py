@@ -1,7 +1,7 @@
 """A configuration resolved: where its things lie, and the objects that the rooms below take.
 
-A verb makes one `Workspace` and hands its objects down. Each is made once, when it is first asked for, and what is heavy
-is imported then.
+A verb makes one `Workspace` and hands its objects down. Each is made once, when it is first asked for, and what is
+heavy is imported then.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ppd_lightning.data.remote import Place, data_set, first_line
 from ppd_lightning.data.parquet_files import FILES
+from ppd_lightning.data.remote import Place, data_set, first_line
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
 

@@ -1,7 +1,7 @@
 """A prepared data folder: what lies where in it, and the keys that bind one part to the others.
 
     images.arrow                            every usable image
-    latents/, text/, reward-*/              stores of what was computed of images and captions, for all splits and labels
+    latents/, text/, reward-*/              what was computed of images and captions, for all splits and labels
     splits-{hash}/                          one choice of splits: captions.arrow, and people's own pairs, pairs.arrow
     splits-{hash}/rewards-{hash}/           the same pairs labelled by rewards: pairs.arrow, labels.arrow
 

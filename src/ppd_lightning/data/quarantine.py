@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ppd_lightning.data.pickapic import UNUSABLE_SCHEMA
 from ppd_lightning.data.parquet_files import ParquetFiles, SourceLines
+from ppd_lightning.data.pickapic import UNUSABLE_SCHEMA
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
 
@@ -64,7 +64,7 @@ def write(
 
 
 def as_lines(unusable: pa.Table, source: ParquetFiles, lines: SourceLines | None) -> pa.Table:
-    """Rows of a source's file as lines of the table that it was made from, without a row group; as they are for None."""
+    """Rows of a source's file as lines of the table that it was made from, without a row group; unchanged for None."""
     if lines is None or not len(unusable):
         return unusable
     (name,) = pc.unique(unusable["file"]).to_pylist()

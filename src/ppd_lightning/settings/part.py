@@ -16,9 +16,9 @@ work. What is heavy is imported inside of methods, so that a configuration can b
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass as plain_dataclass
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import Field, PlainValidator, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -57,7 +57,7 @@ class Part:
         object.__setattr__(self, "target", f"{type(self).__module__}.{type(self).__qualname__}")
 
     def contradictions(self) -> Iterator[str]:
-        """A sentence for each pair of its own values that exclude each other, beginning with a key: `group.key: ...`."""
+        """A sentence for each pair of its own values that exclude each other, beginning with `group.key: `."""
         yield from ()
 
     def extras(self) -> tuple[str, ...]:
