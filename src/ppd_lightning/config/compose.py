@@ -67,7 +67,7 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Co
 
 
 def compose_each(combinations: Iterable[Sequence[str]], config_dir: Path | None = None) -> list[Config]:
-    """As `compose`, for every run of a sweep; a fault that several runs share is told once."""
+    """As `compose`, for every run of a sweep; a fault that several runs share is named once."""
     return [run.config for run in compose_runs(combinations, config_dir)]
 
 

@@ -27,8 +27,8 @@ class Origins:
     """The files that a configuration was composed of, read when somebody asks.
 
     Args:
-        choices: the option of each group, the one that has the last word first, as Hydra tells them; of a group of
-            which several may be chosen it tells none, and all of the group's files are looked at.
+        choices: the option of each group, the one that has the last word first, as Hydra lists them; of a group of
+            which several may be chosen it lists none, and all of the group's files are looked at.
         command_line: the keys that overrides set.
         config_dir: the further folder of options, if any.
     """

@@ -152,10 +152,10 @@ def _choice_faults(override: Override, known: Mapping[str, Mapping[str, object]]
     if choice is None and group in NULLABLE_GROUPS:
         return []
     if not isinstance(choice, str):
-        told = f"choose one of {', '.join(choices)}, or set {group.replace('/', '.')}.KEY=VALUE"
+        remedy = f"choose one of {', '.join(choices)}, or set {group.replace('/', '.')}.KEY=VALUE"
         if group in LIST_GROUPS:
-            told = f"choose any of {', '.join(choices)}, as {group}=[A,B]"
-        return [f"{override.input_line}: {group} is a group; {told}"]
+            remedy = f"choose any of {', '.join(choices)}, as {group}=[A,B]"
+        return [f"{override.input_line}: {group} is a group; {remedy}"]
     for needed, name in _built_on(group, choice, config_dir):
         extra = OF_HYDRA.get(needed, {}).get(name)
         if extra and name not in _installed(needed):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
 from ppd_lightning.data.pickapic import SCHEMA
-from ppd_lightning.data.remote import Place, place
+from ppd_lightning.data.remote import Location, location
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -52,7 +52,7 @@ def read_own(table: str, max_unusable: float) -> OwnTable:
     Raises:
         UserError: it cannot be read, or more of its rows have faults; all of these are named, or the first.
     """
-    file = place(table, "data.table")
+    file = location(table, "data.table")
     read = read_choices(file)
     _refuse_too_many(file, read, max_unusable)
     return read
@@ -71,7 +71,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float) -> None:
     Raises:
         UserError: as `read_own`, or an image cannot be read.
     """
-    file = place(table, "data.table")
+    file = location(table, "data.table")
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
     read = read_own(table, max_unusable)
     choices, images, faults = read.choices, read.images, read.faults
@@ -102,7 +102,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float) -> None:
     log.info("took over %d choices between %d images from %s", len(choices), len(images), file.url)
 
 
-def _refuse_too_many(table: Place, read: OwnTable, max_unusable: float) -> None:
+def _refuse_too_many(table: Location, read: OwnTable, max_unusable: float) -> None:
     if len({line for line, _ in read.faults}) > max_unusable * len(read.choices):
         refuse(table, read.faults)
 
@@ -130,7 +130,7 @@ def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) 
         yield group
 
 
-def _contents(table: Place, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
+def _contents(table: Location, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
     """The bytes of those images of a group that are there, by path."""
     names = list(dict.fromkeys(name for choice in group for name in choice.images if name in images))
     try:
@@ -155,10 +155,10 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
     number = {uid: row for row, uid in enumerate(stored)}
     labels = [choice.label for choice in group]
     sides = [[uids.get(choice.images[side]) for choice in group] for side in (0, 1)]
-    shown = zip(labels, *sides, strict=True)
+    choices = zip(labels, *sides, strict=True)
     columns: dict[str, Any] = {
         "are_different": [label != 0.5 for label in labels],
-        "best_image_uid": [one if label == 1 else two if label == 0 else None for label, one, two in shown],
+        "best_image_uid": [one if label == 1 else two if label == 0 else None for label, one, two in choices],
         "caption": [choice.caption for choice in group],
         "created_at": [WRITTEN] * len(group),
         "has_label": [True] * len(group),

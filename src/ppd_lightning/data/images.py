@@ -101,12 +101,12 @@ def index_images(rows: pa.Table) -> pa.Table:
     codes = np.asarray(both.combine_chunks().dictionary_encode().indices)  # (2 rows,)
     _, first = np.unique(codes.reshape(2, -1).T.ravel(), return_index=True)
     row, side = np.divmod(np.sort(first), 2)
-    shown, is_first = rows.take(pa.array(row)), pa.array(side == 0)
+    first_rows, is_first = rows.take(pa.array(row)), pa.array(side == 0)
     columns = {
-        "image_id": pc.if_else(is_first, shown["image_0"], shown["image_1"]),
-        "caption": shown["caption"],
-        "model": pc.if_else(is_first, shown["model_0"], shown["model_1"]),
-        **{name: shown[name] for name in ("file", "row_group", "row")},
+        "image_id": pc.if_else(is_first, first_rows["image_0"], first_rows["image_1"]),
+        "caption": first_rows["caption"],
+        "model": pc.if_else(is_first, first_rows["model_0"], first_rows["model_1"]),
+        **{name: first_rows[name] for name in ("file", "row_group", "row")},
         "side": pa.array(side),
     }
     return pa.table(columns).cast(IMAGES_SCHEMA)

@@ -1,4 +1,4 @@
-"""A table of one's own choices between images: reading it, with every fault of it told at once.
+"""A table of one's own choices between images: reading it, with every fault of it named at once.
 
 The table is CSV (UTF-8, with a header), JSONL or parquet, a row a choice, beside its images. Its columns: caption;
 image_0 and image_1, paths relative to the table; choice, 0 or 1 for the image that was preferred, or tie; user, a name
@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ppd_lightning.data.remote import Place, first_line
+from ppd_lightning.data.remote import Location, first_line
 from ppd_lightning.errors import UserError
 
 COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
@@ -26,8 +26,8 @@ COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
 LABELS = {"0": 1.0, "1": 0.0, "tie": 0.5}
 """What a choice makes of label_0."""
 
-FAULTS_TOLD = 20
-"""Of a table with more faults, the first are told, and how many there are."""
+FAULTS_NAMED = 20
+"""Of a table with more faults, the first are named, and the others counted."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class OwnTable:
     faults: list[tuple[int, str]]
 
 
-def read_choices(table: Place) -> OwnTable:
+def read_choices(table: Location) -> OwnTable:
     """The choices of a table, and which of them cannot be used.
 
     Raises:
@@ -92,13 +92,13 @@ def read_choices(table: Place) -> OwnTable:
     return OwnTable(choices, images, faults)
 
 
-def refuse(table: Place, faults: Iterable[tuple[int, str]]) -> None:
+def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
     """Raise a `UserError` that names the first of these faults (line, sentence) and counts them; none is no error."""
-    told = [f"{table.url}: line {line}: {fault}" for line, fault in sorted(faults)]
-    if len(told) > FAULTS_TOLD:
-        told[FAULTS_TOLD:] = [f"{table.url}: and {len(told) - FAULTS_TOLD} faults more"]
-    if told:
-        raise UserError(told)
+    messages = [f"{table.url}: line {line}: {fault}" for line, fault in sorted(faults)]
+    if len(messages) > FAULTS_NAMED:
+        messages[FAULTS_NAMED:] = [f"{table.url}: and {len(messages) - FAULTS_NAMED} faults more"]
+    if messages:
+        raise UserError(messages)
 
 
 def _faults(values: Mapping[str, str]) -> list[str]:
@@ -111,7 +111,7 @@ def _faults(values: Mapping[str, str]) -> list[str]:
     return faults
 
 
-def _choice(table: Place, line: int, values: Mapping[str, str]) -> Choice:
+def _choice(table: Location, line: int, values: Mapping[str, str]) -> Choice:
     first, second = (
         posixpath.normpath(posixpath.join(posixpath.dirname(table.path), values[name])) if values.get(name) else ""
         for name in ("image_0", "image_1")
@@ -131,18 +131,18 @@ def _choice_key(values: Mapping[str, str]) -> str:
     return values.get("choice", "").lower().removesuffix(".0")  # a column with gaps is one of floats to many writers
 
 
-def _images(table: Place, choices: Iterable[Choice]) -> dict[str, dict[str, Any]]:
+def _images(table: Location, choices: Iterable[Choice]) -> dict[str, dict[str, Any]]:
     """The images that are there, with their sizes, by one listing a folder."""
-    shown = {path for choice in choices for path in choice.images if path}
+    wanted = {path for choice in choices for path in choice.images if path}
     found: dict[str, dict[str, Any]] = {}
-    for folder in sorted({posixpath.dirname(path) for path in shown}):
+    for folder in sorted({posixpath.dirname(path) for path in wanted}):
         try:
             listed = table.system.ls(folder, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except Exception as error:  # each file system has its own
             raise table.unreachable(error) from error
-        found |= {info["name"]: info for info in listed if info["name"] in shown and info["type"] != "directory"}
+        found |= {info["name"]: info for info in listed if info["name"] in wanted and info["type"] != "directory"}
     return found
 
 
@@ -150,7 +150,7 @@ Row = tuple[int, Mapping[str, Any] | str]
 """The line, and what stands there by column; or what is wrong with the line."""
 
 
-def _rows(table: Place) -> Iterator[Row]:
+def _rows(table: Location) -> Iterator[Row]:
     """Every row of the table."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     reader = readers.get(posixpath.splitext(table.path)[1].lower())

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ppd_lightning.data.parquet_files import FILES
-from ppd_lightning.data.remote import Place, data_set, first_line
+from ppd_lightning.data.remote import Location, data_set, first_line
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -104,7 +104,7 @@ def source_files(root: str | Path, files: str = FILES) -> dict[str, int]:
     Raises:
         UserError: the root cannot be read, is no folder, or holds no such files.
     """
-    where = _place(root)
+    where = _location(root)
     try:
         is_folder, hub = where.is_folder(), "nor does the model hub have this data set"
     except UserError as error:
@@ -124,7 +124,7 @@ def source_fingerprint(root: str | Path, files: str = FILES) -> str:
     Raises:
         UserError: the root cannot be read, is no folder, or holds no such files.
     """
-    sizes, where = source_files(root, files), _place(root)
+    sizes, where = source_files(root, files), _location(root)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         footers = list(pool.map(lambda name: _footer(where, name, sizes[name]), sizes))
     return fingerprint([[name, size, footer] for (name, size), footer in zip(sizes.items(), footers, strict=True)])
@@ -139,7 +139,7 @@ def open_parquet(root: str | Path, name: str, needed: tuple[str, ...], *, stream
     Raises:
         UserError: it cannot be read, is no parquet file, or lacks columns of the schema.
     """
-    where = _place(root)
+    where = _location(root)
     try:
         source = f"{where.path}/{name}" if where.is_local else where.open(name)
         metadata = pq.read_metadata(source)
@@ -225,7 +225,7 @@ def read_rows(root: str | Path, files: str = FILES) -> Rows:
 
     Left out, and counted: rows without a label, with an empty or missing field, whose two images are one, whose labels
     are neither a choice nor a tie, and repetitions of a pair by the same user under the same ranking (all of them where
-    they contradict each other). All but rows without a label and plain repetitions are told as unusable.
+    they contradict each other). All but rows without a label and plain repetitions are listed as unusable.
 
     Args:
         files: which files below the root, a glob.
@@ -242,15 +242,15 @@ def read_rows(root: str | Path, files: str = FILES) -> Rows:
     counts |= {"repeated": repeated, "contradictory": len(contradictory)}
     counts["ties"] = pc.sum(pc.equal(table["label_0"], 0.5)).as_py() or 0
     if not len(table):
-        told = ", ".join(f"{reason} {count}" for reason, count in counts.items() if count and reason != "rows")
-        raise UserError(f"{root}: none of its {counts['rows']} rows can be used ({told or 'there are none'})")
+        reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items() if count and reason != "rows")
+        raise UserError(f"{root}: none of its {counts['rows']} rows can be used ({reasons or 'there are none'})")
     unusable = pa.concat_tables([*(part.unusable for part in parts), unusable_rows(contradictory, "contradictory")])
     return Rows(table, counts, unusable)
 
 
 def _file_rows(root: str | Path, name: str) -> Rows:
     """The usable rows of a file; which of them are repeated is not looked at."""
-    file, path = open_parquet(root, name, (*READ, "jpg_0", "jpg_1")), f"{_place(root).url}/{name}"
+    file, path = open_parquet(root, name, (*READ, "jpg_0", "jpg_1")), f"{_location(root).url}/{name}"
     groups = [NO_ROWS]
     for group in range(file.num_row_groups):
         table = read_group(file, path, group, READ)
@@ -295,7 +295,7 @@ REASONS: dict[str, Callable[[pa.Table], pa.ChunkedArray]] = {
 
 
 def unusable_rows(rows: pa.Table, reason: str) -> pa.Table:
-    """Rows as they are told to be unusable."""
+    """Rows in the table of unusable ones."""
     places = [rows[name] for name in ("file", "row_group", "row")]
     return pa.table([*places, pa.repeat(reason, len(rows))], schema=UNUSABLE_SCHEMA)
 
@@ -318,7 +318,7 @@ def _pair_id(user: str, ranking: int, caption: str, image_0: str, image_1: str) 
 
 
 def _without_repetitions(table: pa.Table) -> tuple[pa.Table, int, pa.Table]:
-    """The first row of every pair that is told in one way; how many repeat it; the rows that contradict each other."""
+    """The first row of every pair with one label; how many repeat it; the rows that contradict each other."""
     counted = pc.value_counts(table["pair_id"])
     several = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
     if not len(several):
@@ -328,18 +328,18 @@ def _without_repetitions(table: pa.Table) -> tuple[pa.Table, int, pa.Table]:
     first: dict[str, int] = {}
     chosen: dict[str, set[str]] = {}
     of_pair: dict[str, list[int]] = {}
-    for row, told in zip(rows, table.filter(again).to_pylist(), strict=True):
-        pair, label = told["pair_id"], told["label_0"]
+    for row, values in zip(rows, table.filter(again).to_pylist(), strict=True):
+        pair, label = values["pair_id"], values["label_0"]
         first.setdefault(pair, row)
         of_pair.setdefault(pair, []).append(row)
-        chosen.setdefault(pair, set()).add("" if label == 0.5 else told["image_0" if label == 1.0 else "image_1"])
+        chosen.setdefault(pair, set()).add("" if label == 0.5 else values["image_0" if label == 1.0 else "image_1"])
     wrong = sorted(row for pair, own in of_pair.items() if len(chosen[pair]) > 1 for row in own)
     kept = pc.invert(again).to_numpy()
     kept[[row for pair, row in first.items() if len(chosen[pair]) == 1]] = True
     return table.filter(pa.array(kept)), int((~kept).sum()) - len(wrong), table.take(pa.array(wrong, pa.int64()))
 
 
-def _place(root: str | Path) -> Place:
+def _location(root: str | Path) -> Location:
     return data_set(root, "data.root")
 
 
@@ -357,7 +357,7 @@ def _another_type(path: str | Path, group: int, name: str, column: pa.ChunkedArr
     return f"{path}: row group {group}: the column {name} holds {column.type}, expected {expected}"
 
 
-def _footer(where: Place, name: str, size: int) -> str:
+def _footer(where: Location, name: str, size: int) -> str:
     """The SHA-256 of a parquet file's footer: the schema, and where every page lies and how long it is."""
     try:
         with where.open(name) as file:

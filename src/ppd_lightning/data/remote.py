@@ -30,10 +30,10 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A folder or a file somewhere.
 
-    url: as it is told to people. path: as the file system names it.
+    url: as messages name it. path: as the file system names it.
     """
 
     url: str
@@ -49,7 +49,7 @@ class Place:
         """The files below that match a glob, by their path from here, in alphabetical order; hidden ones are not there.
 
         Raises:
-            UserError: a remote place cannot be reached.
+            UserError: a remote location cannot be reached.
         """
         try:
             found = self.system.glob(f"{glob.escape(self.path)}/{pattern}", detail=True)
@@ -68,7 +68,7 @@ class Place:
         """Whether there is such a folder.
 
         Raises:
-            UserError: a remote place cannot be reached.
+            UserError: a remote location cannot be reached.
         """
         try:
             return bool(self.system.info(self.path)["type"] == "directory")
@@ -84,14 +84,14 @@ class Place:
         return UserError(f"{self.url}: cannot be read ({what}); check {check}, and run the same command again")
 
 
-def data_set(root: str | Path, key: str) -> Place:
-    """As `place`, for a folder of files; OWNER/NAME that is no folder here is a data set on the model hub."""
+def data_set(root: str | Path, key: str) -> Location:
+    """As `location`, for a folder of files; OWNER/NAME that is no folder here is a data set on the model hub."""
     name = str(root)
-    return place(f"hf://datasets/{name}" if HUB_NAME.fullmatch(name) and not Path(name).exists() else name, key)
+    return location(f"hf://datasets/{name}" if HUB_NAME.fullmatch(name) and not Path(name).exists() else name, key)
 
 
-def place(url: str | Path, key: str) -> Place:
-    """The place that a setting names.
+def location(url: str | Path, key: str) -> Location:
+    """The location that a setting names.
 
     Args:
         key: of the configuration, for messages.
@@ -110,7 +110,7 @@ def place(url: str | Path, key: str) -> Place:
     except ValueError as error:
         known = "a folder, hf://datasets/OWNER/NAME, s3://, gs:// or another protocol of fsspec"
         raise UserError(f"{key}: {url} cannot be read ({first_line(error)}); name {known}") from error
-    return Place(url.rstrip("/"), path.rstrip("/"), system)
+    return Location(url.rstrip("/"), path.rstrip("/"), system)
 
 
 def first_line(error: Exception) -> str:

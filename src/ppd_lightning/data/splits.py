@@ -73,8 +73,8 @@ def assign_splits(
 def shares_test_image(table: pa.Table) -> pa.ChunkedArray:
     """For each row of a pairs table, whether it is no test pair but shows an image that a test pair shows."""
     tested = pc.is_in(table["split"], value_set=pa.array(TESTS))
-    shown = _images(table.filter(tested))
-    shows = pc.or_(pc.is_in(table["preferred"], value_set=shown), pc.is_in(table["dispreferred"], value_set=shown))
+    images = _images(table.filter(tested))
+    shows = pc.or_(pc.is_in(table["preferred"], value_set=images), pc.is_in(table["dispreferred"], value_set=images))
     return pc.and_(pc.invert(tested), shows)
 
 

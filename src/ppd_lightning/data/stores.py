@@ -121,8 +121,8 @@ class Store:
         key = made_from if key is None else _as_read(key)
         if made_from != key:
             differing = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
-            told = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in differing)
-            raise UserError(f"{folder}: this store is stale ({told}); {remedy}")
+            changes = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in differing)
+            raise UserError(f"{folder}: this store is stale ({changes}); {remedy}")
         faults = [fault for shard in shards if (fault := shard.wrong_size(folder))]
         if faults:
             raise UserError([f"{fault}; delete it and {remedy}" for fault in faults])
@@ -231,8 +231,8 @@ def read_shard(folder: Path, unit: str, key: Mapping[str, Any]) -> tuple[pa.Arra
     try:
         batch = _map_shard(folder / shard.file)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        told = f"{folder / shard.file}: damaged ({error}); delete it and run the same command again"
-        raise UserError(told) from error
+        message = f"{folder / shard.file}: damaged ({error}); delete it and run the same command again"
+        raise UserError(message) from error
     return batch["id"], {name: _as_numpy(batch[name]) for name in batch.schema.names if name != "id"}
 
 
@@ -247,7 +247,7 @@ def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], sha
         shard_key: the key that the shards were written with.
 
     Raises:
-        UserError: a unit is missing or damaged; all of them are told.
+        UserError: a unit is missing or damaged; all of them are named.
         ValueError: there is no unit, an id comes twice, or the units differ in their arrays.
     """
     if not units:
@@ -308,8 +308,8 @@ class _Shard:
         found = path.stat().st_size if path.is_file() else None
         if found == self.bytes:
             return None
-        told = "no file" if found is None else f"{found} bytes"
-        return f"{path}: damaged (expected {self.bytes} bytes, found {told})"
+        size = "no file" if found is None else f"{found} bytes"
+        return f"{path}: damaged (expected {self.bytes} bytes, found {size})"
 
     def damage(self, folder: Path) -> str | None:
         """What is wrong with its file, if anything is; reads every byte."""

@@ -27,8 +27,8 @@ def write_table(path: Path, table: pa.Table, key: Mapping[str, str]) -> None:
             with pa.ipc.new_file(file, stored.schema) as writer:
                 writer.write_table(stored)
         with pa.memory_map(str(temporary)) as written:
-            told = {"key": dict(key), "rows": len(table), "sha256": _sha256(written)}
-    write_json_atomic(_told(path), told)
+            metadata = {"key": dict(key), "rows": len(table), "sha256": _sha256(written)}
+    write_json_atomic(_metadata_path(path), metadata)
 
 
 def table_key(path: Path, *, made_by: str = "ppd prepare") -> dict[str, str]:
@@ -40,7 +40,7 @@ def table_key(path: Path, *, made_by: str = "ppd prepare") -> dict[str, str]:
     Raises:
         UserError: there is no table, or it is damaged.
     """
-    key: dict[str, str] = _read_told(path, _remedy(made_by))["key"]
+    key: dict[str, str] = _read_metadata(path, _remedy(made_by))["key"]
     return key
 
 
@@ -66,7 +66,7 @@ def read_table(
         UserError: it is missing, damaged, has other columns, or was made from something else.
     """
     remedy = _remedy(made_by)
-    made_from = _read_told(path, remedy)["key"]
+    made_from = _read_metadata(path, remedy)["key"]
     if key is not None and made_from != key:
         parts = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
         differing = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in parts)
@@ -89,10 +89,10 @@ def verified(path: Path, remedy: str = "run the command that made it again") -> 
     Raises:
         UserError: it is missing, or differs from what was written.
     """
-    told = _read_told(path, remedy)
+    metadata = _read_metadata(path, remedy)
     try:
         file = pa.memory_map(str(path))
-        if _sha256(file) != told["sha256"]:
+        if _sha256(file) != metadata["sha256"]:
             raise _damaged(path, "its checksum differs", remedy)
     except FileNotFoundError:
         raise _missing(path, remedy) from None
@@ -114,7 +114,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _told(path: Path) -> Path:
+def _metadata_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
@@ -122,14 +122,14 @@ def _remedy(made_by: str) -> str:
     return f"run `{made_by}` with the same settings"
 
 
-def _read_told(path: Path, remedy: str) -> dict[str, Any]:
+def _read_metadata(path: Path, remedy: str) -> dict[str, Any]:
     try:
-        told = json.loads(_told(path).read_text(encoding="utf-8"))
-        return {"key": dict(told["key"]), "sha256": str(told["sha256"])}
+        metadata = json.loads(_metadata_path(path).read_text(encoding="utf-8"))
+        return {"key": dict(metadata["key"]), "sha256": str(metadata["sha256"])}
     except FileNotFoundError:
         raise _missing(path, remedy) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{_told(path)}: damaged ({error!r}); delete it and {remedy}") from error
+        raise UserError(f"{_metadata_path(path)}: damaged ({error!r}); delete it and {remedy}") from error
 
 
 def _sha256(file: pa.MemoryMappedFile) -> str:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ppd_lightning.data.splits import SPLITS
 
 QUANTILES = {"min": 0.0, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
-"""At which the pairs of the users are told."""
+"""At which the pairs of the users are counted."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def tally(pairs: pa.Table, images: pa.Table) -> Tally:
         images: with image_id and model, of all the images that the pairs show.
     """
     user, caption, split = (_codes(pairs[name]) for name in ("user_id", "caption_id", "split"))
-    shown = pa.chunked_array([*pairs["preferred"].chunks, *pairs["dispreferred"].chunks], pa.string())
-    sides = np.asarray(pc.index_in(shown, value_set=images["image_id"])).reshape(2, -1)
+    images_of_pairs = pa.chunked_array([*pairs["preferred"].chunks, *pairs["dispreferred"].chunks], pa.string())
+    sides = np.asarray(pc.index_in(images_of_pairs, value_set=images["image_id"])).reshape(2, -1)
     names = pc.unique(pairs["split"]).to_pylist()
     splits = {"all": _split(user, caption, *sides)}
     for name in SPLITS:
