@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests import tiny, tiny_vlm
 from tests.data.emoji import packages as handmade
-from tests.evaluation.judging.judge_server import MODEL, JudgeServer, completion, fault, judge_server
+from tests.evaluation.vlm_judge.judge_server import MODEL, JudgeServer, completion, fault, judge_server
 
 from ppd_lightning.cli import main
 from ppd_lightning.commands import embed, judge, prepare, train
@@ -29,8 +29,8 @@ from ppd_lightning.config.schemas import Config
 from ppd_lightning.data import images, layout
 from ppd_lightning.data.emoji import source
 from ppd_lightning.data.emoji.pictures import shipped_concepts
-from ppd_lightning.evaluation.judging import asking, endpoint
-from ppd_lightning.evaluation.judging.opening import open_judge
+from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
+from ppd_lightning.evaluation.vlm_judge.build import open_judge
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.vlm_writer import ProfileWriter
 
@@ -77,7 +77,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_the_embedded_worlds_own_judge_reads_every_question_and_knows_no_place(
 
 
 def test_a_model_of_this_machine_judges_and_answers_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "prediction_in", lambda text: 1 + len(text) % 2)
+    monkeypatch.setattr(predictions, "prediction_in", lambda text: 1 + len(text) % 2)
     own = ("judge=vlm", f"judge.path={fresh / 'vlm'}", "judge.max_tokens=6", "judge.batch_size=2")
     config = configured(fresh, *own)
     summary = judge.run(config)

@@ -197,7 +197,7 @@ def _judge(config: Config) -> Iterator[Finding]:
         faults = vlm_faults(settings.path, "judge.path")
         yield Finding(f"judge {settings.path}", "not found" if faults else "there", tuple(faults))
     elif isinstance(settings, OpenaiJudge) and settings.model is not None:
-        from ppd_lightning.evaluation.judging.endpoint import listed_models
+        from ppd_lightning.evaluation.vlm_judge.openai_client import listed_models
 
         need = f"judge {settings.model} at {settings.base_url}"
         try:

@@ -21,9 +21,12 @@ from ppd_lightning.config.schemas import Config, OpenaiJudge
 from ppd_lightning.data.layout import read_pairs
 from ppd_lightning.evaluation.comparisons import comparisons_of, evaluated_captions
 from ppd_lightning.evaluation.drawn import draw_base, draw_own
-from ppd_lightning.evaluation.judging.answers import Answers
-from ppd_lightning.evaluation.judging.asking import Asking
-from ppd_lightning.evaluation.judging.cases import (
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answers
+from ppd_lightning.evaluation.vlm_judge.build import open_judge
+from ppd_lightning.evaluation.vlm_judge.cost import Spending
+from ppd_lightning.evaluation.vlm_judge.judge import AskedModel
+from ppd_lightning.evaluation.vlm_judge.predictions import Asking
+from ppd_lightning.evaluation.vlm_judge.questions import (
     Case,
     choice_cases,
     comparison_cases,
@@ -31,10 +34,7 @@ from ppd_lightning.evaluation.judging.cases import (
     questions_of,
     shots_of,
 )
-from ppd_lightning.evaluation.judging.opening import open_judge
-from ppd_lightning.evaluation.judging.question import AskedModel
-from ppd_lightning.evaluation.judging.spending import Spending
-from ppd_lightning.evaluation.judging.verdicts import Judged, always_first, by_group, write_verdicts
+from ppd_lightning.evaluation.vlm_judge.verdicts import Judged, always_first, by_group, write_verdicts
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained import TrainedRun, open_run
 from ppd_lightning.run.atomic import write_json_atomic

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
-from ppd_lightning.evaluation.judging.answers import Answer, Answers
-from ppd_lightning.evaluation.judging.question import AskedModel, Message, Question, RefusedError
-from ppd_lightning.evaluation.judging.spending import Spending
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer, Answers
+from ppd_lightning.evaluation.vlm_judge.cost import Spending
+from ppd_lightning.evaluation.vlm_judge.judge import AskedModel, Message, Question, RefusedError
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.progress import Counted
 from ppd_lightning.users.prompts import prediction_in

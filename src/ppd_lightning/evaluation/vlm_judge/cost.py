@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ppd_lightning.config.schemas import OpenaiJudge, VisionJudge
-from ppd_lightning.evaluation.judging.answers import Answer, Answers
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer, Answers
 
 HEADROOM = 1.1
 """By how much a message may be longer than the longest so far."""

@@ -15,7 +15,7 @@ from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.splits import hash_fraction
 from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.judging.question import Question
+from ppd_lightning.evaluation.vlm_judge.judge import Question
 from ppd_lightning.generation.gallery import read_picture
 from ppd_lightning.models.released import ReleasedModel
 from ppd_lightning.users.embeddings import asked_rows

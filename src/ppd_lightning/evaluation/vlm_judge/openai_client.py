@@ -24,8 +24,8 @@ import httpx2
 from PIL.Image import Image
 
 from ppd_lightning.config.schemas import OpenaiJudge
-from ppd_lightning.evaluation.judging.answers import Answer
-from ppd_lightning.evaluation.judging.question import Message, Question, RefusedError
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
+from ppd_lightning.evaluation.vlm_judge.judge import Message, Question, RefusedError
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.users.prompts import PLACE, SYSTEM, prediction_prompt

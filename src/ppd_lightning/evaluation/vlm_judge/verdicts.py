@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppd_lightning.evaluation.judging.asking import Prediction
-from ppd_lightning.evaluation.judging.cases import Case
+from ppd_lightning.evaluation.vlm_judge.predictions import Prediction
+from ppd_lightning.evaluation.vlm_judge.questions import Case
 from ppd_lightning.evaluation.win_rate import win_rate
 from ppd_lightning.run.atomic import atomic_path
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from PIL.Image import Image
 
-from ppd_lightning.evaluation.judging.answers import Answer
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
 from ppd_lightning.users.prompts import ShownPair
 
 

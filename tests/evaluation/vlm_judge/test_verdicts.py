@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ppd_lightning.evaluation.judging.asking import Prediction
-from ppd_lightning.evaluation.judging.cases import Case
-from ppd_lightning.evaluation.judging.verdicts import Judged, always_first, by_group, tally, write_verdicts
+from ppd_lightning.evaluation.vlm_judge.predictions import Prediction
+from ppd_lightning.evaluation.vlm_judge.questions import Case
+from ppd_lightning.evaluation.vlm_judge.verdicts import Judged, always_first, by_group, tally, write_verdicts
 
 
 def judged(said: tuple[int | None, int | None] | None, *, user: str = "ann", group: str = "seen") -> Judged:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppd_lightning.config.schemas import Config, OpenaiJudge, StatedUser, VlmJudge, VlmUser
-from ppd_lightning.evaluation.judging.question import AskedModel
+from ppd_lightning.evaluation.vlm_judge.judge import AskedModel
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
 
@@ -17,14 +17,14 @@ def open_judge(config: Config) -> AskedModel:
     """
     settings, described_by = config.judge, _describing_model(config)
     if isinstance(settings, OpenaiJudge):
-        from ppd_lightning.evaluation.judging.endpoint import Endpoint
+        from ppd_lightning.evaluation.vlm_judge.openai_client import Endpoint
 
         endpoint = Endpoint(settings)
         if described_by is not None and _short(str(settings.model)) == _short(described_by):
             raise UserError(_same("judge.model", str(settings.model)))
         return endpoint
     assert isinstance(settings, VlmJudge)
-    from ppd_lightning.evaluation.judging.local import LocalJudge
+    from ppd_lightning.evaluation.vlm_judge.local_model import LocalJudge
 
     local = LocalJudge(config, settings)
     if described_by is not None and local.model == vlm_fingerprint(vlm_folder(described_by)):

@@ -15,8 +15,8 @@ from hashlib import blake2b
 import torch
 
 from ppd_lightning.config.schemas import Config, VlmJudge
-from ppd_lightning.evaluation.judging.answers import Answer
-from ppd_lightning.evaluation.judging.question import Message, Question
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
+from ppd_lightning.evaluation.vlm_judge.judge import Message, Question
 from ppd_lightning.models.devices import compute_device
 from ppd_lightning.users.prompts import SYSTEM, prediction_prompt
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.evaluation.judging.judge_server import (
+from tests.evaluation.vlm_judge.judge_server import (
     CUT,
     MODEL,
     PROMPT_TOKENS,
@@ -31,12 +31,12 @@ from tests.evaluation.judging.judge_server import (
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import OpenaiJudge
-from ppd_lightning.evaluation.judging import endpoint
-from ppd_lightning.evaluation.judging.answers import Answers
-from ppd_lightning.evaluation.judging.asking import Asking, Prediction
-from ppd_lightning.evaluation.judging.endpoint import Endpoint
-from ppd_lightning.evaluation.judging.question import Question
-from ppd_lightning.evaluation.judging.spending import Spending
+from ppd_lightning.evaluation.vlm_judge import openai_client
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answers
+from ppd_lightning.evaluation.vlm_judge.cost import Spending
+from ppd_lightning.evaluation.vlm_judge.judge import Question
+from ppd_lightning.evaluation.vlm_judge.openai_client import Endpoint
+from ppd_lightning.evaluation.vlm_judge.predictions import Asking, Prediction
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.progress import Counted
 from ppd_lightning.users.prompts import SYSTEM, ShownPair
@@ -47,7 +47,7 @@ KEY = "sk-very-secret-0123456789"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.01)
 
 
 @functools.cache
