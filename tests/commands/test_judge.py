@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tests import tiny, tiny_vlm
 from tests.data.emoji import packages as handmade
 from tests.evaluation.vlm_judge.judge_server import MODEL, JudgeServer, completion, fault, judge_server
@@ -30,7 +31,7 @@ from ppd_lightning.data import images, layout
 from ppd_lightning.data.emoji import source
 from ppd_lightning.data.emoji.pictures import shipped_concepts
 from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
-from ppd_lightning.evaluation.vlm_judge.build import open_judge
+from ppd_lightning.evaluation.vlm_judge.build import build_judge
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.users.vlm_writer import ProfileWriter
 
@@ -77,7 +78,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(openai_client, "PAUSE", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 
 @pytest.fixture
@@ -192,7 +194,7 @@ def test_a_fault_in_the_middle_ends_with_exit_code_2_and_the_same_command_goes_o
         words = ["judge", *SETTINGS, f"model.path={fresh / 'base'}", f"output={fresh / 'out'}", "judge.attempts=2"]
         words += [f"judge.base_url={server.url}", f"judge.model={MODEL}", "judge.image_format=png"]
         assert main(words) == 2
-        assert "all 7 answers are kept in" in capsys.readouterr().err
+        assert "all 7 answers are cached in" in capsys.readouterr().err
         before, down["now"] = len(server.bodies), False
         summary = judge.run(config)
         assert len(server.bodies) - before == summary["answers"] - 7
@@ -249,13 +251,14 @@ def test_a_model_of_this_machine_judges_and_answers_once(fresh: Path, monkeypatc
 )
 def test_the_model_that_describes_the_users_does_not_judge_them(world: Path, settings: tuple[str, ...]) -> None:
     own = [one.format(vlm=world / "vlm") for one in settings]
+    config = compose(["user=vlm", f"user.path={world / 'vlm'}", *own])
     with pytest.raises(UserError, match=r"judge\.(path|model): .* describes the users .* take another model"):
-        open_judge(compose(["user=vlm", f"user.path={world / 'vlm'}", *own, "trainer=cpu"]))
+        build_judge(config.judge, torch.device("cpu"), judge._describing_model(config))
 
 
 def test_files_of_a_local_judge_that_are_missing_are_named_by_its_own_key() -> None:
     with pytest.raises(UserError, match=r"judge\.path: there is no folder nowhere"):
-        open_judge(compose(["judge=vlm", "judge.path=nowhere", "trainer=cpu"]))
+        build_judge(compose(["judge=vlm", "judge.path=nowhere"]).judge, torch.device("cpu"))
 
 
 def test_a_limit_on_cost_needs_prices() -> None:
@@ -281,7 +284,14 @@ def test_the_doctor_knows_the_judge(
         assert f"judge.model: {server.url} lists no other but {MODEL}" in doctor(base, "judge.model=other")
         assert "NO_SUCH_KEY is not set" in doctor(base, f"judge.model={MODEL}", "judge.key_variable=NO_SUCH_KEY")
     assert "gives no list of models (ConnectError" in doctor(base, f"judge.model={MODEL}")
-    assert "judge" not in doctor()
+    assert "│ judge" not in doctor()
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "seed"])
+def test_sampling_may_be_left_to_an_endpoint_but_not_to_a_model_of_this_machine(name: str) -> None:
+    assert getattr(compose([f"judge.{name}=null"]).judge, name) is None
+    with pytest.raises(UserError, match=rf"judge\.{name}"):
+        compose(["judge=vlm", f"judge.{name}=null"])
 
 
 def test_a_dry_run_asks_nobody(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,6 @@ from ppd_lightning.config.schemas import (
     OpenaiJudge,
     PickapicData,
     StatedUser,
-    VlmJudge,
     VlmUser,
 )
 from ppd_lightning.run.errors import UserError
@@ -190,24 +189,17 @@ def _seeing(config: Config) -> Iterator[Finding]:
 
 def _judge(config: Config) -> Iterator[Finding]:
     """The judge, where one is named: its files, or whether its endpoint answers, takes the key and has the model."""
-    settings = config.judge
-    if isinstance(settings, VlmJudge):
-        from ppd_lightning.users.vlm_files import vlm_faults
+    from ppd_lightning.evaluation.vlm_judge.build import build_judge
+    from ppd_lightning.models.devices import compute_device
 
-        faults = vlm_faults(settings.path, "judge.path")
-        yield Finding(f"judge {settings.path}", "not found" if faults else "there", tuple(faults))
-    elif isinstance(settings, OpenaiJudge) and settings.model is not None:
-        from ppd_lightning.evaluation.vlm_judge.openai_client import listed_models
-
-        need = f"judge {settings.model} at {settings.base_url}"
-        try:
-            listed = listed_models(settings)
-        except UserError as error:
-            yield Finding(need, "no list of models", tuple(error.faults))
+    settings, device = config.judge, compute_device(config.trainer)
+    if isinstance(settings, OpenaiJudge):
+        if settings.model is None:
             return
-        remedy = f"judge.model: {settings.base_url} lists no {settings.model} but {', '.join(listed[:10]) or 'nothing'}"
-        missing = settings.model not in listed
-        yield Finding(need, f"{len(listed)} models listed", (remedy,) if missing else ())
+        need = f"judge {settings.model} at {settings.base_url}"
+    else:
+        need = f"judge {settings.path}"
+    yield _readable(need, lambda: build_judge(settings, device).check())
 
 
 def _hardware(config: Config) -> Iterator[Finding]:

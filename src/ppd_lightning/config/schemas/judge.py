@@ -9,6 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from ppd_lightning.config.schemas.values import CHECKS, Count, Fraction, Natural, NonNegative, Positive
 
+TopP = Annotated[float, Strict(), Field(gt=0, le=1)]
+
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
 class VisionJudge:
@@ -16,10 +18,10 @@ class VisionJudge:
 
     kind: str
     """Where the model runs: behind an OpenAI-compatible endpoint, or on this machine."""
-    temperature: NonNegative
-    """Of the answers; 0 takes the likeliest token each time."""
-    top_p: Annotated[float, Strict(), Field(gt=0, le=1)]
-    """Share of the probability that an answer's tokens are drawn from."""
+    temperature: NonNegative | None
+    """Of the answers; 0 takes the likeliest token each time; null sends none (judge=openai)."""
+    top_p: TopP | None
+    """Share of the probability that an answer's tokens are sampled from; null sends none (judge=openai)."""
     max_tokens: Count
     """Longest answer."""
     image_size: Count
@@ -34,8 +36,8 @@ class VisionJudge:
     """Further tries, each with another seed, where an answer holds no prediction."""
     bootstrap: Count
     """Resamplings of the people for the interval of a rate."""
-    seed: Natural
-    """Draws the answers, with what is asked, and which of people's choices are predicted."""
+    seed: Natural | None
+    """The answers' sampling seeds follow from it, the question and the trial; null sends none (judge=openai)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
@@ -60,15 +62,15 @@ class OpenaiJudge(VisionJudge):
     timeout: Positive
     """Seconds without a sign of life after which a request is given up."""
     attempts: Count
-    """Times that a request is sent, with growing pauses, before the endpoint counts as down."""
+    """Requests of a question, with growing pauses, before the endpoint counts as down."""
     price_in: NonNegative | None
     """What a million tokens of prompts cost, in any currency."""
     price_out: NonNegative | None
     """What a million tokens of answers cost."""
     max_cost: Positive | None
-    """Stop before all answers that are kept of this model have cost more together."""
+    """Stop before all cached answers of this model have cost more together."""
     max_requests: Count | None
-    """Stop before more answers than these are kept of this model."""
+    """Stop before more answers than these are cached of this model."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKS)
@@ -76,6 +78,12 @@ class VlmJudge(VisionJudge):
     """LLaVA-OneVision on this machine."""
 
     kind: Literal["vlm"]
+    temperature: NonNegative
+    """Of the answers; 0 takes the likeliest token each time."""
+    top_p: TopP
+    """Share of the probability that an answer's tokens are sampled from."""
+    seed: Natural
+    """The answers' sampling seeds follow from it, the question and the trial."""
     path: str
     """Folder of LLaVA-OneVision in the layout of transformers, or its name on the model hub."""
     batch_size: Count

@@ -1,48 +1,40 @@
-"""The judge that the configuration asks for."""
+"""The judge that the settings name."""
 
 from __future__ import annotations
 
-from ppd_lightning.config.schemas import Config, OpenaiJudge, StatedUser, VlmJudge, VlmUser
-from ppd_lightning.evaluation.vlm_judge.judge import AskedModel
+import torch
+
+from ppd_lightning.config.schemas import OpenaiJudge, VisionJudge, VlmJudge
+from ppd_lightning.evaluation.vlm_judge.judge import Judge
 from ppd_lightning.run.errors import UserError
-from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
 
 
-def open_judge(config: Config) -> AskedModel:
-    """The judge, not asked anything yet; nothing is loaded and no network is used.
+def build_judge(settings: VisionJudge, device: torch.device, described_by: str | None = None) -> Judge:
+    """The judge, not asked anything yet; no weights are loaded and no network is used.
+
+    Args:
+        device: where a model of this machine runs.
+        described_by: folder or hub name of the vision-language model that describes the users, where one does.
 
     Raises:
         UserError: settings or files are missing, or it is the model that describes the users, which would judge its
             own work: the paper has another one.
     """
-    settings, described_by = config.judge, _describing_model(config)
-    if isinstance(settings, OpenaiJudge):
-        from ppd_lightning.evaluation.vlm_judge.openai_client import Endpoint
+    judge = _judge(settings, device)
+    if described_by is not None and judge.is_model(described_by):
+        raise UserError(
+            f"{judge.model_key}: {judge.model} describes the users (user.path) and would judge its own work; take "
+            "another model"
+        )
+    return judge
 
-        endpoint = Endpoint(settings)
-        if described_by is not None and _short(str(settings.model)) == _short(described_by):
-            raise UserError(_same("judge.model", str(settings.model)))
-        return endpoint
+
+def _judge(settings: VisionJudge, device: torch.device) -> Judge:
+    if isinstance(settings, OpenaiJudge):
+        from ppd_lightning.evaluation.vlm_judge.openai_client import EndpointJudge
+
+        return EndpointJudge(settings)
     assert isinstance(settings, VlmJudge)
     from ppd_lightning.evaluation.vlm_judge.local_model import LocalJudge
 
-    local = LocalJudge(config, settings)
-    if described_by is not None and local.model == vlm_fingerprint(vlm_folder(described_by)):
-        raise UserError(_same("judge.path", settings.path))
-    return local
-
-
-def _describing_model(config: Config) -> str | None:
-    """The vision-language model that describes the users, where one does."""
-    user = config.user
-    if isinstance(user, VlmUser) or (isinstance(user, StatedUser) and user.reader == "vlm"):
-        return user.path
-    return None
-
-
-def _short(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2].lower()
-
-
-def _same(key: str, name: str) -> str:
-    return f"{key}: {name} describes the users (user.path) and would judge its own work; take another model"
+    return LocalJudge(settings, device)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ppd_lightning.config.schemas import OpenaiJudge, VisionJudge
-from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer, Answers
+from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer, AnswerCache
 
 HEADROOM = 1.1
-"""By how much a message may be longer than the longest so far."""
+"""By how much a prompt may be longer than the longest so far."""
 
 
 @dataclass(frozen=True)
-class Spending:
+class Budget:
     """Prices and limits; None is no price and no limit.
 
-    price_in, price_out: of a million tokens. max_tokens: the longest answer.
+    max_tokens: the longest answer. price_in, price_out: of a million tokens. max_cost, max_requests: of all cached
+    answers of the model.
     """
 
     max_tokens: int
@@ -24,36 +24,34 @@ class Spending:
     max_cost: float | None = None
     max_requests: int | None = None
 
-    @classmethod
-    def of(cls, settings: VisionJudge) -> Spending:
-        """What the settings say; a model on this machine costs nothing."""
-        if not isinstance(settings, OpenaiJudge):
-            return cls(settings.max_tokens)
-        return cls(settings.max_tokens, settings.price_in, settings.price_out, settings.max_cost, settings.max_requests)
+    @property
+    def priced(self) -> bool:
+        """Whether both prices are known."""
+        return self.price_in is not None and self.price_out is not None
 
     def cost(self, answer: Answer) -> float:
         """Of one answer; 0 where there are no prices."""
-        return self._of(answer.input_tokens, answer.output_tokens)
+        return self._cost(answer.input_tokens, answer.output_tokens)
 
-    def most(self, answers: Answers, tokens: int) -> float:
-        """What one more may cost: a message of at most `tokens`, or about as long as the longest so far."""
-        longest = max((answer.input_tokens for answer in answers), default=0)
-        return self._of(int(HEADROOM * longest) if longest else tokens, self.max_tokens)
+    def bound(self, cache: AnswerCache, tokens: int) -> float:
+        """What one more may cost: a prompt of at most `tokens`, or about as long as the longest so far."""
+        longest = max((answer.input_tokens for answer in cache), default=0)
+        return self._cost(int(HEADROOM * longest) if longest else tokens, self.max_tokens)
 
-    def refusal(self, answers: Answers, under_way: int, tokens: int) -> str:
-        """Why no message of at most `tokens` may be sent beside those under way; nothing where it may."""
-        kept = len(answers)
-        if self.max_requests is not None and kept + under_way >= self.max_requests:
-            return f"judge.max_requests: {kept} answers of this model are kept, and {self.max_requests} are allowed"
+    def refusal(self, cache: AnswerCache, in_flight: int, tokens: int) -> str:
+        """Why no prompt of at most `tokens` may be sent beside those in flight; empty where it may."""
+        count = len(cache)
+        if self.max_requests is not None and count + in_flight >= self.max_requests:
+            return f"judge.max_requests: {count} answers of this model are cached, and {self.max_requests} are allowed"
         if self.max_cost is None:
             return ""
-        spent, most = sum(map(self.cost, answers)), self.most(answers, tokens)
-        if spent + (under_way + 1) * most <= self.max_cost:
+        spent, bound = sum(map(self.cost, cache)), self.bound(cache, tokens)
+        if spent + (in_flight + 1) * bound <= self.max_cost:
             return ""
         return (
-            f"judge.max_cost: the {kept} answers that are kept of this model cost {spent:.4g}, one more may cost "
-            f"{most:.2g}, and {self.max_cost:g} is allowed"
+            f"judge.max_cost: the {count} cached answers of this model cost {spent:.4g}, one more may cost "
+            f"{bound:.2g}, and {self.max_cost:g} is allowed"
         )
 
-    def _of(self, input_tokens: int, output_tokens: int) -> float:
+    def _cost(self, input_tokens: int, output_tokens: int) -> float:
         return (input_tokens * (self.price_in or 0) + output_tokens * (self.price_out or 0)) / 1e6

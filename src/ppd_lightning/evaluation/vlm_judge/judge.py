@@ -1,14 +1,20 @@
-"""What a judge is asked, and what a judge is."""
+"""What a vision-language judge is: a model that answers questions about a person's taste in images.
+
+Everything else here (questions, both orders, cache, cost, agreement) works with `Judge` and knows none of its classes.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from PIL.Image import Image
 
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
+from ppd_lightning.evaluation.vlm_judge.cost import Budget
 from ppd_lightning.users.prompts import ShownPair
 
 
@@ -22,7 +28,7 @@ class Question:
 
     @property
     def all_images(self) -> list[Image]:
-        """The images in the order of their places in the prompt."""
+        """The images in the order in which the prompt names them."""
         return [image for pair in (*(shot.images for shot in self.shots), self.images) for image in pair]
 
     def swapped(self) -> Question:
@@ -31,47 +37,71 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Message:
-    """A question as a model is given it.
+class EncodedQuestion:
+    """A question as one model gets it.
 
-    content: what is handed to the model. digest: of everything that the answer depends on, but for the seed.
-    most_tokens: what it can be long at most, by a cautious guess.
+    content: what is handed to the model. digest: hash of everything that the answer depends on, but for the seed.
+    token_bound: tokens of the prompt at most, by a cautious guess.
     """
 
     content: Any
     digest: str
-    most_tokens: int
+    token_bound: int
 
 
 class RefusedError(Exception):
-    """The judge does not want to answer this question; others it may."""
+    """The judge does not answer this question; others it may.
 
-
-class AskedModel(Protocol):
-    """A vision-language model that answers questions.
-
-    name: of the folder of its answers; stands for the model. at_once: calls of `ask` that may be open. batch: messages
-    of a call.
+    Args:
+        remedy: what to look at where nearly all questions are refused.
     """
 
-    name: str
-    at_once: int
-    batch: int
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
-    async def __aenter__(self) -> AskedModel: ...
 
-    async def __aexit__(self, *_: object) -> None: ...
+class Judge(AbstractAsyncContextManager["Judge"]):
+    """A vision-language model that answers batches of questions. It is entered before it is asked, and left after.
 
-    def message(self, question: Question) -> Message:
-        """The question as this model is given it."""
+    identity: name of the folder of its cached answers; stands for the model, wherever it runs. model: its name for
+    people. budget: prices and limits. concurrent: calls of `answer` that may run at a time. batch_size: questions of a
+    call. model_key: the setting that names the model. neutral_settings: settings that change where, how fast or whether
+    the model is asked, not what it answers.
+    """
 
-    async def ask(self, messages: Sequence[Message], seeds: Sequence[int]) -> list[Answer]:
-        """An answer to each message, drawn with its seed.
+    identity: str
+    model: str
+    budget: Budget
+    concurrent: int = 1
+    batch_size: int = 1
+    model_key: ClassVar[str]
+    neutral_settings: ClassVar[frozenset[str]] = frozenset({"min_agreement"})
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close what was opened; by default there is nothing."""
+
+    @abstractmethod
+    def encode(self, question: Question) -> EncodedQuestion:
+        """The question as this model gets it."""
+
+    @abstractmethod
+    async def answer(self, questions: Sequence[EncodedQuestion], seeds: Sequence[int]) -> list[Answer]:
+        """An answer to each question, sampled with its seed (31 bits).
 
         Raises:
-            RefusedError: this message will not be answered.
-            UserError: nothing can be asked, until somebody mends something.
+            RefusedError: the model does not answer these questions.
+            UserError: nothing can be asked, until somebody changes something.
         """
 
-    def give_up(self) -> None:
-        """Try nothing again of what is under way."""
+    @abstractmethod
+    def check(self) -> str:
+        """What was found of the model, for `ppd doctor`; nothing is asked.
+
+        Raises:
+            UserError: it cannot be used, with the remedies.
+        """
+
+    @abstractmethod
+    def is_model(self, path: str) -> bool:
+        """Whether this is the model of that folder, or of that name on the model hub."""

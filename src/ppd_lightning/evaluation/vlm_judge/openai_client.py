@@ -1,6 +1,7 @@
-"""A judge behind an OpenAI-compatible endpoint for chat completions.
+"""A judge behind an OpenAI-compatible endpoint for chat completions, asked by the `openai` package.
 
-The key is read from the environment, goes into one header and nowhere else: what a server says is told without it.
+The package retries, obeys Retry-After, times out and pools connections. The key is read from the environment, goes into
+one header and nowhere else: it is masked in what a server sends back.
 """
 
 from __future__ import annotations
@@ -9,82 +10,94 @@ import asyncio
 import base64
 import io
 import json
-import logging
 import os
-import random
 import re
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
+from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 from PIL.Image import Image
 
 from ppd_lightning.config.schemas import OpenaiJudge
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
-from ppd_lightning.evaluation.vlm_judge.judge import Message, Question, RefusedError
+from ppd_lightning.evaluation.vlm_judge.cost import Budget
+from ppd_lightning.evaluation.vlm_judge.judge import EncodedQuestion, Judge, Question, RefusedError
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.fingerprints import fingerprint
 from ppd_lightning.users.prompts import PLACE, SYSTEM, prediction_prompt
 
-log = logging.getLogger(__name__)
-
 CONTROL = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
 """What may be a control word of a model whose tokenizer is not known, such as <|im_end|> or [INST]."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds before the second attempt, which double with each, and their most."""
+FAILED = ("error", "abort")
+"""Finish reasons of an answer that the server broke off (OpenRouter, vLLM, SGLang); what it holds is no answer."""
 
-LONGEST_WAIT = 600.0
-"""Seconds that a server may ask to wait; with more the command stops."""
-
-PASSING = (408, 409, 425, 429)
-"""Statuses that may be others a moment later, beside all from 500 on."""
+PAUSE = 1.0
+"""Seconds before the request is sent again whose answer was unusable, times the requests so far."""
 
 IMAGE_TOKENS = 2000
-"""Of an image at most, as long as no answer has told how many they are."""
+"""Of an image at most, as long as no answer has said how many they are."""
 
-WORDS = 300
-"""Letters of what a server said that a message repeats."""
+QUOTED = 300
+"""Letters of what a server sent that a message repeats."""
+
+LIST_TIMEOUT = 10.0
+"""Seconds after which the list of models is given up."""
+
+REFUSED_REMEDY = (
+    "look at judge.max_tokens, judge.token_limit, judge.image_size and shots.n; what the model does not take of "
+    "judge.temperature, judge.top_p and judge.seed is left out with null"
+)
 
 
-class Endpoint:
-    """Asks over HTTP; see `question.AskedModel`.
+class EndpointJudge(Judge):
+    """A model behind an endpoint.
 
     Raises:
         UserError: no model is named, the address is none, or the variable with the key is not set.
     """
 
-    batch = 1
+    model_key = "judge.model"
+    neutral_settings = Judge.neutral_settings | {
+        *("base_url", "key_variable", "concurrent", "timeout", "attempts"),
+        *("price_in", "price_out", "max_cost", "max_requests"),
+    }
 
     def __init__(self, settings: OpenaiJudge) -> None:
         if settings.model is None:
             raise UserError("judge.model: name the model that judges, as the endpoint calls it (judge.model=NAME)")
-        self.settings, self.at_once = settings, settings.concurrent
-        self.name = f"openai-{fingerprint(settings.model)}"
-        self.url = _address(settings.base_url)
+        self.settings, self.model, self.concurrent = settings, settings.model, settings.concurrent
+        self.identity = f"openai-{fingerprint(settings.model)}"
+        prices = {name: getattr(settings, name) for name in ("price_in", "price_out", "max_cost", "max_requests")}
+        self.budget = Budget(settings.max_tokens, **prices)
+        self._local = _is_loopback(_host(settings.base_url))
         self._secret = _key(settings.key_variable)
-        self._client: httpx2.AsyncClient | None = None
-        self._ended = asyncio.Event()
-        self._not_before = 0.0
+        # Sent with each request, so that no key of OPENAI_API_KEY or OPENAI_CUSTOM_HEADERS takes its place.
+        self._headers = {"Authorization": f"Bearer {self._secret}" if self._secret else Omit()}
 
-    async def __aenter__(self) -> Endpoint:
-        self._ended = asyncio.Event()  # of the loop that runs now
-        self._client = httpx2.AsyncClient(
-            headers=_headers(self._secret),
-            timeout=httpx2.Timeout(self.settings.timeout, pool=None),
-            limits=httpx2.Limits(max_connections=self.at_once),
-        )
+    async def __aenter__(self) -> EndpointJudge:
+        try:
+            self._client = AsyncOpenAI(
+                base_url=self.settings.base_url,
+                api_key="unused",
+                timeout=self.settings.timeout,
+                http_client=DefaultAsyncHttpxClient(trust_env=not self._local, follow_redirects=False),
+            )
+        except Exception as error:  # whatever an address or a proxy leads to; its words may hold the proxy's password
+            raise UserError(
+                f"judge.base_url: no client can be opened for {self.settings.base_url} ({type(error).__name__}); see "
+                "that it is an address, and what HTTP_PROXY, HTTPS_PROXY and ALL_PROXY hold (SOCKS needs the package "
+                "socksio)"
+            ) from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._client is not None
-        await self._client.aclose()
+        await self._client.close()
 
-    def message(self, question: Question) -> Message:
+    def encode(self, question: Question) -> EncodedQuestion:
         """The body of a request but for its seed, the images in it as data URLs."""
         settings = self.settings
         captions = " ".join([question.caption, *(shot.caption for shot in question.shots)])
@@ -97,149 +110,185 @@ class Endpoint:
                 parts.append({"type": "image_url", "image_url": {"url": next(urls)}})
             if words.strip():
                 parts.append({"type": "text", "text": words.strip("\n")})
+        sampling = {"temperature": settings.temperature, "top_p": settings.top_p}
         body = {
             "model": settings.model,
             "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": parts}],
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
+            **{name: value for name, value in sampling.items() if value is not None},
             settings.token_limit: settings.max_tokens,
         }
-        digest = blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=16).hexdigest()
-        most = len(f"{SYSTEM}{text}".encode()) + IMAGE_TOKENS * len(images)
-        return Message(body, digest, most)
+        hashed = body if settings.seed is not None else body | {"seed": None}
+        digest = blake2b(json.dumps(hashed, sort_keys=True).encode(), digest_size=16).hexdigest()
+        bound = len(f"{SYSTEM}{text}".encode()) + IMAGE_TOKENS * len(images)
+        return EncodedQuestion(body, digest, bound)
 
-    async def ask(self, messages: Sequence[Message], seeds: Sequence[int]) -> list[Answer]:
-        """See `question.AskedModel`; tries `judge.attempts` times where the fault may pass."""
-        ((message,), (seed,)) = messages, seeds
-        why = ""
-        for attempt in range(self.settings.attempts):
-            await self._pause(attempt)
-            if self._ended.is_set() and attempt:
-                break
-            begun = time.monotonic()
+    async def answer(self, questions: Sequence[EncodedQuestion], seeds: Sequence[int]) -> list[Answer]:
+        """See `Judge.answer`; up to `judge.attempts` requests, where a fault may be temporary."""
+        ((question,), (seed,)) = questions, seeds
+        body = question.content | ({} if self.settings.seed is None else {"seed": seed})
+        sent, attempts = 0, self.settings.attempts
+        while True:
+            client = self._client.with_options(max_retries=attempts - sent - 1)
             try:
-                assert self._client is not None
-                response = await self._client.post(self.url, json={**message.content, "seed": seed})
-            except httpx2.TransportError as error:
-                why = f"{type(error).__name__} {error}".strip()
-                log.debug("%s: %s", self.url, why)
-                continue
-            except httpx2.DecodingError as error:  # what came is not packed as its header says
-                why = f"an answer that cannot be unpacked ({error})"
-                continue
-            if response.status_code == 200:
-                answer = _read(response, message, time.monotonic() - begun)
-                if answer is not None:
-                    return [answer]
-                why = f"no chat completion: {self._told(response)}"
-            elif response.status_code in PASSING or response.status_code >= 500:
-                why = f"status {response.status_code}: {self._told(response)}"
-                self._wait(response)
+                response = await client.chat.completions.with_raw_response.create(**body, extra_headers=self._headers)
+            except APIError as error:
+                raise self._fault(error) from None
+            sent += response.retries_taken + 1
+            answer = self._read(response.text, question, response.elapsed.total_seconds())
+            if answer is not None and answer.finish not in FAILED:
+                return [answer]
+            if sent < attempts:
+                await asyncio.sleep(PAUSE * sent)
+            elif answer is not None:
+                raise RefusedError(f"finish reason {answer.finish} in {sent} attempts", REFUSED_REMEDY)
             else:
-                raise self._fault(response)
+                raise self._no_answer(f"no chat completion: {self._quoted(response.text)}")
+
+    def check(self) -> str:
+        """See `Judge.check`: whether the endpoint answers, takes the key and has the model."""
+        models = asyncio.run(self._models())
+        if self.model not in models:
+            listed = ", ".join(models[:10]) or "nothing"
+            raise UserError(f"judge.model: {self.settings.base_url} lists no {self.model} but {listed}")
+        return f"{len(models)} models listed"
+
+    def is_model(self, path: str) -> bool:
+        """By the name without its owner."""
+        return _short(self.model) == _short(path)
+
+    async def _models(self) -> list[str]:
+        try:
+            async with self:
+                client = self._client.with_options(max_retries=0, timeout=LIST_TIMEOUT)
+                response = await client.models.with_raw_response.list(extra_headers=self._headers)
+            return [str(one["id"]) for one in json.loads(response.text)["data"]]
+        except APIError as error:
+            why = self._why(error)
+        except (ValueError, KeyError, TypeError):
+            why = "what it sends is no list of models"
         raise UserError(
-            f"judge.base_url: {self.url} gave no answer in {attempt + 1} attempts, the last time {self._clean(why)}; "
-            "see that it is up, or raise judge.timeout or judge.attempts, or lower judge.concurrent; the same command "
-            "goes on"
+            f"judge.base_url: {self._address('models')} gives no list of models ({why}); start it, or name another "
+            "address or key"
         )
 
-    def give_up(self) -> None:
-        """See `question.AskedModel`."""
-        self._ended.set()
+    def _read(self, text: str, question: EncodedQuestion, seconds: float) -> Answer | None:
+        """The answer that a chat completion holds; None where it is something else.
 
-    async def _pause(self, attempt: int) -> None:
-        """Wait before an attempt: longer each time, by chance, and as long as the server asked everybody to."""
-        pause = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * random.uniform(0.5, 1) if attempt else 0.0
-        pause = max(pause, self._not_before - time.monotonic())
-        if pause > 0:
-            try:
-                await asyncio.wait_for(self._ended.wait(), pause)
-            except TimeoutError:
-                return
+        An answer without text (a refusal of the model's own, or all of it reasoning) is one, in which nothing is
+        predicted.
+        """
+        try:
+            body = json.loads(text)
+            choice = body["choices"][0]
+            content = choice["message"]["content"] or ""
+            if isinstance(content, list):
+                content = "".join(part["text"] for part in content if part.get("type") == "text")
+            usage = body.get("usage") or {}
+            input_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            finish = choice.get("finish_reason") or ""
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return None
+        if not isinstance(content, str) or not isinstance(finish, str):
+            return None
+        return Answer(
+            self._masked(content),
+            input_tokens if isinstance(input_tokens, int) else question.token_bound,
+            output_tokens if isinstance(output_tokens, int) else len(content.encode()),
+            round(seconds, 3),
+            self._masked(finish),
+        )
 
-    def _wait(self, response: httpx2.Response) -> None:
-        """Note how long the server asks to wait (Retry-After: seconds or a date)."""
-        asked = _retry_after(response.headers.get("retry-after", ""))
-        if asked > LONGEST_WAIT:
-            raise UserError(
-                f"judge.base_url: {self.url} asks to come back in {asked:.0f} seconds (status {response.status_code}: "
-                f"{self._told(response)}); run the same command then"
-            )
-        self._not_before = max(self._not_before, time.monotonic() + asked)
-
-    def _fault(self, response: httpx2.Response) -> Exception:
-        status, told, settings = response.status_code, self._told(response), self.settings
+    def _fault(self, error: APIError) -> Exception:
+        """What to raise where the package has given up."""
+        settings, url, why = self.settings, self._address(), self._why(error)
+        if not isinstance(error, APIStatusError):
+            return self._no_answer(why)
+        status, headers = error.status_code, error.response.headers
         if status in (401, 403):
-            sent = f"the key in {settings.key_variable} is" if settings.key_variable else "a request without a key is"
+            key = f"the key in {settings.key_variable}" if settings.key_variable else "a request without a key"
             return UserError(
-                f"judge.key_variable: {self.url} says that {sent} not allowed to ask (status {status}: {told}); name "
-                "the environment variable that holds the right one"
+                f"judge.key_variable: {url} does not accept {key} ({why}); name the environment variable that holds "
+                "the right one"
             )
         if status == 404:
             return UserError(
-                f"judge.model: {self.url} knows no model {settings.model} (status 404: {told}); see `ppd doctor` for "
-                "those that it has, and whether judge.base_url is right"
+                f"judge.model: {url} knows no model {settings.model} ({why}); see `ppd doctor` for those that it has, "
+                "and whether judge.base_url is right"
             )
         if 300 <= status < 400:
-            place = response.headers.get("location", "elsewhere")
-            return UserError(f"judge.base_url: {self.url} sends to {self._clean(place)}; name the address itself")
+            target = self._quoted(headers.get("location", "another address"))
+            return UserError(f"judge.base_url: {url} redirects to {target}; name that address itself")
         if status in (402, 405):
-            return UserError(f"judge.base_url: {self.url} does not answer (status {status}: {told})")
-        return RefusedError(f"status {status}: {told}")
+            return UserError(f"judge.base_url: {url} does not answer ({why})")
+        if status in (408, 409, 429) or status >= 500:
+            return self._no_answer(why, headers.get("retry-after", ""))
+        return RefusedError(why, REFUSED_REMEDY)
 
-    def _told(self, response: httpx2.Response) -> str:
-        """The beginning of what a server said, without the key."""
-        return self._clean(_words(response)) or "no words"
+    def _no_answer(self, why: str, retry_after: str = "") -> UserError:
+        """The endpoint is down or overloaded; `retry_after` is that header of its last response."""
+        if retry_after:
+            wait = f"in {retry_after} seconds" if retry_after.isdecimal() else f"after {self._quoted(retry_after)}"
+            fault = f"asks to come back {wait} ({why}); run the same command then, or raise judge.attempts"
+        else:
+            fault = (
+                f"gave no answer in {self.settings.attempts} attempts, the last time {why}; see that it is up, or "
+                "raise judge.timeout or judge.attempts"
+            )
+        return UserError(
+            f"judge.base_url: {self._address()} {fault}, or lower judge.concurrent; the same command goes on"
+        )
 
-    def _clean(self, text: str) -> str:
-        if self._secret:
-            text = text.replace(self._secret, "***")
-        return " ".join(text.split())[:WORDS]
+    def _why(self, error: APIError) -> str:
+        """What a server said of a fault, or how the connection failed."""
+        if isinstance(error, APIConnectionError):
+            cause = error.__cause__ or error
+            return self._quoted(f"{type(cause).__name__} {cause}")
+        words: Any = error.body.get("message", error.body) if isinstance(error.body, Mapping) else error.body
+        told = self._quoted(words if isinstance(words, str) else json.dumps(words))
+        return f"status {error.status_code}: {told}" if isinstance(error, APIStatusError) else told
+
+    def _address(self, path: str = "chat/completions") -> str:
+        return f"{self.settings.base_url.rstrip('/')}/{path}"
+
+    def _quoted(self, text: str) -> str:
+        """The beginning of what a server sent, in one line and without the key."""
+        return " ".join(self._masked(text).split())[:QUOTED] or "no words"
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self._secret, "***") if self._secret else text
 
 
-def listed_models(settings: OpenaiJudge, timeout: float = 10.0) -> list[str]:
-    """The models that an endpoint lists.
-
-    Raises:
-        UserError: it cannot be reached, refuses the key, or answers with something else.
-    """
-    url, secret = _address(settings.base_url, "/models"), _key(settings.key_variable)
-    try:
-        response = httpx2.get(url, headers=_headers(secret), timeout=timeout)
-        listed = response.json()["data"] if response.status_code == 200 else None
-        if isinstance(listed, list):
-            return [str(one["id"]) for one in listed]
-        why = f"status {response.status_code}: {_words(response)}"
-    except httpx2.TransportError as error:
-        why = f"{type(error).__name__} {error}"
-    except (httpx2.DecodingError, ValueError, KeyError, TypeError):
-        why = "what it answers is no list of models"
-    why = " ".join(why.replace(secret, "***").split() if secret else why.split())[:WORDS]
-    raise UserError(f"judge.base_url: {url} gives no list of models ({why}); start it, or name another address or key")
-
-
-def _address(base_url: str, path: str = "/chat/completions") -> str:
-    """The address of a part of the endpoint.
+def _host(base_url: str) -> str:
+    """The host of the endpoint.
 
     Raises:
         UserError: it is no address of HTTP, or carries a password, which would be written into every config.yaml.
     """
     try:
-        url = httpx2.URL(base_url)
-    except httpx2.InvalidURL as error:
+        url = urlsplit(base_url)
+        host, _ = url.hostname, url.port
+    except ValueError as error:
         raise UserError(f"judge.base_url: no address ({error}); expected such as http://localhost:8000/v1") from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host:
         raise UserError(f"judge.base_url: expected such as http://localhost:8000/v1, not {base_url}")
-    if url.userinfo or url.query:
+    if "@" in url.netloc or url.query:
         raise UserError(
             "judge.base_url: holds a password or a query, and settings are written to files; put the key into an "
             "environment variable and name that as judge.key_variable"
         )
-    return f"{base_url.rstrip('/')}{path}"
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether it is this machine, which no proxy is asked for."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _key(variable: str | None) -> str:
-    """The key in that environment variable; nothing where none is named.
+    """The key in that environment variable; empty where none is named.
 
     Raises:
         UserError: it is not set, or cannot be a key.
@@ -257,10 +306,6 @@ def _key(variable: str | None) -> str:
     return secret
 
 
-def _headers(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"} if secret else {}
-
-
 def _data_url(image: Image, settings: OpenaiJudge) -> str:
     file = io.BytesIO()
     if settings.image_format == "png":
@@ -270,50 +315,5 @@ def _data_url(image: Image, settings: OpenaiJudge) -> str:
     return f"data:image/{settings.image_format};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _read(response: httpx2.Response, message: Message, seconds: float) -> Answer | None:
-    """The answer that a chat completion holds; None where it is something else.
-
-    An answer without words (a refusal of the model's own, or all of it thoughts) is one, in which nothing is predicted.
-    """
-    try:
-        body = response.json()
-        choice = body["choices"][0]
-        text = choice["message"]["content"] or ""
-        if isinstance(text, list):
-            text = "".join(part["text"] for part in text if part.get("type") == "text")
-        usage = body.get("usage") or {}
-        input_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        finish = choice.get("finish_reason") or ""
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None
-    if not isinstance(text, str) or not isinstance(finish, str):
-        return None
-    return Answer(
-        text,
-        input_tokens if isinstance(input_tokens, int) else message.most_tokens,
-        output_tokens if isinstance(output_tokens, int) else len(text.encode()),
-        round(seconds, 3),
-        finish,
-    )
-
-
-def _words(response: httpx2.Response) -> str:
-    """What a server says of a fault: the message in its JSON, or the beginning of what else it sent."""
-    try:
-        told = response.json()
-        error = told.get("error", told)
-        words = error.get("message", error) if isinstance(error, dict) else error
-        return words if isinstance(words, str) else json.dumps(words)
-    except (ValueError, AttributeError, httpx2.HTTPError):
-        return response.text
-
-
-def _retry_after(header: str) -> float:
-    """Seconds that the header Retry-After asks for; 0 where it says nothing that can be read."""
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", header):
-        return float(header)
-    try:
-        when = parsedate_to_datetime(header)
-    except (ValueError, TypeError):
-        return 0.0
-    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - datetime.now(UTC).timestamp())
+def _short(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].lower()
