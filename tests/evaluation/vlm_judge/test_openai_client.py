@@ -201,7 +201,9 @@ def test_a_server_that_asks_for_time_gets_it(tmp_path: Path) -> None:
 
 def test_a_server_that_asks_for_hours_stops_the_command(tmp_path: Path) -> None:
     with judge_server(lambda *_: fault(429, "quota used up", Retry_After="7200")) as server:
-        with pytest.raises(UserError, match=r"come back in 7200 seconds .*quota used up.*run the same command then"):
+        with pytest.raises(
+            UserError, match=r"in 1 attempts, .*quota used up, asks to wait \(Retry-After: 7200\).*goes on"
+        ):
             ask(tmp_path, settings_for(server))
         assert len(server.bodies) <= 3
 
@@ -230,7 +232,7 @@ def test_a_fault_that_stays_stops_with_a_sentence(tmp_path: Path, reply: Any, to
 def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     with judge_server() as server:
         settings = settings_for(server)
-    with pytest.raises(UserError, match=rf"{settings.base_url}/chat/completions gave no answer .*ConnectError"):
+    with pytest.raises(UserError, match=rf"{settings.base_url} gave no answer .*ConnectError"):
         ask(tmp_path, settings)
 
 
@@ -415,7 +417,7 @@ def test_an_address_that_holds_the_key_is_shown_without_it(tmp_path: Path, monke
     monkeypatch.setenv("SOME_KEY", KEY)
     with (
         judge_server(lambda *_: fault(302, "", Location=f"http://elsewhere/{KEY}")) as server,
-        pytest.raises(UserError, match=r"redirects to http://elsewhere/\*\*\*;"),
+        pytest.raises(UserError, match=r"redirects to http://elsewhere/\*\*\*\)"),
     ):
         ask(tmp_path, settings_for(server, key_variable="SOME_KEY"))
 
@@ -445,6 +447,7 @@ def test_no_key_is_sent_where_none_is_named(tmp_path: Path, monkeypatch: pytest.
         ({"key_variable": "NO_SUCH_VARIABLE_HERE"}, "NO_SUCH_VARIABLE_HERE is not set"),
         ({"key_variable": "ODD_KEY"}, r"what ODD_KEY holds is no key"),
         ({"base_url": "localhost:8000"}, r"judge\.base_url: expected such as http"),
+        ({"base_url": "http://[::/v1"}, r"judge\.base_url: expected such as http"),
         ({"base_url": "https://me:pass@host/v1"}, "holds a password"),
     ],
     ids=lambda one: str(one) if isinstance(one, dict) else "",
