@@ -18,22 +18,22 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tests import tiny, tiny_vlm
-from tests.evaluation.judging.judge_server import MODEL, JudgeServer, completion, fault, judge_server
 from tests.worlds.emoji import packages as handmade
+from tests.evaluation.vlm_judge.judge_server import MODEL, JudgeServer, completion, fault, judge_server
 
 from ppd_lightning.cli import main
 from ppd_lightning.commands import embed, judge, prepare, train
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import images
-from ppd_lightning.data import prepared as layout
-from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.judging import asking, endpoint
-from ppd_lightning.evaluation.judging.opening import open_judge
-from ppd_lightning.users.vlm_writer import ProfileWriter
-from ppd_lightning.worlds.emoji import choices as source
+from ppd_lightning.config.root import Config
+from ppd_lightning.data import images, prepared as layout
+from ppd_lightning.worlds.emoji import source
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
+from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
+from ppd_lightning.evaluation.vlm_judge.build import build_judge
+from ppd_lightning.errors import UserError
+from ppd_lightning.users.vlm_writer import ProfileWriter
 
 COMPARISONS, CHOICES = 5, 6
 SETTINGS = (
@@ -78,7 +78,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(openai_client, "PAUSE", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_a_fault_in_the_middle_ends_with_exit_code_2_and_the_same_command_goes_o
         words = ["judge", *SETTINGS, f"model.path={fresh / 'base'}", f"output={fresh / 'out'}", "judge.attempts=2"]
         words += [f"judge.base_url={server.url}", f"judge.model={MODEL}", "judge.image_format=png"]
         assert main(words) == 2
-        assert "all 7 answers are kept in" in capsys.readouterr().err
+        assert "all 7 answers are cached in" in capsys.readouterr().err
         before, down["now"] = len(server.bodies), False
         summary = judge.run(config)
         assert len(server.bodies) - before == summary["answers"] - 7
@@ -224,7 +225,7 @@ def test_the_embedded_worlds_own_judge_reads_every_question_and_knows_no_place(
 
 
 def test_a_model_of_this_machine_judges_and_answers_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "prediction_in", lambda text: 1 + len(text) % 2)
+    monkeypatch.setattr(predictions, "prediction_in", lambda text: 1 + len(text) % 2)
     own = ("judge=vlm", f"judge.path={fresh / 'vlm'}", "judge.max_tokens=6", "judge.batch_size=2")
     config = configured(fresh, *own)
     summary = judge.run(config)
@@ -250,13 +251,14 @@ def test_a_model_of_this_machine_judges_and_answers_once(fresh: Path, monkeypatc
 )
 def test_the_model_that_describes_the_users_does_not_judge_them(world: Path, settings: tuple[str, ...]) -> None:
     own = [one.format(vlm=world / "vlm") for one in settings]
+    config = compose(["user=vlm", f"user.path={world / 'vlm'}", *own])
     with pytest.raises(UserError, match=r"judge\.(path|model): .* describes the users .* take another model"):
-        open_judge(compose(["user=vlm", f"user.path={world / 'vlm'}", *own, "trainer=cpu"]))
+        build_judge(config.judge, torch.device("cpu"), judge._describing_model(config))
 
 
 def test_files_of_a_local_judge_that_are_missing_are_named_by_its_own_key() -> None:
     with pytest.raises(UserError, match=r"judge\.path: there is no folder nowhere"):
-        open_judge(compose(["judge=vlm", "judge.path=nowhere", "trainer=cpu"]))
+        build_judge(compose(["judge=vlm", "judge.path=nowhere"]).judge, torch.device("cpu"))
 
 
 def test_a_limit_on_cost_needs_prices() -> None:
@@ -282,7 +284,14 @@ def test_the_doctor_knows_the_judge(
         assert f"judge.model: {server.url} lists no other but {MODEL}" in doctor(base, "judge.model=other")
         assert "NO_SUCH_KEY is not set" in doctor(base, f"judge.model={MODEL}", "judge.key_variable=NO_SUCH_KEY")
     assert "gives no list of models (ConnectError" in doctor(base, f"judge.model={MODEL}")
-    assert "judge" not in doctor()
+    assert "│ judge" not in doctor()
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "seed"])
+def test_sampling_may_be_left_to_an_endpoint_but_not_to_a_model_of_this_machine(name: str) -> None:
+    assert getattr(compose([f"judge.{name}=null"]).judge, name) is None
+    with pytest.raises(UserError, match=rf"judge\.{name}"):
+        compose(["judge=vlm", f"judge.{name}=null"])
 
 
 def test_a_dry_run_asks_nobody(capsys: pytest.CaptureFixture[str]) -> None:

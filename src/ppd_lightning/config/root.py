@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.data.source import Source
 from ppd_lightning.evaluation.settings import Classification, Evaluation, Interpolation
-from ppd_lightning.evaluation.vlm_judge.judge import Judge
+from ppd_lightning.evaluation.vlm_judge.settings import VisionJudge
 from ppd_lightning.generation.settings import Generation
 from ppd_lightning.reports.settings import Report
 from ppd_lightning.rewards.settings import RewardSettings
@@ -29,7 +29,7 @@ PARTS: dict[str, type[Part]] = {
     "user": UserKind,
     "shots": Shots,
     "objective": Objective,
-    "judge": Judge,
+    "judge": VisionJudge,
 }
 """The groups that hold a part, and what its class is derived from."""
 
@@ -48,7 +48,7 @@ class Config:
     logger: Logger
     generation: Generation
     evaluation: Evaluation
-    judge: Annotated[Judge, by_target(Judge)]
+    judge: Annotated[VisionJudge, by_target(VisionJudge)]
     rewards: dict[Name, RewardSettings]
     """What scores images, by name (chosen as a list: reward=[clip,aesthetic])."""
     classification: Classification

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppd_lightning.evaluation.judging.asking import Prediction
-from ppd_lightning.evaluation.judging.cases import Case
+from ppd_lightning.evaluation.vlm_judge.predictions import Prediction
+from ppd_lightning.evaluation.vlm_judge.questions import Case
 from ppd_lightning.evaluation.statistics.win_rate import win_rate
 from ppd_lightning.storage.atomic import atomic_path
 
@@ -39,8 +39,8 @@ SCHEMA = pa.schema(
 )
 """A row a case. kind: agreement (with a person's own choice, `pair`) or comparison (with the base, drawn with `seed`).
 
-first, second: the image that was predicted where the one that should be preferred was shown as Image 1, and as Image 2.
-outcome: won where both orders say the one that should be. The answers' keys find their words in answers-*.jsonl.
+first, second: the predicted image where the one that should be preferred is Image 1, and where it is Image 2.
+outcome: won where both orders say the one that should be. The answers' keys are those of answers-*.jsonl.
 """
 
 
@@ -58,29 +58,29 @@ class Judged:
             return "tie"
         if any(one.refused for one in self.predictions):
             return "refused"
-        said = tuple(one.image for one in self.predictions)
-        if None in said:
+        images = tuple(one.image for one in self.predictions)
+        if None in images:
             return "unparsable"
-        if said[0] == said[1]:
+        if images[0] == images[1]:
             return "inconsistent"
-        return "won" if said == (1, 2) else "lost"
+        return "won" if images == (1, 2) else "lost"
 
 
 def by_group(judged: Sequence[Judged], *, clusters: Literal["user", "caption"], resamples: int) -> dict[str, Any]:
     """`tally` of each group, and of all of them together."""
     groups = list(dict.fromkeys(one.case.group for one in judged))
-    told = {
+    tallies = {
         group: tally([one for one in judged if one.case.group == group], clusters=clusters, resamples=resamples)
         for group in groups
     }
-    return told | {"all": tally(judged, clusters=clusters, resamples=resamples)}
+    return tallies | {"all": tally(judged, clusters=clusters, resamples=resamples)}
 
 
 def tally(judged: Sequence[Judged], *, clusters: Literal["user", "caption"], resamples: int) -> dict[str, Any]:
     """How often the image that should be preferred is, by the cases whose orders agree; ties count half.
 
     Args:
-        clusters: who or what is drawn anew for the interval.
+        clusters: what the bootstrap of the interval resamples.
 
     Returns:
         rate, low, high, wins, losses, ties, decided and n, which is their sum (rate and interval None where it is 0);
@@ -90,29 +90,39 @@ def tally(judged: Sequence[Judged], *, clusters: Literal["user", "caption"], res
     """
     counted = Counter(one.outcome for one in judged)
     kept = [one for one in judged if one.outcome in ("won", "lost", "tie")]
-    told: dict[str, Any] = {"rate": None, "low": None, "high": None, "wins": 0, "losses": 0, "ties": 0, "decided": None}
+    rates: dict[str, Any] = {
+        "rate": None,
+        "low": None,
+        "high": None,
+        "wins": 0,
+        "losses": 0,
+        "ties": 0,
+        "decided": None,
+    }
     if kept:
         differences = np.array([{"won": 1.0, "lost": -1.0}.get(one.outcome, 0.0) for one in kept])
         rate = win_rate(differences, [getattr(one.case, clusters) for one in kept], tie=0, resamples=resamples)
-        told = {name: round(value, 4) for name, value in asdict(rate).items()} | {"decided": round(rate.decided, 4)}
-    said = [
+        rates = {name: round(value, 4) for name, value in asdict(rate).items()} | {"decided": round(rate.decided, 4)}
+    predicted = [
         (one.image, order)
         for each in judged
         for order, one in enumerate(each.predictions or (), start=1)
         if one.image is not None
     ]
-    return told | {
+    return rates | {
         "n": len(kept),
         "asked": len(judged) - counted["tie"],
         "consistent": counted["won"] + counted["lost"],
         **{name: counted[name] for name in ("inconsistent", "unparsable", "refused")},
-        "position_bias": round(sum(image == 1 for image, _ in said) / len(said), 4) if said else None,
-        "single_order": round(sum(image == order for image, order in said) / len(said), 4) if said else None,
+        "position_bias": round(sum(image == 1 for image, _ in predicted) / len(predicted), 4) if predicted else None,
+        "single_order": round(sum(image == order for image, order in predicted) / len(predicted), 4)
+        if predicted
+        else None,
     }
 
 
 def always_first(cases: Sequence[Case]) -> list[Judged]:
-    """The cases as a judge would have them that says Image 1 whatever it is shown."""
+    """The cases as judged by one that says Image 1 whatever the images are."""
     one = Prediction(1, "")
     return [Judged(case, (one, one)) for case in cases]
 

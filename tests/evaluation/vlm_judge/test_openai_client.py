@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.evaluation.judging.judge_server import (
+from tests.evaluation.vlm_judge.judge_server import (
     CUT,
     MODEL,
     PROMPT_TOKENS,
@@ -30,14 +30,13 @@ from tests.evaluation.judging.judge_server import (
 )
 
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import OpenaiJudge
+from ppd_lightning.evaluation.vlm_judge.settings import OpenaiJudge
+from ppd_lightning.evaluation.vlm_judge import openai_client
+from ppd_lightning.evaluation.vlm_judge.answer_cache import AnswerCache
+from ppd_lightning.evaluation.vlm_judge.judge import Question
+from ppd_lightning.evaluation.vlm_judge.openai_client import EndpointJudge
+from ppd_lightning.evaluation.vlm_judge.predictions import Prediction, Predictor
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.judging import endpoint
-from ppd_lightning.evaluation.judging.answers import Answers
-from ppd_lightning.evaluation.judging.asking import Asking, Prediction
-from ppd_lightning.evaluation.judging.endpoint import Endpoint
-from ppd_lightning.evaluation.judging.question import Question
-from ppd_lightning.evaluation.judging.spending import Spending
 from ppd_lightning.progress import Counted
 from ppd_lightning.users.vlm_prompts import SYSTEM, ShownPair
 
@@ -47,7 +46,8 @@ KEY = "sk-very-secret-0123456789"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(openai_client, "PAUSE", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 
 @functools.cache
@@ -74,17 +74,17 @@ def ask(
     folder: Path, settings: OpenaiJudge, asked: Sequence[Question] | None = None, *, retries: int = 2
 ) -> list[Prediction]:
     asked = questions() if asked is None else asked
-    with Answers(folder) as answers, Counted("answers", len(asked), bar=False) as counted:
-        asking = Asking(Endpoint(settings), answers, Spending.of(settings), counted, retries=retries, seed=0)
-        return asking.predictions(asked)
+    with AnswerCache(folder) as cache, Counted("answers", len(asked), bar=False) as progress:
+        seed = settings.seed or 0
+        return Predictor(EndpointJudge(settings), cache, progress, retries=retries, seed=seed).predict(asked)
 
 
 def kept(folder: Path) -> int:
-    return len(Answers(folder))
+    return len(AnswerCache(folder))
 
 
 def expected(settings: OpenaiJudge) -> list[int]:
-    bodies = [Endpoint(settings).message(question).content for question in questions()]
+    bodies = [EndpointJudge(settings).encode(question).content for question in questions()]
     return [int(prefers_lower_hash(body)[-1]) for body in bodies]
 
 
@@ -118,6 +118,17 @@ def test_a_request_holds_the_images_in_their_places_and_the_sampling(tmp_path: P
     assert all(url.startswith("data:image/jpeg;base64,") for url in images_of(body))
 
 
+def test_sampling_settings_of_null_are_not_sent(tmp_path: Path) -> None:
+    nulls = {"temperature": None, "top_p": None, "seed": None}
+    with judge_server(once_each(completion("It may be 1, or 2."))) as server:
+        settings = settings_for(server, **nulls)
+        assert [one.image for one in ask(tmp_path, settings)] == expected(settings)
+        assert all(set(body) == {"model", "messages", "max_tokens"} for body in server.bodies)
+        assert len(server.bodies) == kept(tmp_path) == 2 * COUNT  # each trial has its own answer in the cache
+        ask(tmp_path, settings)
+        assert len(server.bodies) == 2 * COUNT
+
+
 def test_the_same_question_twice_is_asked_once(tmp_path: Path) -> None:
     with judge_server() as server:
         found = ask(tmp_path, settings_for(server), [*questions(3), *questions(3)])
@@ -127,7 +138,10 @@ def test_the_same_question_twice_is_asked_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"temperature": 0.5}, {"max_tokens": 9}, {"model": "other"}, {"image_format": "png"}],
+    [
+        *({"seed": 1}, {"temperature": 0.5}, {"max_tokens": 9}, {"model": "other"}, {"image_format": "png"}),
+        *({"seed": None}, {"temperature": None}, {"top_p": None}),
+    ],
     ids=str,
 )
 def test_what_is_sent_otherwise_is_asked_anew_and_where_it_is_sent_does_not_count(
@@ -136,10 +150,7 @@ def test_what_is_sent_otherwise_is_asked_anew_and_where_it_is_sent_does_not_coun
     with judge_server() as server:
         settings = settings_for(server)
         ask(tmp_path, settings)
-        seed = changes.pop("seed", 0)
-        other = replace(settings, **changes)
-        with Answers(tmp_path) as answers, Counted("answers", COUNT, bar=False) as counted:
-            Asking(Endpoint(other), answers, Spending.of(other), counted, retries=0, seed=seed).predictions(questions())
+        ask(tmp_path, replace(settings, **changes))
         assert len(server.bodies) == 2 * COUNT
         ask(tmp_path, replace(settings, base_url=f"{server.url}/", timeout=9.0, attempts=1, concurrent=1))
         assert len(server.bodies) == 2 * COUNT
@@ -176,7 +187,7 @@ def once_each(reply: Any, of: str | None = None) -> Behaviour:
 )
 def test_a_fault_that_passes_is_outlived(tmp_path: Path, reply: Any) -> None:
     with judge_server(once_each(reply)) as server:
-        settings = settings_for(server)
+        settings = settings_for(server, concurrent=COUNT)
         assert [one.image for one in ask(tmp_path, settings)] == expected(settings)
         assert server.most_asked == 2
         assert kept(tmp_path) == COUNT
@@ -190,7 +201,9 @@ def test_a_server_that_asks_for_time_gets_it(tmp_path: Path) -> None:
 
 def test_a_server_that_asks_for_hours_stops_the_command(tmp_path: Path) -> None:
     with judge_server(lambda *_: fault(429, "quota used up", Retry_After="7200")) as server:
-        with pytest.raises(UserError, match=r"come back in 7200 seconds .*quota used up.*run the same command then"):
+        with pytest.raises(
+            UserError, match=r"in 1 attempts, .*quota used up, asks to wait \(Retry-After: 7200\).*goes on"
+        ):
             ask(tmp_path, settings_for(server))
         assert len(server.bodies) <= 3
 
@@ -203,7 +216,7 @@ def test_a_server_that_asks_for_hours_stops_the_command(tmp_path: Path) -> None:
             fault(404, "The model `tiny-judge` does not exist."),
             r"judge\.model: .*tiny-judge.*does not exist.*ppd doctor",
         ),
-        ((301, {"Location": "https://elsewhere.invalid"}, b""), r"judge\.base_url: .*sends to https://elsewhere"),
+        ((301, {"Location": "https://elsewhere.invalid"}, b""), r"judge\.base_url: .*redirects to https://elsewhere"),
         (fault(500, "always broken"), r"gave no answer in 3 attempts.*status 500: always broken.*same command goes on"),
         (CUT, r"gave no answer in 3 attempts.*RemoteProtocolError"),
         ((200, {}, b"nonsense"), r"no chat completion: nonsense"),
@@ -219,7 +232,7 @@ def test_a_fault_that_stays_stops_with_a_sentence(tmp_path: Path, reply: Any, to
 def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     with judge_server() as server:
         settings = settings_for(server)
-    with pytest.raises(UserError, match=rf"{settings.base_url}/chat/completions gave no answer .*ConnectError"):
+    with pytest.raises(UserError, match=rf"{settings.base_url} gave no answer .*ConnectError"):
         ask(tmp_path, settings)
 
 
@@ -232,7 +245,7 @@ def test_what_was_answered_before_the_fault_is_kept_and_not_asked_again(tmp_path
     down = {"now": True}
     with judge_server(lambda _, __, number: fault(500, "down") if down["now"] and number >= 5 else None) as server:
         settings = settings_for(server)
-        with pytest.raises(UserError, match=rf"all 5 answers are kept in {tmp_path}"):
+        with pytest.raises(UserError, match=rf"all 5 answers are cached in {tmp_path}"):
             ask(tmp_path, settings)
         before = len(server.bodies)
         down["now"] = False
@@ -253,6 +266,59 @@ def test_a_judge_that_never_predicts_is_asked_so_often_and_no_more(tmp_path: Pat
         for _ in range(2):
             assert [one.image for one in ask(tmp_path, settings_for(server), retries=2)] == [None] * COUNT
         assert len(server.bodies) == 3 * COUNT
+
+
+@pytest.mark.parametrize("finish", ["error", "abort"])
+def test_an_answer_that_the_server_broke_off_is_no_answer_and_asked_again(tmp_path: Path, finish: str) -> None:
+    broken = completion("Prediction of user preference: [1]", finish)
+    with judge_server(once_each(broken)) as server:
+        settings = settings_for(server)
+        assert [one.image for one in ask(tmp_path, settings)] == expected(settings)
+        assert (len(server.bodies), server.most_asked, kept(tmp_path)) == (2 * COUNT, 2, COUNT)
+    with judge_server(lambda *_: broken) as server:
+        found = ask(tmp_path / "other", settings_for(server), questions(2))
+        assert [(one.image, one.refused) for one in found] == [(None, f"finish reason {finish} in 3 attempts")] * 2
+        assert (len(server.bodies), kept(tmp_path / "other")) == (6, 0)
+
+
+def test_an_answer_that_is_cut_off_by_its_length_is_one(tmp_path: Path) -> None:
+    with judge_server(lambda *_: completion("Step 1.", "length")) as server:
+        assert [one.image for one in ask(tmp_path, settings_for(server), questions(1), retries=1)] == [None]
+        assert len(server.bodies) == kept(tmp_path) == 2
+
+
+def test_this_machine_is_asked_past_the_proxy_and_others_through_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with judge_server() as proxy, judge_server() as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
+        for host in ("127.0.0.1", "localhost"):
+            ask(tmp_path / host, settings_for(server, base_url=server.url.replace("127.0.0.1", host)), questions(1))
+        assert (len(server.bodies), len(proxy.bodies)) == (2, 0)
+        ask(tmp_path / "other", settings_for(server, base_url="http://judge.invalid/v1"), questions(1))
+        assert (len(server.bodies), len(proxy.bodies)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *[(host, True) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")],
+        *[(host, False) for host in ("128.0.0.1", "::2", "localhost.example")],
+    ],
+)
+def test_loopback_addresses(host: str, loopback: bool) -> None:
+    assert openai_client._is_loopback(host) is loopback
+
+
+def test_a_proxy_that_is_none_is_named_and_its_password_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "ftp://me:hidden@proxy.invalid")
+    settings = replace(judge(), base_url="http://judge.invalid/v1")
+    with pytest.raises(UserError, match=r"judge\.base_url: no client can be opened .*ALL_PROXY") as caught:
+        ask(tmp_path, settings, questions(1))
+    assert "hidden" not in str(caught.value)
 
 
 def test_a_few_refused_questions_are_counted_and_the_others_go_on(tmp_path: Path) -> None:
@@ -285,7 +351,7 @@ def test_the_limit_on_cost_is_never_passed_and_a_higher_one_goes_on(tmp_path: Pa
 def test_nothing_is_asked_where_one_answer_may_cost_more_than_allowed(tmp_path: Path) -> None:
     with judge_server() as server:
         settings = settings_for(server, price_in=1e6, price_out=0.0, max_cost=float(PROMPT_TOKENS))
-        with pytest.raises(UserError, match=r"judge\.max_cost: the 0 answers"):
+        with pytest.raises(UserError, match=r"judge\.max_cost: the 0 cached answers"):
             ask(tmp_path, settings)
         assert server.bodies == []
 
@@ -293,7 +359,7 @@ def test_nothing_is_asked_where_one_answer_may_cost_more_than_allowed(tmp_path: 
 def test_the_limit_on_requests_is_kept(tmp_path: Path) -> None:
     with judge_server() as server:
         settings = settings_for(server)
-        with pytest.raises(UserError, match=r"judge\.max_requests: 7 answers of this model are kept"):
+        with pytest.raises(UserError, match=r"judge\.max_requests: 7 answers of this model are cached"):
             ask(tmp_path, replace(settings, max_requests=7))
         assert len(server.bodies) == 7
         ask(tmp_path, replace(settings, max_requests=COUNT))
@@ -321,23 +387,57 @@ def test_a_command_that_is_killed_loses_nothing_that_was_answered(tmp_path: Path
         assert len(server.bodies) == 8 + COUNT - 6
 
 
-def test_the_key_is_sent_and_never_written_or_told(
+def test_the_key_is_sent_and_never_written_or_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("SOME_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer sk-a-third")
     caplog.set_level(0)
     with judge_server(once_each(fault(503, f"busy, {KEY}"))) as server:
-        settings = settings_for(server, key_variable="SOME_KEY")
-        ask(tmp_path, settings)
+        ask(tmp_path, settings_for(server, key_variable="SOME_KEY"))
         assert set(server.keys) == {f"Bearer {KEY}"}
-    with judge_server(lambda *_: fault(401, f"Incorrect API key: {KEY}.")) as server:
-        with pytest.raises(UserError) as caught:
-            ask(tmp_path, replace(settings_for(server, key_variable="SOME_KEY"), model="other"))
-        assert "SOME_KEY" in str(caught.value)
+    with judge_server(lambda *_: completion(f"{KEY} Prediction of user preference: [1]", KEY)) as server:
+        ask(tmp_path, settings_for(server, key_variable="SOME_KEY", model="echo"))
+        assert "*** Prediction" in "".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
+    for reply in (
+        fault(401, f"Incorrect API key: {KEY}."),
+        fault(500, f"Incorrect API key: {KEY}."),
+        (200, {}, f"Incorrect API key: {KEY}.".encode()),
+    ):
+        with judge_server(lambda *_, reply=reply: reply) as server, pytest.raises(UserError) as caught:
+            ask(tmp_path, settings_for(server, key_variable="SOME_KEY", model="other"))
         assert "Incorrect API key: ***." in str(caught.value)
         assert KEY not in str(caught.value)
     assert KEY not in caplog.text
     assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_an_address_that_holds_the_key_is_shown_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with (
+        judge_server(lambda *_: fault(302, "", Location=f"http://elsewhere/{KEY}")) as server,
+        pytest.raises(UserError, match=r"redirects to http://elsewhere/\*\*\*\)"),
+    ):
+        ask(tmp_path, settings_for(server, key_variable="SOME_KEY"))
+
+
+def test_a_key_that_is_refused_is_named_by_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with judge_server(lambda *_: fault(403, "no")) as server, pytest.raises(UserError, match="the key in SOME_KEY"):
+        ask(tmp_path, settings_for(server, key_variable="SOME_KEY"))
+
+
+def test_no_key_is_sent_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the variables hold that the openai package looks for."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {KEY}")
+    with judge_server() as server:
+        ask(tmp_path, settings_for(server, key_variable=None))
+        assert EndpointJudge(settings_for(server)).check() == "1 models listed"
+        assert set(server.keys) == {None}
+        assert all(KEY not in headers for headers in server.headers)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +447,7 @@ def test_the_key_is_sent_and_never_written_or_told(
         ({"key_variable": "NO_SUCH_VARIABLE_HERE"}, "NO_SUCH_VARIABLE_HERE is not set"),
         ({"key_variable": "ODD_KEY"}, r"what ODD_KEY holds is no key"),
         ({"base_url": "localhost:8000"}, r"judge\.base_url: expected such as http"),
+        ({"base_url": "http://[::/v1"}, r"judge\.base_url: expected such as http"),
         ({"base_url": "https://me:pass@host/v1"}, "holds a password"),
     ],
     ids=lambda one: str(one) if isinstance(one, dict) else "",
@@ -356,6 +457,6 @@ def test_settings_that_cannot_be_asked_with_are_told_before_anything_is_sent(
 ) -> None:
     monkeypatch.setenv("ODD_KEY", "two words\nand lines")
     with pytest.raises(UserError, match=told) as caught:
-        Endpoint(replace(judge(), **changes))
+        EndpointJudge(replace(judge(), **changes))
     assert "two words" not in str(caught.value)
     assert "pass@" not in str(caught.value)

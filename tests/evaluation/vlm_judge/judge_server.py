@@ -22,12 +22,12 @@ Behaviour = Callable[["JudgeServer", dict[str, Any], int], Reply | None]
 """The server, the request's body and its number (from 0) to a reply; None is a sound answer."""
 
 
-def completion(text: str) -> Reply:
-    told = {
-        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+def completion(text: str, finish: str = "stop") -> Reply:
+    body = {
+        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": finish}],
         "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": ANSWER_TOKENS},
     }
-    return 200, {}, json.dumps(told).encode()
+    return 200, {}, json.dumps(body).encode()
 
 
 def fault(status: int, words: str, **headers: str) -> Reply:
@@ -50,7 +50,7 @@ def prefers_lower_hash(body: dict[str, Any]) -> str:
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """bodies: of all requests, in the order in which they came. keys: the Authorization headers."""
+    """bodies: of all POSTs, in the order in which they came. headers: of all requests. keys: their Authorization."""
 
     daemon_threads = True
 
@@ -59,6 +59,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.behaviour, self.delay = behaviour, delay
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[str] = []
         self.times: list[float] = []
         self.lock = threading.Lock()
 
@@ -77,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        self._note_headers()
         self._send((200, {}, json.dumps({"data": [{"id": MODEL}]}).encode()))
 
     def do_POST(self) -> None:
@@ -84,11 +86,16 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             number = len(self.server.bodies)
             self.server.bodies.append(body)
-            self.server.keys.append(self.headers.get("Authorization"))
             self.server.times.append(time.monotonic())
+        self._note_headers()
         time.sleep(self.server.delay)
         reply = self.server.behaviour(self.server, body, number) if self.server.behaviour else None
         self._send(reply or completion(prefers_lower_hash(body)))
+
+    def _note_headers(self) -> None:
+        with self.server.lock:
+            self.server.keys.append(self.headers.get("Authorization"))
+            self.server.headers.append(str(self.headers))
 
     def _send(self, reply: Reply) -> None:
         status, headers, data = reply

@@ -1,8 +1,11 @@
-"""What a judge is asked about: pairs of images for a person, of which one is theirs, beside the person's shots."""
+"""What a judge is asked: pairs of images, of which one is the person's, beside the person's few-shot pairs.
+
+N = cases.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL.Image import Image
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.splits import hash_fraction
 from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.judging.question import Question
+from ppd_lightning.evaluation.vlm_judge.judge import Question
 from ppd_lightning.generation.gallery import read_picture
-from ppd_lightning.users.embeddings import asked_rows
 from ppd_lightning.users.shots import DESCRIBING
 from ppd_lightning.users.vlm_pairs import ShownPairs
 
@@ -26,15 +26,15 @@ BLOCK = 32
 """Cases whose shots are in memory at once."""
 
 ROUNDING = 1
-"""By how much a byte of an image may be another because it was drawn beside others (`generation.gallery`)."""
+"""By how much a byte of an image may differ because of the other images of its batch (`generation.gallery`)."""
 
 
 @dataclass(frozen=True)
 class Case:
     """An image that should be preferred and another one, for a person.
 
-    Of a comparison: the files of the person's image and of the base's, and the noise of both. Of a person's own choice:
-    its id and its row in the pairs; the preferred image is the one that should be.
+    Of a comparison: the files of the person's image and of the base's, and the noise seed of both. Of a person's own
+    choice: its id and its row in the pairs; the preferred image is the one that should be.
     """
 
     group: str
@@ -47,7 +47,12 @@ class Case:
 
 
 def comparison_cases(comparisons: Sequence[Comparison], own: Sequence[Path], base: Sequence[Path]) -> list[Case]:
-    """A case for each comparison; one that comes twice is one."""
+    """A case for each comparison; one that comes twice is one.
+
+    Args:
+        own: the person's image of each comparison.
+        base: the base's image of each.
+    """
     cases = [
         Case(one.group, one.user, one.caption, one.seed, files)
         for one, files in zip(comparisons, zip(own, base, strict=True), strict=True)
@@ -78,32 +83,33 @@ def choice_cases(pairs: pa.Table, group: str, users: Sequence[str], count: int) 
     return [case for *_, case in sorted(turns, key=lambda one: one[:2])[:count]]
 
 
-def shots_of(config: Config, model: ReleasedModel, pairs: pa.Table, cases: Sequence[Case]) -> list[tuple[int, ...]]:
-    """The rows of the pairs that are shown of each case's person: those that describe the person for this caption.
+def few_shot_rows(cases: Sequence[Case], pairs: pa.Table, described: np.ndarray, count: int) -> list[tuple[int, ...]]:
+    """The few-shot set of each case, as rows of the pairs: those that describe the person for this caption.
 
-    A pair of the very caption is left out, and another of the person's describing pairs, by hash, comes in its place.
-    So it is for people whom no choices describe: `shots.n` are drawn by hash.
+    A pair of the very caption is left out, and another of the person's describing pairs, by hash, replaces it. So it is
+    for people whom no pairs describe: `count` are taken by hash.
 
-    Raises:
-        UserError: somebody cannot be described.
+    Args:
+        pairs: `data.pairs.PAIRS_SCHEMA`.
+        described: (N, S) stable ids of the pairs that describe each case's person; S is 0 where none do.
+        count: of pairs, where S is 0.
     """
-    described = asked_rows(config, model, [case.user for case in cases], [case.caption for case in cases]).shots
-    wanted = described.shape[1] or config.shots.n
+    wanted = described.shape[1] or count
     people = pa.array(sorted({case.user for case in cases}), pa.string())
     usable = pc.and_(pc.is_in(pairs["split"], pa.array(DESCRIBING)), pc.is_in(pairs["user_id"], people))
     rows = np.flatnonzero(np.asarray(usable))
     own = pairs.select(["pair_id", "user_id", "caption"]).take(pa.array(rows))
-    place = dict(zip(stable_ids(own["pair_id"]).tolist(), rows.tolist(), strict=True))
+    row_of = dict(zip(stable_ids(own["pair_id"]).tolist(), rows.tolist(), strict=True))
     captions = dict(zip(rows.tolist(), own["caption"].to_pylist(), strict=True))
-    drawn: dict[str, list[tuple[float, int]]] = {}
+    hashed: dict[str, list[tuple[float, int]]] = {}
     for row, pair in zip(rows.tolist(), own.select(["pair_id", "user_id"]).to_pylist(), strict=True):
-        drawn.setdefault(pair["user_id"], []).append((hash_fraction("shown", pair["pair_id"]), row))
-    further = {user: [row for _, row in sorted(listed)] for user, listed in drawn.items()}
-    shown = []
+        hashed.setdefault(pair["user_id"], []).append((hash_fraction("shown", pair["pair_id"]), row))
+    further = {user: [row for _, row in sorted(listed)] for user, listed in hashed.items()}
+    few_shot = []
     for case, first in zip(cases, described.tolist(), strict=True):
-        listed = dict.fromkeys([*(place[shot] for shot in first), *further.get(case.user, [])])
-        shown.append(tuple([row for row in listed if captions[row] != case.caption][:wanted]))
-    return shown
+        listed = dict.fromkeys([*(row_of[pair] for pair in first), *further.get(case.user, [])])
+        few_shot.append(tuple([row for row in listed if captions[row] != case.caption][:wanted]))
+    return few_shot
 
 
 def differs(case: Case) -> bool:
@@ -115,25 +121,27 @@ def differs(case: Case) -> bool:
 
 
 def questions_of(
-    config: Config, pairs: pa.Table, cases: Sequence[Case], shots: Sequence[Sequence[int]], side: int
+    cases: Sequence[Case],
+    few_shot: Sequence[Sequence[int]],
+    read_pairs: Callable[[Sequence[int]], ShownPairs],
+    side: int,
 ) -> Iterator[Question]:
     """Two questions a case: the image that should be preferred comes first, then second.
 
     Args:
-        shots: `shots_of` these cases.
-        side: longest side in pixels at which an image is shown.
+        few_shot: `few_shot_rows` of these cases.
+        read_pairs: reads rows of the pairs with their images.
+        side: longest side in pixels of an image.
 
     Raises:
         UserError: an image is missing or damaged.
     """
     for begin in range(0, len(cases), BLOCK):
         block = range(begin, min(begin + BLOCK, len(cases)))
-        wanted = [row for place in block for row in (*shots[place], *_own_row(cases[place]))]
-        shown = ShownPairs(config, pairs, wanted, side)
-        for place in block:
-            case = cases[place]
-            images = _images(case, shown, side)
-            question = Question(tuple(shown.of(shots[place])), case.caption, images)
+        read = read_pairs([row for index in block for row in (*few_shot[index], *_own_row(cases[index]))])
+        for index in block:
+            case = cases[index]
+            question = Question(tuple(read.of(few_shot[index])), case.caption, _images(case, read, side))
             yield question
             yield question.swapped()
 
@@ -142,10 +150,10 @@ def _own_row(case: Case) -> tuple[int, ...]:
     return () if case.row is None else (case.row,)
 
 
-def _images(case: Case, shown: ShownPairs, side: int) -> tuple[Image, Image]:
+def _images(case: Case, read: ShownPairs, side: int) -> tuple[Image, Image]:
     """The image that should be preferred, and the other."""
     if case.files is None:
-        [pair] = shown.of(_own_row(case))
+        [pair] = read.of(_own_row(case))
         return pair.images if pair.preferred == 1 else (pair.images[1], pair.images[0])
     own, base = map(read_picture, case.files)
     for image in (own, base):
