@@ -12,7 +12,7 @@ FLOORS = [
     {"training", "generation"},
     {"evaluation"},
     {"reports"},
-    {"commands", "cli", "multirun", "sweeps", "help"},
+    {"commands", "cli", "multirun", "sweeps", "help", "completion", "flags"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -27,11 +27,12 @@ TAGS = {"data": "name", "user": "kind", "judge": "kind"}
 
 @dataclass(frozen=True)
 class Key:
-    """A dotted key, what may stand there and what it means."""
+    """A dotted key, what may stand there in words, what it means, and its values where these are a fixed set."""
 
     name: str
     expected: str
     meaning: str
+    values: tuple[str, ...] = ()
 
 
 ANY_NAME = "NAME"
@@ -63,7 +64,8 @@ def known_keys(
     for key in _walk(whole, whole["$defs"], "", {"data": data, "user": user, "judge": judge}, rewards):
         same = found.get(key.name, key)
         both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
-        found[key.name] = Key(key.name, both, same.meaning)
+        values = tuple(dict.fromkeys([*same.values, *key.values]))
+        found[key.name] = Key(key.name, both, same.meaning, values)
     return found
 
 
@@ -103,7 +105,17 @@ def _walk(
         for place, reference in groups:
             yield from _walk(definitions[reference.rpartition("/")[2]], definitions, f"{place}.", tags, rewards)
         if not groups:
-            yield Key(dotted, _expected(field), field.get("description", ""))
+            yield Key(dotted, _expected(field), field.get("description", ""), tuple(_values(field)))
+
+
+def _values(field: Mapping[str, Any]) -> list[str]:
+    """As they are written on the command line; nothing where a number, a text or a list may stand there as well."""
+    if "anyOf" in field:
+        choices = [_values(choice) for choice in field["anyOf"]]
+        return [value for choice in choices for value in choice] if all(choices) else []
+    if "enum" in field or "const" in field:
+        return [str(value) for value in field.get("enum", [field.get("const")])]
+    return {"boolean": ["true", "false"], "null": ["null"]}.get(field["type"], [])
 
 
 def _expected(field: Mapping[str, Any]) -> str:
