@@ -21,15 +21,14 @@ from ppd_lightning.config.groups import OF_HYDRA, options
 from ppd_lightning.config.keys import known_keys
 
 SOURCES = Path(__file__).parents[1] / "src"
+DOCUMENTATION = Path(__file__).parents[1] / "docs/cli.md"
 WORDBREAKS = " \t\n\"'@><=;|&(:"
 SHELLS = {
-    "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(register-python-argcomplete ppd)"'),
-    "zsh": (
-        ["zsh", "-f", "-i"],
-        'bindkey -e; autoload -U compinit; compinit -u; eval "$(register-python-argcomplete ppd)"',
-    ),
-    "fish": (["fish", "--no-config"], "register-python-argcomplete --shell fish ppd | source"),
+    "bash": (["bash", "--norc", "--noprofile", "-i"], ":"),
+    "zsh": (["zsh", "-f", "-i"], "bindkey -e; autoload -U compinit; compinit -u"),
+    "fish": (["fish", "--no-config"], "true"),
 }
+"""How each is started without anybody's settings, and what comes before the documented line."""
 
 
 def words(prefix: str, *verbs: str, several: bool = False) -> list[str]:
@@ -168,12 +167,14 @@ class Shell:
             "HOME": str(tmp_path),
             "TERM": "xterm",
         }
-        command, register = SHELLS[name]
+        command, before = SHELLS[name]
         self.process, self.terminal = pty.fork()
         if not self.process:  # pragma: no cover
             os.chdir(tmp_path)
             os.execvpe(command[0], command, environment)
-        self.send(f"{register}; echo REA''DY\n", "READY")
+        (cell,) = re.findall(rf"^\| {name} \| .* \| `(.*)` \|$", DOCUMENTATION.read_text("utf-8"), re.MULTILINE)
+        line = cell.replace(r"\|", "|")  # as a table of Markdown holds it
+        self.send(f"{before}; {line}; echo REA''DY\n", "READY")
 
     def send(self, text: str, pattern: str) -> str:
         """Type `text` and read until the pattern is met."""
