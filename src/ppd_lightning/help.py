@@ -25,6 +25,8 @@ EXAMPLES = (
     "ppd validate experiment=emoji/ppd optimizer.lr=1e-4",
 )
 
+COMPLETION = 'eval "$(register-python-argcomplete ppd)"'
+
 
 def print_help(verbs: Sequence[str], config_dir: Path | None = None) -> None:
     """Help on the command or, where verbs are given, on these."""
@@ -36,6 +38,7 @@ def print_help(verbs: Sequence[str], config_dir: Path | None = None) -> None:
         _section(console, "Groups and their options", _option_rows([*options(), *OF_HYDRA], config_dir))
         _section(console, "Flags", [(f"{', '.join(flag.names)} {flag.value}".strip(), flag.meaning) for flag in FLAGS])
         console.print("\n[bold]Examples[/]\n  " + "\n  ".join(EXAMPLES), soft_wrap=True)
+        console.print(f"\n[bold]Tab completion[/] (bash, zsh)\n  {COMPLETION}", soft_wrap=True)
         return
     for verb in verbs:
         groups = VERBS[verb].groups
