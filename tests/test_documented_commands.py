@@ -1,4 +1,4 @@
-"""Every `ppd` command that README, studies and the heads of the shipped configurations show is a sound one."""
+"""What README, docs, studies and the heads of the shipped configurations show is true: commands, keys, links, code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from ppd_lightning.cli import main
+from ppd_lightning.commands.verbs import VERBS
+from ppd_lightning.config.groups import LIST_GROUPS, options
+from ppd_lightning.config.keys import known_keys
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("experiments/**/README.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+DOCUMENTS = [*PAGES, *sorted(ROOT.glob("experiments/**/README.md"))]
 CONFIGURATIONS = sorted(ROOT.glob("conf/**/*.yaml"))
+LIMIT_OF_README = 150
+FILES = (".arrow", ".csv", ".html", ".json", ".md", ".parquet", ".png", ".py", ".yaml")
 
 
 def commands() -> dict[str, str]:
@@ -23,14 +29,20 @@ def commands() -> dict[str, str]:
         text = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))  # a line that goes on in the next
         for line in re.findall(r"^    (ppd .+)$", text, re.MULTILINE):
             found[f"{path.relative_to(ROOT)}: {line}"] = line
+        for line in re.findall(r"^    torchrun .* -m ppd_lightning (.+)$", text, re.MULTILINE):
+            found[f"{path.relative_to(ROOT)}: torchrun {line}"] = f"ppd {line}"
     for path in CONFIGURATIONS:
         for line in re.findall(r"^# (ppd [^<]*?)(?:   .*)?$", path.read_text(encoding="utf-8"), re.MULTILINE):
             found[f"{path.relative_to(ROOT)}: {line}"] = line
     return found
 
 
+def code(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
 def test_there_are_commands_to_check() -> None:
-    assert len(commands()) > 30
+    assert len(commands()) > 100
 
 
 @pytest.mark.parametrize("command", commands().values(), ids=commands())
@@ -44,16 +56,65 @@ def test_a_documented_command_is_sound(command: str, tmp_path: Path, monkeypatch
     assert main(words) == 0
 
 
-def test_the_readmes_own_reward_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Redness" in block)
-    (options,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "my_rewards.py").write_text(code, encoding="utf-8")
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LIMIT_OF_README
+
+
+def test_the_readme_names_every_page_and_the_command_line_every_verb() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if f"](docs/{page.name})" not in readme] == []
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    assert [verb for verb in VERBS if f"`{verb}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'<img src="([^"]+)"', text)]
+    for link in links:
+        if "://" in link:
+            continue
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), f"{page}: {link}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in headings], link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_keys_options_and_scripts_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    keys = known_keys(rewards=tuple(options()["reward"]))
+    groups = {key.partition(".")[0] for key in keys}
+    for name in re.findall(r"`([a-z]\w*(?:\.\w+)+)(?:=[^`]*)?`", text):
+        if name.partition(".")[0] in groups and not name.endswith(FILES):
+            assert name in keys or name.rpartition(".")[0] in keys, f"{page}: no key {name}"
+    for group, option in re.findall(r"`([a-z]\w*)=([\w/]+)`", text):
+        known = options().get(group)
+        assert known is None or group in LIST_GROUPS or option in known, f"{page}: no option {group}={option}"
+    for script in re.findall(r"python (\S+\.py)", text):
+        assert (ROOT / script).is_file(), f"{page}: no script {script}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_python_examples_import_is_there(page: Path) -> None:
+    for block in code(page, "python"):
+        compile(block, str(page), "exec")
+        for line in re.findall(r"^(?:from ppd_lightning|import ppd_lightning).*$", block, re.MULTILINE):
+            exec(line, {})
+
+
+def test_the_documented_reward_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ROOT / "docs/extending.md"
+    (example,) = (block for block in code(page, "python") if "class Redness" in block)
+    (settings,) = (block for block in code(page, "yaml") if "Redness" in block)
+    (tmp_path / "my_rewards.py").write_text(example, encoding="utf-8")
     (tmp_path / "options/reward").mkdir(parents=True)
-    (tmp_path / "options/reward/redness.yaml").write_text(options, encoding="utf-8")
+    (tmp_path / "options/reward/redness.yaml").write_text(settings, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    (command,) = re.findall(r"`PYTHONPATH=\. (ppd [^`]+)`", text)
+    (command,) = re.findall(r"`PYTHONPATH=\. (ppd [^`]*redness[^`]*)`", page.read_text("utf-8"))
     assert main([*shlex.split(command)[1:], "--dry-run"]) == 0
 
     from PIL import Image

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`ppd VERB... [group=option] [key=value] [-m]`: read the words, check the configuration, run the verbs.
 
 What a word needs is imported when it is met, so that `--help` and every answer about a configuration come quickly: the
@@ -7,6 +8,7 @@ help without Hydra, a configuration without torch.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +18,8 @@ from pathlib import Path
 
 from ppd_lightning.commands.verbs import require_known, run_verb
 from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
+from ppd_lightning.flags import FLAGS, make_parser
 from ppd_lightning.logging_setup import set_up_logging
-
-OPTIONS = ("--multirun", "--dry-run", "--config-dir", "--help", "--version")
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,15 @@ class Request:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, or complete it where a shell asks for that.
 
     Returns:
         the exit code: 0, 1 where something is missing or failed, 2 for a mistake in what was asked.
     """
+    if "_ARGCOMPLETE" in os.environ:
+        from ppd_lightning.completion import complete
+
+        complete(make_parser())
     set_up_logging()
     try:
         return _answer(_parse(sys.argv[1:] if arguments is None else arguments))
@@ -53,15 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> Request:
-    parser = argparse.ArgumentParser(prog="ppd", add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("words", nargs="*")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("--dry-run", action="store_true")
-    parser.add_argument("--config-dir", type=Path)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--version", action="store_true")
     try:
-        given, unknown = parser.parse_known_intermixed_args(list(arguments))
+        given, unknown = make_parser().parse_known_intermixed_args(list(arguments))
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from error
     if unknown:
@@ -105,6 +103,7 @@ def _answer(request: Request) -> int:
 
 
 def _not_an_option(word: str) -> str:
-    close = get_close_matches(word.partition("=")[0], OPTIONS, n=1)
+    known = [name for flag in FLAGS for name in flag.names if name.startswith("--")]
+    close = get_close_matches(word.partition("=")[0], known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"{word}: no such option{hint} (settings are written key=value, without dashes)"

@@ -14,15 +14,9 @@ from rich.table import Table
 
 from ppd_lightning.commands.verbs import VERBS
 from ppd_lightning.config.groups import OF_HYDRA, options
+from ppd_lightning.flags import FLAGS
 
 USAGE = "ppd VERB... [group=option] [key=value] [-m] [--dry-run] [--config-dir DIR]"
-FLAGS = (
-    ("-m, --multirun", "run every combination of values given as a,b,c or by sweep=; runs.csv holds what came out"),
-    ("--dry-run", "check the configuration and show the folders; do nothing"),
-    ("--config-dir DIR", "a further folder of options, laid out as the shipped conf/"),
-    ("-h, --help", "this text; after a verb, its groups and keys"),
-    ("--version", "the version of ppd-lightning"),
-)
 EXAMPLES = (
     "ppd prepare embed train evaluate generate experiment=emoji/demo",
     "ppd train experiment=emoji/ppd -m objective.beta=0.1,0.5,2 mode=synthetic,real",
@@ -30,6 +24,8 @@ EXAMPLES = (
     "ppd report",
     "ppd validate experiment=emoji/ppd optimizer.lr=1e-4",
 )
+
+COMPLETION = 'eval "$(register-python-argcomplete ppd)"'
 
 
 def print_help(verbs: Sequence[str], config_dir: Path | None = None) -> None:
@@ -40,8 +36,9 @@ def print_help(verbs: Sequence[str], config_dir: Path | None = None) -> None:
         console.print("Several verbs run in the order given; the same command again resumes.")
         _section(console, "Verbs", [(name, verb.meaning) for name, verb in VERBS.items()])
         _section(console, "Groups and their options", _option_rows([*options(), *OF_HYDRA], config_dir))
-        _section(console, "Flags", FLAGS)
+        _section(console, "Flags", [(f"{', '.join(flag.names)} {flag.value}".strip(), flag.meaning) for flag in FLAGS])
         console.print("\n[bold]Examples[/]\n  " + "\n  ".join(EXAMPLES), soft_wrap=True)
+        console.print(f"\n[bold]Tab completion[/] (bash, zsh)\n  {COMPLETION}", soft_wrap=True)
         return
     for verb in verbs:
         groups = VERBS[verb].groups

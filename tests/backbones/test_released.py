@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableCascadePriorPipeline
 from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.offline import go_offline
 from tests.original_names import to_original
+from tests.stock_pipelines import stock_pipeline
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
@@ -72,7 +72,9 @@ def test_text_states_are_the_last_hidden_state_before_the_final_norm_and_the_pro
 
 def test_text_states_are_those_of_the_released_pipeline(folder: Path) -> None:
     model = ReleasedModel("emoji", str(folder))
-    pipeline = StableCascadePriorPipeline(tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), model.load_scheduler())
+    pipeline = stock_pipeline("StableCascadePriorPipeline")(
+        tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), model.load_scheduler()
+    )
     expected = pipeline.encode_prompt("cpu", len(CAPTIONS), 1, False, prompt=CAPTIONS)[:2]
     for ours, theirs in zip(model.load_text()(CAPTIONS), expected, strict=True):
         assert torch.equal(ours, theirs)

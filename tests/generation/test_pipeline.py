@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMWuerstchenScheduler, StableCascadePriorPipeline
+from diffusers import DDPMWuerstchenScheduler
 from tests import tiny
+from tests.stock_pipelines import stock_pipeline
 from torch import Tensor
 
 from ppd_lightning.backbones.cascade.prior import predict_noise
@@ -61,7 +62,7 @@ def generators() -> list[torch.Generator]:
 
 def released(drawer: UserPipeline, steps: int) -> Tensor:
     """The latents of the released pipeline with the same text and noise, the caption guided at 4."""
-    stock = StableCascadePriorPipeline(
+    stock = stock_pipeline("StableCascadePriorPipeline")(
         tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), DDPMWuerstchenScheduler(), resolution_multiple=8
     )
     stock.set_progress_bar_config(disable=True)

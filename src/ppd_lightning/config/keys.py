@@ -35,11 +35,15 @@ Classes = tuple[tuple[str, tuple[type[Part], ...]], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """A dotted key, what may stand there and what it means."""
+    """A dotted key, what may stand there and what it means.
+
+    values: all that may stand there, where these are few.
+    """
 
     name: str
     expected: str
     meaning: str
+    values: tuple[str, ...] = ()
 
 
 def known_keys(
@@ -102,7 +106,8 @@ def _known_keys(classes: Classes, rewards: tuple[str, ...]) -> dict[str, Key]:
                     dotted = f"{prefix}.{name}"
                     same = ordered.get(dotted, key)
                     both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
-                    ordered[dotted] = Key(dotted, both, same.meaning)
+                    values = tuple(dict.fromkeys([*same.values, *key.values]))
+                    ordered[dotted] = Key(dotted, both, same.meaning, values)
     return ordered
 
 
@@ -117,7 +122,7 @@ def _keys_of(kind: type, skipped: frozenset[str] | set[str] = frozenset()) -> It
         if name in skipped:
             continue
         schema = TypeAdapter(field.rebuild_annotation()).json_schema()
-        yield name, Key(name, _expected(schema), _meaning(kind, name))
+        yield name, Key(name, _expected(schema), _meaning(kind, name), tuple(_values(schema)))
 
 
 def _meaning(kind: type, name: str) -> str:
@@ -127,6 +132,16 @@ def _meaning(kind: type, name: str) -> str:
         if field is not None and field.description:
             return str(field.description)
     return ""
+
+
+def _values(field: Mapping[str, Any]) -> list[str]:
+    """As they are written on the command line; nothing where a number, a text or a list may stand there as well."""
+    if "anyOf" in field:
+        choices = [_values(choice) for choice in field["anyOf"]]
+        return [value for choice in choices for value in choice] if all(choices) else []
+    if "enum" in field or "const" in field:
+        return [str(value) for value in field.get("enum", [field.get("const")])]
+    return {"boolean": ["true", "false"], "null": ["null"]}.get(field["type"], [])
 
 
 def _expected(field: Mapping[str, Any]) -> str:

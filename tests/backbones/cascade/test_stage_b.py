@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDPMWuerstchenScheduler, StableCascadeDecoderPipeline
+from diffusers import DDPMWuerstchenScheduler
 from tests import tiny, tiny_codec
+from tests.stock_pipelines import stock_pipeline
 from torch import Tensor
 
 from ppd_lightning.backbones.cascade.stage_b import StageBDecoder
@@ -28,7 +29,9 @@ def _generators(*seeds: int) -> list[torch.Generator]:
 def test_images_are_those_of_diffusers_pipeline_to_the_bit(steps) -> None:
     latents, pooled = _inputs(3, 3, 4)  # 32x42 latents of Stage A: one side is halved evenly, the other is not
     parts = {"decoder": tiny_codec.stage_b(), "vqgan": tiny_codec.stage_a(), "scheduler": DDPMWuerstchenScheduler()}
-    pipeline = StableCascadeDecoderPipeline(**parts, tokenizer=tiny.tokenizer(), text_encoder=tiny.text_encoder())
+    pipeline = stock_pipeline("StableCascadeDecoderPipeline")(
+        **parts, tokenizer=tiny.tokenizer(), text_encoder=tiny.text_encoder()
+    )
     pipeline.set_progress_bar_config(disable=True)
     expected = pipeline(
         latents,
