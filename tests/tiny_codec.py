@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import diffusers
+import pytest
 import torch
 from diffusers import StableCascadeUNet
 from safetensors.torch import save_file
@@ -56,6 +59,17 @@ def stage_a(seed: int = 0) -> StageADecoder:
     decoder.up_blocks[0][0].weight.mul_(0.02)  # a Stage B that has learnt nothing draws latents that are far too large
     _around_a_half(decoder.out_block[0])
     return decoder
+
+
+def released_stage_a() -> Any:
+    """diffusers' class with the weights of `stage_a()`; the test is skipped where diffusers has none any more."""
+    try:
+        from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
+    except ImportError:
+        pytest.skip(f"diffusers {diffusers.__version__} has no PaellaVQModel to compare with")
+    whole = PaellaVQModel(**STAGE_A).eval().requires_grad_(False)
+    whole.load_state_dict(whole.state_dict() | stage_a().state_dict())
+    return whole
 
 
 def save_stage_a(folder: Path) -> None:

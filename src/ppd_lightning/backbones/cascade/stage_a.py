@@ -69,12 +69,13 @@ class _MixingBlock(nn.Module):
         self.gammas = nn.Parameter(torch.zeros(6))
 
     def forward(self, features: Tensor) -> Tensor:
-        scale, shift, weight, wide_scale, wide_shift, wide_weight = self.gammas
+        scale, shift, weight, wide_scale, wide_shift, wide_weight = self.gammas.unbind()
         spatial = self._normed(features) * (1 + scale) + shift
         features = features + self.depthwise(spatial) * weight
         mixed = self._normed(features) * (1 + wide_scale) + wide_shift
         mixed = self.channelwise(mixed.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return features + mixed * wide_weight
+        out: Tensor = features + mixed * wide_weight
+        return out
 
     def _normed(self, features: Tensor) -> Tensor:
         normed: Tensor = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
