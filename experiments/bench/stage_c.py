@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ppd_lightning.backbones.cascade.checkpoint import stage_c_config
 from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.backbones.user_branch import attach_user_branch
+from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.diffusion.draws import draw_batch
