@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ppd_lightning.generation.settings import Generation
 from safetensors.torch import save_file
 from tests import tiny
+from tests.model_card.without_the_package import without_the_package
 
 from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.card_facts import DrawingCode
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
-from ppd_lightning.generation.settings import Generation
 from ppd_lightning.model_card.drawing_files import drawing_files
 
 GENERATION = Generation(
@@ -38,14 +38,6 @@ GENERATION = Generation(
     columns=2,
 )
 CAPTION, SEED, SIZE = "a red fox", 5, 96
-WITHOUT_THE_PACKAGE = """
-import runpy, sys
-for name in ("ppd_lightning", "diffusers.pipelines.deprecated", "diffusers.pipelines.stable_cascade"):
-    sys.modules[name] = None  # every import of it or of a part of it now fails
-script, *sys.argv[1:] = sys.argv[1:]
-sys.path[0] = script.rpartition("/")[0]
-runpy.run_path(script, run_name="__main__")
-"""
 
 
 def backbone(layout: str, folder: Path, **changes: object) -> Backbone:
@@ -71,15 +63,7 @@ def export(model: Backbone, folder: Path) -> UserPipeline:
 def drawn(folder: Path, out: Path, base: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """What draw.py does in a process that has diffusers and not this package."""
     words = [folder / "draw.py", base, CAPTION, "--seed", str(SEED), "--out", out, *options]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT_THE_PACKAGE, *map(str, words)],
-        cwd=out.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return without_the_package(words, out.parent)
 
 
 def differences(path: Path, image: torch.Tensor) -> np.ndarray:
