@@ -5,15 +5,22 @@ Activations keep their size through each of them, so that a wrong layer is seen 
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
 import torch
 from diffusers import StableCascadeUNet
-from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
+from safetensors.torch import save_file
 from tests import tiny
 from torch import Tensor, nn
 from torchvision.models.efficientnet import FusedMBConv, MBConv
 
 from ppd_lightning.backbones.cascade.efficientnet_encoder import EfficientNetEncoder
 from ppd_lightning.backbones.cascade.previewer import Previewer
+from ppd_lightning.backbones.cascade.stage_a import StageADecoder
 
 # The released shape, narrower: fine levels without attention, coarse ones with, repeated on the way up.
 STAGE_B = {
@@ -46,12 +53,39 @@ def stage_b(seed: int = 0) -> StableCascadeUNet:
     return tiny._made(lambda: StableCascadeUNet(**STAGE_B, clip_text_pooled_in_channels=tiny.POOLED_WIDTH), seed)
 
 
-def stage_a(seed: int = 0) -> PaellaVQModel:
+def stage_a(seed: int = 0) -> StageADecoder:
     """A frozen Stage A whose images lie around 0.5 for what `stage_b` draws."""
-    vqgan = tiny._made(lambda: PaellaVQModel(**STAGE_A), seed)
-    vqgan.up_blocks[0][0].weight.mul_(0.02)  # a Stage B that has learnt nothing draws latents that are far too large
-    _around_a_half(vqgan.out_block[0])
-    return vqgan
+    decoder: StageADecoder = tiny._made(lambda: StageADecoder(**STAGE_A), seed)
+    decoder.up_blocks[0][0].weight.mul_(0.02)  # a Stage B that has learnt nothing draws latents that are far too large
+    _around_a_half(decoder.out_block[0])
+    return decoder
+
+
+def released_stage_a() -> Any:
+    """diffusers' class with the weights of `stage_a()`; the test is skipped where diffusers has none any more."""
+    try:
+        from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
+    except ImportError:
+        pytest.skip(f"diffusers {diffusers.__version__} has no PaellaVQModel to compare with")
+    whole = PaellaVQModel(**STAGE_A).eval().requires_grad_(False)
+    whole.load_state_dict(whole.state_dict() | stage_a().state_dict())
+    return whole
+
+
+def save_stage_a(folder: Path) -> None:
+    """`stage_a()` as the released folder has it: under the name of its class, with encoder and codebook beside."""
+    folder.mkdir(parents=True)
+    fine, coarse = STAGE_A["embed_dim"] // 2, STAGE_A["embed_dim"]
+    shapes = {
+        "in_block.1.weight": (fine, 12, 1, 1),
+        "down_blocks.0.gammas": (6,),
+        "down_blocks.1.weight": (coarse, fine, 4, 4),
+        "down_blocks.3.1.running_mean": (4,),
+        "vquantizer.embedding.weight": (STAGE_A["num_vq_embeddings"], 4),
+    }
+    unused = {name: torch.ones(shape) for name, shape in shapes.items()}
+    save_file(stage_a().state_dict() | unused, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({"_class_name": "PaellaVQModel", "scale_factor": 0.3764} | STAGE_A))
 
 
 def previewer(seed: int = 0) -> Previewer:

@@ -22,15 +22,15 @@ from typing import Any
 
 import torch
 from diffusers import StableCascadeUNet
+from ppd_lightning.config.root import Config
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ppd_lightning.backbones.cascade.checkpoint import stage_c_config
 from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.backbones.user_branch import attach_user_branch
+from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.diffusion.draws import draw_batch
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
@@ -73,11 +73,12 @@ def our_step(config: Config, prior: StableCascadeUNet) -> Step:
     """One optimizer step of `ppd train`, without Lightning's loop (what that costs is in training.py)."""
     objective = config.objective
     module = PPDModule(
+        config.model,
         prior,
-        attach_user_branch(prior, EMBEDDING),
+        config.model.attach(prior, EMBEDDING),
         objective,
         config.optimizer,
-        TimeWeight(objective.weighting, CosineSchedule(), objective.t_min, objective.t_max),
+        TimeWeight(objective.weighting, config.model.diffusion_path, objective.t_min, objective.t_max),
         latent_shape=LATENT,
         max_steps=1000,
         seed=0,

@@ -35,7 +35,7 @@ def test_a_loaded_adapter_draws_what_the_saved_one_did(tmp_path: Path, settings:
     save_adapter(branch, tmp_path / "adapter.safetensors", base=base_fingerprint(prior))
 
     fresh = tiny.unet()
-    loaded = load_adapter(fresh, tmp_path / "adapter.safetensors")
+    loaded = load_adapter(tiny.backbone(), fresh, tmp_path / "adapter.safetensors")
     with loaded.user(users), torch.no_grad():
         assert torch.equal(predict_noise(fresh, *inputs), expected)
     assert loaded.config == branch.config
@@ -67,7 +67,10 @@ def test_a_copy_is_the_same_adapter_with_more_metadata(saved: Path, tmp_path: Pa
     ours, others = load_file(copy), load_file(saved)
     assert ours.keys() == others.keys()
     assert all(torch.equal(ours[name], others[name]) for name in ours)
-    assert load_adapter(tiny.unet(), copy).config == load_adapter(tiny.unet(), saved).config
+    assert (
+        load_adapter(tiny.backbone(), tiny.unet(), copy).config
+        == load_adapter(tiny.backbone(), tiny.unet(), saved).config
+    )
 
 
 def test_metadata_come_back(saved: Path) -> None:
@@ -77,7 +80,7 @@ def test_metadata_come_back(saved: Path) -> None:
 def test_another_base_is_refused_and_stays_stock(saved: Path) -> None:
     other = tiny.unet(seed=1)
     with pytest.raises(UserError, match="trained on the base") as error:
-        load_adapter(other, saved)
+        load_adapter(tiny.backbone(), other, saved)
     assert base_fingerprint(other) in str(error.value)
     tiny.branch(other)  # nothing is attached to it
 
@@ -127,7 +130,7 @@ def test_what_is_no_whole_adapter_is_one_clear_message(saved: Path, harm) -> Non
     harm(saved)
     prior = tiny.unet()
     with pytest.raises(UserError) as error:
-        load_adapter(prior, saved)
+        load_adapter(tiny.backbone(), prior, saved)
     assert len(error.value.faults) == 1
     assert error.value.faults[0].startswith(str(saved))
     tiny.branch(prior)  # nothing is attached to it
@@ -144,7 +147,7 @@ def test_what_is_no_adapter_is_not_copied(saved: Path, tmp_path: Path, harm) -> 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ppd train"):
-        load_adapter(tiny.unet(), tmp_path / "none.safetensors")
+        load_adapter(tiny.backbone(), tiny.unet(), tmp_path / "none.safetensors")
 
 
 def test_a_failed_write_leaves_the_old_adapter(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from huggingface_hub import ModelInfo
 from tests.offline import go_offline
 
-from ppd_lightning.backbones import files as parts
-from ppd_lightning.backbones.files import PARTS, Part, absent, find, local_folder, missing
+from ppd_lightning.backbones.files import ModelPart, absent, find, local_folder, missing
+from ppd_lightning.backbones.stage_c import PARTS
 from ppd_lightning.errors import UserError
+from ppd_lightning.worlds.emoji.backbone import PARTS as EMOJI
 
 HUB, COMMIT = "someone/cascade", "0" * 40
 PRIOR = PARTS["stage_c_lite"]["prior"]
@@ -45,8 +47,8 @@ class Hub:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> None:
         self.asked: list[list[str]] = []
         self.folder, self.names = folder, names
-        monkeypatch.setattr(parts, "HfApi", lambda: self)
-        monkeypatch.setattr(parts, "snapshot_download", self.fetch)
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", self.fetch)
 
     def model_info(self, place: str, timeout: float) -> ModelInfo:
         assert (place, timeout) == (HUB, 10)
@@ -65,7 +67,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         def model_info(self, place: str, timeout: float) -> ModelInfo:
             raise ConnectionError("Failed to resolve 'huggingface.co'\n(a long story)")
 
-    monkeypatch.setattr(parts, "HfApi", Unreachable)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Unreachable)
 
 
 BF16, FP32 = ("prior_lite/diffusion_pytorch_model.bf16.safetensors", "prior_lite/diffusion_pytorch_model.safetensors")
@@ -128,7 +130,7 @@ def test_each_part_that_lacks_is_one_sentence_with_files_source_size_and_licence
 
 
 def test_what_ships_is_made_anew(tmp_path: Path) -> None:
-    (told,) = missing("model.path", PARTS["emoji"]["prior"], tmp_path)
+    (told,) = missing("model.path", EMOJI["prior"], tmp_path)
     assert "make base" in told
     assert "non-commercial" not in told
 
@@ -223,9 +225,9 @@ def test_this_tests_network_is_off() -> None:
 
 
 def test_every_part_says_where_it_is_or_ships() -> None:
-    for name, model in PARTS.items():
+    for name, model in {**PARTS, "emoji": EMOJI}.items():
         for part in model.values():
-            assert isinstance(part, Part)
-            assert bool(part.hub) == bool(part.size) == (name != "emoji")
+            assert isinstance(part, ModelPart)
+            assert bool(part.hub) == bool(part.size) == bool(part.licence) == (name != "emoji")
             assert all(part.ways)
             assert {Path(file).suffix for way in part.ways for file in way} <= {".json", ".txt", ".safetensors"}

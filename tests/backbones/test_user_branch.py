@@ -11,7 +11,8 @@ from tests import tiny
 from torch import Tensor, nn
 
 from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.backbones.user_branch import UserBranch, attach_user_branch
+from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
+from ppd_lightning.backbones.user_branch import UserBranch
 
 BATCH = 4
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import os
+import re
 import shutil
 import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,23 +13,23 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
+from tests.model_card.without_the_package import without_the_package
 from tests.worlds.emoji import packages as handmade
 
-from ppd_lightning.backbones import user_branch
 from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
 from ppd_lightning.commands import embed, export, label, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.selection import chosen_users
-from ppd_lightning.generation.trained_run import open_run
-from ppd_lightning.model_card import card as export_card
-from ppd_lightning.model_card.card import model_card
+from ppd_lightning.model_card.card import ExportedTraining, model_card
+from ppd_lightning.model_card.drawing_files import drawing_files
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.worlds.emoji import choices as source
@@ -57,19 +55,6 @@ SETTINGS = (
     "generation.user_guidance_interval=[0.5,1.0]",
 )
 CAPTION, SEED = "a red fox", 5
-WITHOUT_THE_PACKAGE = """
-import runpy, sys
-sys.modules["ppd_lightning"] = None  # every import of it or of a part of it now fails
-try:
-    import ppd_lightning
-except ImportError:
-    pass
-else:
-    raise SystemExit("the package can be imported")
-script, *sys.argv[1:] = sys.argv[1:]
-sys.path[0] = script.rpartition("/")[0]
-runpy.run_path(script, run_name="__main__")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +120,7 @@ def exported(config: Config) -> Path:
 
 def drawn(folder: Path, out: Path, base: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """What draw.py does in a process that has diffusers and not this package."""
-    words = [folder / "draw.py", base, CAPTION, "--out", out, *options]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT_THE_PACKAGE, *map(str, words)],
-        cwd=out.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return without_the_package([folder / "draw.py", base, CAPTION, "--out", out, *options], out.parent)
 
 
 def differences(path: Path, image: torch.Tensor) -> np.ndarray:
@@ -164,22 +140,20 @@ def test_the_script_draws_what_the_framework_does_without_it(
     name = sorted(users)[1]
     done = drawn(release, tmp_path / "drawn.png", folder / "base", "--user", name, "--seed", str(SEED))
     assert done.returncode == 0, done.stderr
-    trained = open_run(config)
-    ours, base = (trained.draw([CAPTION], one, [SEED])[0] for one in (trained.users([name], [CAPTION]), None))
-    # Text and user are guided by one forward instead of three: rounding may tip an 8-bit level.
+    trained = Workspace(config).trained_run()
+    ours, base = (trained.draw([CAPTION], one, [SEED])[0] for one in (trained.embeddings([name], [CAPTION]), None))
     assert differences(tmp_path / "drawn.png", ours).max() <= 1
     assert differences(tmp_path / "drawn.png", base).mean() > 2
 
 
-def test_another_base_of_the_same_shapes_is_refused_by_the_script(emoji: Path, tmp_path: Path) -> None:
+def test_the_cards_example_draws_where_the_package_is_not(emoji: Path, tmp_path: Path) -> None:
     release = exported(emoji_config(emoji))
-    other = tmp_path / "base"
-    shutil.copytree(emoji / "base", other)
-    tiny.unet(seed=1).save_pretrained(other / "prior")
-    done = drawn(release, tmp_path / "drawn.png", other)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"{other}: not the base of this adapter")
-    assert not (tmp_path / "drawn.png").exists()
+    (example,) = re.findall("```python\n(.*?)```", (release / "README.md").read_text(), re.DOTALL)
+    script = release / "example.py"
+    script.write_text(example.replace('"FOLDER"', repr(str(emoji / "base"))) + "print(tuple(images.shape))\n")
+    done = without_the_package([script], release)
+    script.unlink()
+    assert done.stdout.splitlines()[-1:] == ["(1, 3, 64, 64)"], done.stderr
 
 
 @pytest.mark.parametrize("weights", ["trained", "ema"])
@@ -188,7 +162,10 @@ def test_the_adapter_is_the_runs_with_the_configuration_in_it(emoji: Path, weigh
     path = exported(config) / "adapter.safetensors"
     own = run_folder(config) / {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}[weights]
     assert_same_tensors(load_file(path), load_file(own))
-    assert load_adapter(tiny.unet(), path).config == load_adapter(tiny.unet(), own).config
+    assert (
+        load_adapter(tiny.backbone(), tiny.unet(), path).config
+        == load_adapter(tiny.backbone(), tiny.unet(), own).config
+    )
     configuration = adapter_metadata(path)["configuration"]
     assert configuration["objective"]["beta"] == config.objective.beta
     assert configuration["generation"]["weights"] == weights
@@ -205,7 +182,7 @@ def test_people_and_blends_go_with_it_by_name(emoji: Path) -> None:
     config = replace(config, generation=replace(config.generation, users=["3", {"1": 0.25, "2": 0.75}]))
     users = load_file(exported(config) / "users.safetensors")
     assert users.keys() == {"3", "0.25 1 + 0.75 2"}
-    one, two, three = open_run(config).users(["1", "2", "3"], [CAPTION] * 3)
+    one, two, three = Workspace(config).trained_run().embeddings(["1", "2", "3"], [CAPTION] * 3)
     torch.testing.assert_close(users["3"], three, rtol=0, atol=0)
     torch.testing.assert_close(users["0.25 1 + 0.75 2"], 0.25 * one + 0.75 * two)
 
@@ -214,36 +191,23 @@ def test_where_nobody_is_asked_for_it_is_those_whom_generate_draws_or_all_with_a
     emoji: Path, stage_c: Path
 ) -> None:
     config = emoji_config(emoji)
-    assert sorted(load_file(exported(config) / "users.safetensors")) == chosen_users(config)
+    assert sorted(load_file(exported(config) / "users.safetensors")) == chosen_users(
+        config.generation, Workspace(config).users
+    )
     users = load_file(exported(stage_c_config(stage_c)) / "users.safetensors")
     assert sorted(users) == ["brightness", "clutter", "colourfulness"]
     assert torch.equal(torch.stack([users[name] for name in sorted(users)]), torch.eye(len(users)))
 
 
 @pytest.mark.parametrize("layout", ["emoji", "stage_c"])
-def test_its_code_needs_no_other_package_than_it_says(layout: str, request: pytest.FixtureRequest) -> None:
+def test_the_code_is_all_that_the_base_needs(layout: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(layout)
-    release = exported((emoji_config if layout == "emoji" else stage_c_config)(folder))
-    models = Path(user_branch.__file__).parent
-    assert (release / "user_branch.py").read_bytes() == (models / "user_branch.py").read_bytes()
-    assert imported(release / "user_branch.py") == {"torch", "diffusers"}
-    code = {path.name for path in release.glob("*.py")}
-    assert code == {"draw.py", "decoder.py", "user_branch.py"} | ({"emoji_codec.py"} if layout == "emoji" else set())
-    if layout == "emoji":
-        assert (release / "emoji_codec.py").read_bytes() == (models / "emoji_codec.py").read_bytes()
-        assert imported(release / "emoji_codec.py") == {"torch", "diffusers"}
-    beside = {name.removesuffix(".py") for name in code}
-    told = {"torch", "diffusers", "transformers", "safetensors", "PIL"}
-    assert imported(release / "draw.py") | imported(release / "decoder.py") <= told | beside
-
-
-def imported(path: Path) -> set[str]:
-    """The packages beyond Python's own that a file imports."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
-        names |= {node.module or "."} if isinstance(node, ast.ImportFrom) else set()
-    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    config = (emoji_config if layout == "emoji" else stage_c_config)(folder)
+    release = exported(config)
+    files = drawing_files(config.model.drawing_code(), config.generation, config.data.image_size)
+    others = {"adapter.safetensors", "users.safetensors", "README.md"}
+    assert {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()} == {*files, *others}
+    assert all((release / name).read_text() == text for name, text in files.items())
 
 
 def card(folder: Path) -> tuple[dict[str, object], str]:
@@ -282,26 +246,54 @@ def test_the_card_for_stable_cascade_is_for_non_commercial_research_only(stage_c
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "sentences"),
     [
         (["objective=sft"], ["supervised fine-tuning", "beta has no part in it"]),
         (["objective.reduction=mean", "objective.timesteps_weight=500"], ["C = beta * timesteps_weight = 2 * 500 = "]),
-        (["model.null_user=learned"], ["a zero vector is not the base", "their pictures differ"]),
-        (["generation.user_guidance=5"], ["w = 3.0 and v = 5.0", "in another strength"]),
-        ([], ["with w = v = 3.0, as here, both draw the same", "times from 0.5 to 1.0 only"]),
+        (["model.null_user=learned"], ["A zero vector is not the base", "v = 0 is the base"]),
+        (["generation.user_guidance=5"], ["here w = 3.0 and v = 5.0"]),
+        ([], ["here w = 3.0 and v = 3.0", "times from 0.5 to 1.0 only"]),
     ],
 )
-def test_the_card_tells_what_is_special_about_a_run(
-    emoji: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], told: list[str]
-) -> None:
-    folder = run_folder(emoji_config(emoji))
-    monkeypatch.setattr(export_card, "run_folder", lambda _: folder)  # the training itself does not matter here
-    config = emoji_config(emoji, *overrides)
-    text = model_card(config, export.without_local_folders(config), folder / "adapter.safetensors", {"1": 8})
-    assert [words for words in told if words not in text] == []
+def test_the_card_says_what_is_special_about_a_run(emoji: Path, overrides: list[str], sentences: list[str]) -> None:
+    config, run = emoji_config(emoji, *overrides), run_folder(emoji_config(emoji))
+    workspace = Workspace(config)
+    training = ExportedTraining(  # of another run's folder: the training itself does not matter here
+        run=run,
+        adapter=run / "adapter.safetensors",
+        backbone=config.model,
+        source=config.data,
+        data=workspace.data,
+        user=config.user,
+        shots=config.shots,
+        rewards=[],
+        objective=config.objective,
+        optimizer=config.optimizer,
+        trainer=config.trainer,
+        generation=config.generation,
+        settings=export.without_local_folders(asdict(config)),
+        users={"1": 8},
+    )
+    text = model_card(training)
+    assert [words for words in sentences if words not in text] == []
 
 
-def test_the_card_tells_the_evaluations_of_these_weights_with_their_settings(emoji: Path, tmp_path: Path) -> None:
+def test_only_the_last_name_of_what_is_on_this_machine_is_left(tmp_path: Path) -> None:
+    (tmp_path / "cascade").mkdir()
+    here, there = str(tmp_path / "cascade"), str(tmp_path / "absent")
+    values = {"model": {"path": here, "codec_path": None}, "captions": ["a fox", here], "steps": 4, "hub": "a/b"}
+    assert export.without_local_folders(values | {"there": there, "long": "x" * 10_000, "null": "a\0b"}) == {
+        "model": {"path": "cascade", "codec_path": None},
+        "captions": ["a fox", "cascade"],
+        "steps": 4,
+        "hub": "a/b",
+        "there": there,
+        "long": "x" * 10_000,
+        "null": "a\0b",
+    }
+
+
+def test_the_card_has_the_evaluations_of_these_weights_with_their_settings(emoji: Path, tmp_path: Path) -> None:
     config = emoji_config(emoji)
     run = run_folder(config)
     rate = {"rate": 0.7, "low": 0.61, "high": 0.79, "n": 100, "wins": 60, "losses": 20, "ties": 20, "decided": 0.75}
@@ -328,17 +320,21 @@ def test_the_card_tells_the_evaluations_of_these_weights_with_their_settings(emo
     assert "None was measured" not in text
 
 
-def test_nothing_tells_where_it_lay_on_this_machine(emoji: Path) -> None:
-    for path in exported(emoji_config(emoji)).iterdir():
+def test_nothing_says_where_it_lay_on_this_machine(emoji: Path) -> None:
+    for path in filter(Path.is_file, exported(emoji_config(emoji)).rglob("*")):
         assert str(emoji).encode() not in path.read_bytes(), path
 
 
 def test_the_same_command_again_refreshes_every_file(emoji: Path) -> None:
     config = emoji_config(emoji)
-    before = {path.name: path.read_bytes() for path in exported(config).iterdir()}
-    for name in before:
-        (run_folder(config) / "export" / name).write_text("spoilt")
-    assert {path.name: path.read_bytes() for path in exported(config).iterdir()} == before
+    before = files(exported(config))
+    for path in before:
+        path.write_text("spoilt")
+    assert files(exported(config)) == before
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_an_unfinished_training_is_one_clear_message(emoji: Path) -> None:

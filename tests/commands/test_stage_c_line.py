@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from safetensors.torch import load_file
 from tests import tiny
 from tests.data.handmade import rows, write
@@ -16,9 +18,7 @@ from tests.data.handmade import rows, write
 from ppd_lightning.commands import embed, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.errors import UserError
-from ppd_lightning.generation.trained_run import open_run
 
 SIDE = 128  # pixels: latents of 4 x 4
 
@@ -88,4 +88,4 @@ def test_the_training_is_shown_as_it_goes(world: Path) -> None:
 
 def test_a_size_that_stage_b_cannot_halve_is_one_clear_message(world: Path) -> None:
     with pytest.raises(UserError, match=r"data\.image_size: 64 pixels give Stage B latents of 21 x 21"):
-        open_run(configured(world, "data.image_size=64"))
+        Workspace(configured(world, "data.image_size=64")).trained_run()

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
 from diffusers import DDPMWuerstchenScheduler
 from tests import tiny
-from tests.stock_pipelines import stock_pipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.backbones.released import ReleasedModel, TextStates
+from ppd_lightning.backbones.cascade.text import TextStates
 from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.generation import pipeline
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.worlds.emoji.backbone import EmojiBackbone
 
 CAPTIONS = ["red fox", "tree", "cup"]
 SEEDS = [0, 0, 7]
@@ -24,25 +24,37 @@ STEPS = 5
 class AsTheyAre:
     """A codec whose images are the latents, so that tests see every bit of them; a preview is half of them."""
 
-    stride = 1
-
     def encode(self, images: Tensor) -> Tensor:
         return images
 
     def preview(self, latents: Tensor) -> Tensor:
         return latents / 2
 
-    def decode(self, latents: Tensor, text_pooled: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        self.text_pooled = text_pooled
+    def decode(
+        self, latents: Tensor, conditions: Mapping[str, Tensor], generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        self.text_pooled = conditions["text_pooled"]
         self.noise = torch.stack([torch.randn(latents.shape[1:], generator=one) for one in generators])
         return latents
 
 
 def made(*, branch: bool = True, null: str = "zero", **settings: Any) -> UserPipeline:
-    prior = tiny.unet()
+    network = tiny.unet()
     text = TextStates(tiny.tokenizer(), tiny.text_encoder())
-    own = tiny.branch(prior, null=null) if branch else None
-    return UserPipeline(prior, own, DDPMWuerstchenScheduler(), text, AsTheyAre(), tiny.LATENT, **settings)
+    own = tiny.branch(network, null=null) if branch else None
+    return UserPipeline(tiny.backbone(), network, own, AsTheyAre(), text, image_size=32, **settings)
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Tensor, Tensor], object]) -> None:
+    """Show every noised latents and the prediction on them."""
+    predict = EmojiBackbone.predict
+
+    def watched(self: EmojiBackbone, network: nn.Module, noised: Tensor, *inputs: Any) -> Tensor:
+        prediction = predict(self, network, noised, *inputs)
+        seen(noised, prediction)
+        return prediction
+
+    monkeypatch.setattr(EmojiBackbone, "predict", watched)
 
 
 def draw(
@@ -57,18 +69,18 @@ def draw(
 
 
 def generators() -> list[torch.Generator]:
-    return [pipeline._generator("prior", caption, seed) for caption, seed in zip(CAPTIONS, SEEDS, strict=True)]
+    return [pipeline._generator("network", caption, seed) for caption, seed in zip(CAPTIONS, SEEDS, strict=True)]
 
 
 def released(drawer: UserPipeline, steps: int) -> Tensor:
     """The latents of the released pipeline with the same text and noise, the caption guided at 4."""
-    stock = stock_pipeline("StableCascadePriorPipeline")(
+    stock = tiny.deprecated("StableCascadePriorPipeline")(
         tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), DDPMWuerstchenScheduler(), resolution_multiple=8
     )
     stock.set_progress_bar_config(disable=True)
-    text, pooled = drawer.text(sorted(CAPTIONS))
+    text, pooled = drawer.text(sorted(CAPTIONS)).values()
     rows = [sorted(CAPTIONS).index(caption) for caption in CAPTIONS]
-    null, null_pooled = (part.expand(3, -1, -1) for part in drawer.text([""]))
+    null, null_pooled = (part.expand(3, -1, -1) for part in drawer.text([""]).values())
     images: Tensor = stock(
         prompt_embeds=text[rows],
         prompt_embeds_pooled=pooled[rows],
@@ -132,15 +144,8 @@ def test_captions_that_are_remembered_need_no_text_encoder() -> None:
 
 def test_a_prior_in_bf16_draws_float32_latents_close_to_those_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     drawer, types, noises = made(), [], []
-    drawer.prior.bfloat16()
-
-    def watched(prior: object, noised: Tensor, *inputs: Tensor) -> Tensor:
-        noise = predict_noise(prior, noised, *inputs)
-        types.append((noised.dtype, noise.dtype))
-        noises.append(noise)
-        return noise
-
-    monkeypatch.setattr(pipeline, "predict_noise", watched)
+    drawer.network.bfloat16()
+    watch(monkeypatch, lambda noised, noise: (types.append((noised.dtype, noise.dtype)), noises.append(noise)))
     drawn, half = draw(drawer, tiny.users(3)), noises[0]
     noises.clear()
     expected = draw(made(), tiny.users(3))
@@ -153,15 +158,15 @@ def test_a_prior_in_bf16_draws_float32_latents_close_to_those_of_fp32(monkeypatc
 def test_users_are_the_written_out_sampler_with_two_guidance_scales() -> None:
     """Each image alone, each prediction by its own forward, in the sampler of the Wuerstchen paper in float64."""
     drawer, users = made(), tiny.users(3)
-    prior, branch = drawer.prior, drawer.branch
+    prior, branch = drawer.network, drawer.branch
     assert branch is not None
     times = torch.linspace(1, 0, STEPS + 1, dtype=torch.float64)
     angle = (times + 0.008) / 1.008 * torch.pi / 2
     alpha_bar = (angle.cos() ** 2 / (angle[-1].cos() ** 2)).clamp(1e-4, 0.9999)
-    null = drawer.text([""])
+    null = tuple(drawer.text([""]).values())
     images = []
     for caption, user, generator in zip(CAPTIONS, users, generators(), strict=True):
-        text = drawer.text([caption])
+        text = tuple(drawer.text([caption]).values())
         x = torch.randn(tiny.LATENT, generator=generator)[None].double()
         for step in range(STEPS):
             t = times[step].float()[None]
@@ -218,12 +223,7 @@ def test_one_batch_that_mixes_users_equals_each_alone() -> None:
 def test_the_noise_depends_on_caption_and_seed_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen in the first latents: whatever the user, the place in the batch, the global seed or the other captions."""
     drawer, first = made(), []
-
-    def watched(prior: object, noised: Tensor, *inputs: Tensor) -> Tensor:
-        first.append(noised)
-        return predict_noise(prior, noised, *inputs)
-
-    monkeypatch.setattr(pipeline, "predict_noise", watched)
+    watch(monkeypatch, lambda noised, _: first.append(noised))
 
     def starts(captions: list[str], seeds: list[int], users: Tensor | None) -> Tensor:
         first.clear()
@@ -266,8 +266,8 @@ def test_the_user_is_shown_only_at_the_times_of_the_interval(monkeypatch: pytest
 
 
 def test_every_part_comes_from_the_model_folder(tmp_path) -> None:
-    model = ReleasedModel("emoji", str(tiny.model_folder(tmp_path)))
-    prior = model.load_prior()
+    model = tiny.backbone(tiny.model_folder(tmp_path))
+    prior = model.load_network()
     images = draw(UserPipeline.of(model, prior, None, image_size=32), None)
     latents = draw(made(), None)
     assert images.shape == (3, 3, 32, 32)
@@ -276,8 +276,8 @@ def test_every_part_comes_from_the_model_folder(tmp_path) -> None:
 
 def test_every_part_of_a_stable_cascade_comes_from_its_folder(tmp_path) -> None:
     """What was encoded at 128 pixels are latents of 4x4; Stage B and A make 42 times that of them, the previewer 8."""
-    model = ReleasedModel("stage_c_lite", str(tiny.stage_c_folder(tmp_path)))
-    prior, latents = model.load_prior(), draw(made(), None)
+    model = tiny.stage_c(tiny.stage_c_folder(tmp_path))
+    prior, latents = model.load_network(), draw(made(), None)
     preview = draw(UserPipeline.of(model, prior, None, image_size=128, decoder="preview"), None)
     torch.testing.assert_close(preview, model.load_codec("cpu", "previewer").preview(latents))
     assert preview.shape == (3, 3, 32, 32)
@@ -306,7 +306,7 @@ def test_a_prompt_is_read_instead_of_the_caption_which_keeps_the_noise() -> None
     assert (told - plain).abs().amax((1, 2, 3)).min() > 1e-4
     # Of a text encoder that reads nothing, only the noise is left.
     states = drawer.text(["x"])
-    drawer.text = lambda asked: tuple(part.expand(len(asked), -1, -1) for part in states)
+    drawer.text = lambda asked: {name: part.expand(len(asked), -1, -1) for name, part in states.items()}
     deaf = drawer(CAPTIONS, None, SEEDS, prompts, **settings)
     torch.testing.assert_close(deaf, drawer(CAPTIONS, None, SEEDS, **settings), rtol=0, atol=0)
     with pytest.raises(ValueError, match="one entry for each image"):

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from make import SHIPPED, pictures
 
-from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.generation.grid import as_pictures, draw_grid
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.worlds.emoji.backbone import EmojiBackbone
 from ppd_lightning.worlds.emoji.judges import load_judge
 from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
 
@@ -39,8 +39,8 @@ def main() -> None:
     begun = time.monotonic()
 
     concepts = shipped_concepts(args.concepts)
-    model = ReleasedModel("emoji", str(args.model))
-    pipeline = UserPipeline.of(model, model.load_prior(), None, image_size=64)
+    model = EmojiBackbone(name="emoji", path=str(args.model), codec_path=None, num_tokens=4, null_user="zero")
+    pipeline = UserPipeline.of(model, model.load_network(), None, image_size=64)
     guidance = Guidance(text=args.guidance)
     drawn = torch.stack(
         [

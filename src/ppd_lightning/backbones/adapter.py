@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,35 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableCascadeUNet
 from safetensors.torch import save_file
+from torch import nn
 
-from ppd_lightning.backbones.user_branch import UserBranch, attach_user_branch
+from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.backbones.base_fingerprint import base_fingerprint
+from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.backbones.weights import read_safetensors
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
+
+__all__ = ["adapter_base", "adapter_metadata", "base_fingerprint", "copy_adapter", "load_adapter", "save_adapter"]
 
 FORMAT = "user branch 1"
 ENTRY = "ppd_lightning"
 """The key of the one entry in a file's metadata: safetensors writes several in an order of its own each time."""
 
 
-def base_fingerprint(unet: StableCascadeUNet) -> str:
-    """12 hex digits for a network's weights: names, shapes and the first values of every tensor, in bfloat16.
-
-    So that the same weights are known again on any device and in any dtype, in well under a second at full size.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(unet.state_dict().items()):
-        head = tensor.flatten()[:64].to("cpu", torch.bfloat16).view(torch.int16).numpy()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + head.tobytes())
-    return digest.hexdigest()[:12]
-
-
 def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) -> None:
     """Write the branch to `path`, whole or not at all; the same branch and metadata give the same bytes.
 
-    The file's one metadata entry is JSON: `format`, `version` of this package, `branch` (what `attach_user_branch`
+    The file's one metadata entry is JSON: `format`, `version` of this package, `branch` (what `Backbone.attach`
     takes), `base` and `metadata`.
 
     Args:
@@ -61,19 +52,24 @@ def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
     _write(target, tensors, {**header, "metadata": header["metadata"] | metadata})
 
 
-def load_adapter(unet: StableCascadeUNet, path: Path) -> UserBranch:
+def load_adapter(backbone: Backbone, network: nn.Module, path: Path) -> UserBranch:
     """Attach the branch of `path` to the network that it was trained on.
+
+    Args:
+        backbone: whose network it is; the branch's settings are the file's.
+        network: with stock attention.
+        path: of the adapter.
 
     Raises:
         UserError: no such file, not an adapter, damaged, or made for another base.
     """
     tensors, header = _read(path)
-    found = base_fingerprint(unet)
+    found = base_fingerprint(network)
     if header["base"] != found:
         raise UserError(
             f"{path}: trained on the base {header['base']}, this one is {found}; load the base it belongs to"
         )
-    branch = attach_user_branch(unet, **header["branch"])
+    branch = backbone.attach(network, **header["branch"])
     try:
         branch.load_state_dict(tensors)
     except RuntimeError as error:
@@ -83,7 +79,7 @@ def load_adapter(unet: StableCascadeUNet, path: Path) -> UserBranch:
 
 
 def adapter_metadata(path: Path) -> dict[str, Any]:
-    """What `save_adapter` was told to keep."""
+    """The metadata that `save_adapter` wrote."""
     metadata: dict[str, Any] = _read(path)[1]["metadata"]
     return metadata
 

@@ -1,56 +1,74 @@
-"""User cross-attention beside the joint attention of a stock `StableCascadeUNet` (PPD, arXiv 2501.06655, Eq. 7).
+"""User cross-attention beside the attention of a frozen network (PPD, arXiv 2501.06655, Eq. 7).
 
-B = batch, E = width of a user embedding, N = user tokens, C = conditioning width, H = heads, P = image tokens,
-D = width of a head.
+B = batch, E = width of a user embedding, N = user tokens, C = width of a user token, H = heads, P = positions that
+attend, D = width of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import StableCascadeUNet
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
-from diffusers.models.unets.unet_stable_cascade import SDCascadeAttnBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 NULLS = ("zero", "learned")
 
 
-class UserBranch(nn.Module):
-    """The only weights that are trained: u to N user tokens, and K', V' of every attention block.
+@dataclass(frozen=True)
+class Site:
+    """One attention of a network that can attend to the user too.
 
-    Stage C's attention is joint: keys and values are image and text tokens under one softmax. The branch adds, for each
-    head, softmax(Q K'^T / sqrt(D)) V' to its result, before the shared output projection. V' starts at zero, so a new
-    branch changes nothing; the projection and K' do not, so it can learn.
+    inner_dim: H * D, the width of its queries.
+    install: makes the attention ask a `UserAttention`, and returns what makes it the stock one again.
+    """
+
+    inner_dim: int
+    install: Callable[[UserAttention], Callable[[], None]]
+
+
+class UserBranch(nn.Module):
+    """The only weights that are trained: u to N user tokens, and K', V' of every site.
+
+    At each site softmax(Q K'^T / sqrt(D)) V' of every head is added to the stock attention's result, before its output
+    projection. V' starts at zero, so a new branch changes nothing; the projection and K' do not, so it can learn.
 
     With `null="zero"` there is no bias: a zero embedding is exactly the base model. With `null="learned"` the
     projection has a bias, and a zero embedding stands for what people in general prefer.
 
-    Make one with `attach_user_branch`.
+    Args:
+        sites: of a network with stock attention, in an order that follows from the network alone.
+        token_dim: C.
+        embedding_dim: E.
+        num_tokens: N; one token would leave K' without effect (softmax over one key is 1).
+        null: "zero" or "learned".
+
+    Raises:
+        ValueError: `num_tokens` or `null` make no sense; the network stays as it is.
     """
 
     def __init__(
-        self, attentions: list[Attention], conditioning_dim: int, embedding_dim: int, num_tokens: int, null: str
+        self, sites: Sequence[Site], token_dim: int, embedding_dim: int, num_tokens: int = 4, null: str = "zero"
     ) -> None:
         super().__init__()
+        if num_tokens < 2:
+            raise ValueError(f"num_tokens must be at least 2, got {num_tokens}: with one token W'_k has no effect")
         if null not in NULLS:
             raise ValueError(f"null must be one of {', '.join(NULLS)}, got {null!r}")
         self.config: dict[str, Any] = {"embedding_dim": embedding_dim, "num_tokens": num_tokens, "null": null}
-        self.projection = nn.Linear(embedding_dim, num_tokens * conditioning_dim, bias=null == "learned")
-        blocks = [_UserKeysValues(conditioning_dim, attention.inner_dim) for attention in attentions]
+        self.projection = nn.Linear(embedding_dim, num_tokens * token_dim, bias=null == "learned")
+        blocks = [_UserKeysValues(token_dim, site.inner_dim) for site in sites]
         self.blocks = nn.ModuleList(blocks)
         nn.init.normal_(self.projection.weight, std=embedding_dim**-0.5)
         if null == "learned":
             nn.init.normal_(self.projection.bias)
         self._tokens: Tensor | None = None
-        self._attentions = attentions  # a plain list: the network's modules stay out of this module's state
-        self._stock = [attention.processor for attention in attentions]
-        for attention, keys_values, stock in zip(attentions, blocks, self._stock, strict=True):
-            attention.set_processor(_WithUser(self, keys_values, stock))
+        self._restore = [
+            site.install(UserAttention(self, keys_values)) for site, keys_values in zip(sites, blocks, strict=True)
+        ]
 
     @contextmanager
     def user(self, embeddings: Tensor) -> Iterator[None]:
@@ -83,76 +101,46 @@ class UserBranch(nn.Module):
 
     def detach(self) -> None:
         """Give the network its stock attention back."""
-        for attention, stock in zip(self._attentions, self._stock, strict=True):
-            attention.set_processor(stock)
+        for restore in self._restore:
+            restore()
 
 
 class _UserKeysValues(nn.Module):
-    """W'_k and W'_v of one attention block."""
+    """W'_k and W'_v of one site."""
 
-    def __init__(self, conditioning_dim: int, inner_dim: int) -> None:
+    def __init__(self, token_dim: int, inner_dim: int) -> None:
         super().__init__()
-        self.to_k = nn.Linear(conditioning_dim, inner_dim, bias=False)
-        self.to_v = nn.Linear(conditioning_dim, inner_dim, bias=False)
-        nn.init.normal_(self.to_k.weight, std=conditioning_dim**-0.5)
+        self.to_k = nn.Linear(token_dim, inner_dim, bias=False)
+        self.to_v = nn.Linear(token_dim, inner_dim, bias=False)
+        nn.init.normal_(self.to_k.weight, std=token_dim**-0.5)
         nn.init.zeros_(self.to_v.weight)
 
 
-class _WithUser:
-    """The attention processor: the stock one while no user is set, else Eq. 7 in joint attention.
+class UserAttention:
+    """The attention of one site to the user tokens; None while the branch is off."""
 
-    The stock path is diffusers' `AttnProcessor2_0`; the call on it when the branch is off keeps it bit for bit.
-    """
-
-    def __init__(self, branch: UserBranch, keys_values: _UserKeysValues, stock: Any) -> None:
+    def __init__(self, branch: UserBranch, keys_values: _UserKeysValues) -> None:
         # Plain attributes of a plain object: neither the network's state nor its parameters see the branch.
-        self.branch, self.keys_values, self.stock = branch, keys_values, stock
+        self.branch, self.keys_values = branch, keys_values
 
-    def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, attention_mask: None = None
-    ) -> Tensor:  # Attention hands on a mask; Stage C has none
-        tokens = self.branch._tokens
+    @property
+    def on(self) -> bool:
+        """Whether a user is set."""
+        return self.branch._tokens is not None
+
+    def __call__(self, query: Tensor) -> Tensor:
+        """softmax(Q K'^T / sqrt(D)) V' for queries (B, H, P, D), of the same shape.
+
+        Raises:
+            ValueError: the branch is off.
+        """
+        tokens, heads = self.branch._tokens, query.shape[1]
         if tokens is None:
-            stock: Tensor = self.stock(attn, hidden_states, encoder_hidden_states=encoder_hidden_states)
-            return stock
+            raise ValueError("the user branch is off: ask `on` first")
 
-        def heads(states: Tensor) -> Tensor:  # (B, length, H*D) -> (B, H, length, D)
-            return states.view(*states.shape[:2], attn.heads, -1).transpose(1, 2)
+        def of_heads(states: Tensor) -> Tensor:  # (B, N, H*D) -> (B, H, N, D); fp32 even on a bf16 network
+            return states.view(*states.shape[:2], heads, -1).transpose(1, 2).to(query)
 
-        image = hidden_states.flatten(2).transpose(1, 2)  # (B, P, H*D)
-        query = heads(attn.to_q(image))
-        joint = F.scaled_dot_product_attention(
-            query, heads(attn.to_k(encoder_hidden_states)), heads(attn.to_v(encoder_hidden_states))
+        return F.scaled_dot_product_attention(
+            query, of_heads(self.keys_values.to_k(tokens)), of_heads(self.keys_values.to_v(tokens))
         )
-        user_keys, user_values = self.keys_values.to_k(tokens), self.keys_values.to_v(tokens)
-        # The branch may be fp32 on a bf16 network.
-        user = F.scaled_dot_product_attention(query, heads(user_keys).to(query), heads(user_values).to(query))
-        mixed = (joint + user).transpose(1, 2).flatten(2)
-        out: Tensor = attn.to_out[1](attn.to_out[0](mixed))
-        return out.transpose(1, 2).reshape(hidden_states.shape)
-
-
-def attach_user_branch(
-    unet: StableCascadeUNet, embedding_dim: int, *, num_tokens: int = 4, null: str = "zero"
-) -> UserBranch:
-    """Put a new user branch on a stock network; the network's own weights and state dict stay as they are.
-
-    Args:
-        unet: a `StableCascadeUNet` with diffusers' default attention.
-        embedding_dim: E.
-        num_tokens: N; one token would leave W'_k without effect (softmax over one key is 1).
-        null: "zero" or "learned", see `UserBranch`.
-
-    Raises:
-        ValueError: the network has a branch already, no attention, or attention of another kind.
-    """
-    attentions = [block.attention for block in unet.modules() if isinstance(block, SDCascadeAttnBlock)]
-    kinds = {type(attention.processor) for attention in attentions}
-    if kinds != {AttnProcessor2_0}:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
-        raise ValueError(f"a network with stock attention (AttnProcessor2_0) is needed, found {names}; detach() first")
-    if num_tokens < 2:
-        raise ValueError(f"num_tokens must be at least 2, got {num_tokens}: with one token W'_k has no effect")
-    parameter = next(unet.parameters())
-    branch = UserBranch(attentions, unet.config.conditioning_dim, embedding_dim, num_tokens, null)
-    return branch.to(device=parameter.device)

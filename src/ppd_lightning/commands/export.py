@@ -1,37 +1,24 @@
-"""`ppd export`: the result of a training as a folder that works in plain diffusers, with its model card."""
+"""`ppd export`: the result of a training as a folder that works without this package, with its model card."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import logging
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from safetensors.torch import save_file
 
-from ppd_lightning.backbones import user_branch
 from ppd_lightning.backbones.adapter import copy_adapter
-from ppd_lightning.backbones.cascade.codec import StageCCodec
-from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.prepared import people_of
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
-from ppd_lightning.generation.trained_run import open_run
-from ppd_lightning.model_card.card import model_card
+from ppd_lightning.model_card.card import ExportedTraining, model_card
+from ppd_lightning.model_card.drawing_files import drawing_files
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.users.blends import Asked, name_of
-from ppd_lightning.users.kinds import needs_captions
-from ppd_lightning.worlds.emoji import codec as emoji_codec
-from ppd_lightning.worlds.emoji.codec import EmojiCodec
 
 log = logging.getLogger(__name__)
-
-TEMPLATES = importlib.resources.files("ppd_lightning.model_card") / "export_files"
-PRIORS = {"emoji": "prior", "stage_c_lite": "prior_lite", "stage_c": "prior"}
-"""The folder of Stage C in each base."""
-STRIDES = {"emoji": EmojiCodec.stride, "stage_c_lite": StageCCodec.stride, "stage_c": StageCCodec.stride}
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -41,73 +28,63 @@ def run(config: Config) -> dict[str, Any]:
     - users.safetensors: an embedding for each of `generation.users`, by name; null takes everybody who has a dimension
       of their own, else those that `ppd generate` would choose. Where users have a vector for each caption, one for
       each of `generation.captions`, by "name / caption".
-    - draw.py, decoder.py, user_branch.py (and emoji_codec.py): the code, which needs diffusers and not this package.
+    - draw.py and the folder drawing/: the code, which needs diffusers and transformers and not this package.
     - README.md: the model card.
 
     Raises:
         UserError: there is no finished training of this configuration, or somebody is not in the pairs.
     """
-    asked = _asked(config)
-    trained = open_run(config)
-    folder = run_folder(config) / "export"
-    shared = without_local_folders(config)
-    captions = chosen_captions(config) if needs_captions(config) else [""]
+    workspace, generation = Workspace(config), config.generation
+    asked = _asked(workspace)
+    trained, folder = workspace.trained_run(), workspace.run / "export"
+    settings = without_local_folders(dataclasses.asdict(config))
+    captions = chosen_captions(generation, workspace.data) if workspace.users.per_caption else [""]
     names = [f"{name_of(one)} / {caption}" if caption else name_of(one) for caption in captions for one in asked]
-    embeddings = dict(zip(names, trained.sheet(asked, captions).flatten(0, 1), strict=True))
-    copy_adapter(trained.adapter, folder / "adapter.safetensors", configuration=shared)
+    embeddings = dict(zip(names, trained.sheet_embeddings(asked, captions).flatten(0, 1), strict=True))
+    copy_adapter(trained.adapter, folder / "adapter.safetensors", configuration=settings)
     with atomic_path(folder / "users.safetensors") as unfinished:
         save_file({name: embedding.clone() for name, embedding in embeddings.items()}, unfinished)
-    widths = {name: len(embedding) for name, embedding in embeddings.items()}
-    texts = _code(config) | {"README.md": model_card(config, shared, trained.adapter, widths)}
-    for name, text in texts.items():
+    training = ExportedTraining(
+        run=workspace.run,
+        adapter=trained.adapter,
+        backbone=workspace.backbone,
+        source=workspace.source,
+        data=workspace.data,
+        user=config.user,
+        shots=config.shots,
+        rewards=list(config.user.rewards_used(config.rewards)),
+        objective=config.objective,
+        optimizer=config.optimizer,
+        trainer=config.trainer,
+        generation=generation,
+        settings=settings,
+        users={name: len(embedding) for name, embedding in embeddings.items()},
+    )
+    texts = drawing_files(workspace.backbone.drawing_code(), generation, workspace.source.image_size)
+    for name, text in (texts | {"README.md": model_card(training)}).items():
         write_text_atomic(folder / name, text)
-    log.info("%s works in plain diffusers; its README.md says how", folder)
+    log.info("%s works without this package; its README.md says how", folder)
     return {"folder": str(folder), "users": len(asked)}
 
 
-def without_local_folders(config: Config) -> dict[str, Any]:
-    """The configuration as plain values; of files and folders of this machine only the last name is left."""
-    values = dataclasses.asdict(config)
-    model = values["model"]
-    places = [(values, "output"), (model, "path"), (model, "codec_path")]
-    places += [(values["data"], key) for key in ("root", "table")]
-    places += [(values["user"], key) for key in ("path", "texts")]
-    places += [(reward["weights"], role) for reward in values["rewards"].values() for role in reward["weights"]]
-    for group, key in places:
-        place = group.get(key)
-        if place is not None and Path(place).expanduser().exists():
-            group[key] = Path(place).name
-    return values
+def without_local_folders(value: Any) -> Any:
+    """Plain values; of every string that is a file or folder of this machine only the last name is left."""
+    if isinstance(value, dict):
+        return {key: without_local_folders(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_local_folders(part) for part in value]
+    return Path(value).name or value if isinstance(value, str) and _is_here(value) else value
 
 
-def _asked(config: Config) -> list[Asked]:
-    if config.generation.users is None and config.user.kind in ("one_hot", "id"):
-        return list(people_of(config)["seen"])
-    return chosen_users(config)
+def _is_here(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # a text too long or too odd for a path, or a home of nobody
+        return False
 
 
-def _code(config: Config) -> dict[str, str]:
-    """The files of code by name."""
-    settings, emoji = config.generation, config.model.name == "emoji"
-    low, high = settings.user_guidance_interval
-    values = {
-        "prior": PRIORS[config.model.name],
-        "side": config.data.image_size // STRIDES[config.model.name],
-        "steps": settings.steps,
-        "guidance": settings.text_guidance,
-        "low": low,
-        "high": high,
-        "decoder": "codec/" if emoji else "decoder/ and vqgan/",
-    }
-    files = {
-        "draw.py": Template(_template("draw.py.txt")).substitute(values),
-        "decoder.py": _template("decoder_emoji.py.txt" if emoji else "decoder_stage_c.py.txt"),
-        "user_branch.py": Path(user_branch.__file__).read_text(encoding="utf-8"),
-    }
-    if emoji:
-        files["emoji_codec.py"] = Path(emoji_codec.__file__).read_text(encoding="utf-8")
-    return files
-
-
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+def _asked(workspace: Workspace) -> list[Asked]:
+    user, generation = workspace.config.user, workspace.config.generation
+    if generation.users is None and not user.described and not user.same_for_all:
+        return list(workspace.data.people()["seen"])
+    return chosen_users(generation, workspace.users)

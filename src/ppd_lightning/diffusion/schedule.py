@@ -1,4 +1,4 @@
-"""The cosine noise schedule of Stage C.
+"""The cosine noise schedule, for networks that predict the noise.
 
 Sources: StableCascade `gdf/schedulers.py`; diffusers `scheduling_ddpm_wuerstchen.py`.
 """
@@ -47,3 +47,13 @@ class CosineSchedule:
         """Latents x0 and noise (B, ...) at times t (B,) to noised latents of the same shape."""
         shape = (-1,) + (1,) * (x0.ndim - 1)
         return self.alpha(t).view(shape) * x0 + self.sigma(t).view(shape) * noise
+
+    def elbo_weight(self, t: Tensor) -> Tensor:
+        """-d lambda / dt up to a constant factor; where alpha_bar is clamped its slope is taken as it would be."""
+        # d lambda / dt = -2 (pi/2) / (1+s) tan(.) / sigma^2
+        angle = (t + self.s) / (1 + self.s) * math.pi / 2
+        return torch.tan(angle) / self.sigma(t).square()
+
+    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The noise itself."""
+        return noise

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from ppd_lightning.diffusion.schedule import CosineSchedule
+from ppd_lightning.diffusion.path import DiffusionPath
 
 WEIGHTINGS = ("const", "p2", "elbo", "adaptive")
 
@@ -16,13 +14,15 @@ class TimeWeight:
     """w(t) (B,) for one of four weightings; the first three are closed forms.
 
     - const: 1, as released Diffusion-DPO code has it.
-    - p2: sigma(t)^2, as the training code of Stage C weights its loss (`gdf/loss_weights.py`, P2 with k = gamma = 1).
+    - p2: sigma(t)^2, as the training code of Stable Cascade weights its loss (`gdf/loss_weights.py`, P2 with k = gamma
+      = 1).
     - elbo: -d lambda / dt, the weight of the variational bound for noise prediction.
-    - adaptive: 1 / (the frozen reference's mean error at that log-SNR), after Stage C's AdaptiveLossWeight. High noise,
-      where layout and style are decided, has small errors that a constant weight drowns.
+    - adaptive: 1 / (the frozen reference's mean error at that log-SNR), after Stable Cascade's AdaptiveLossWeight. High
+      noise, where layout and style are decided, has small errors that a constant weight drowns.
 
     Args:
         kind: one of WEIGHTINGS.
+        path: of the model.
         t_min, t_max: the times that are drawn.
         reference_errors: for "adaptive", the reference's mean error at BINS times, `bin_times(t_min, t_max)`.
 
@@ -33,7 +33,7 @@ class TimeWeight:
     BINS = 64
 
     def __init__(
-        self, kind: str, schedule: CosineSchedule, t_min: float, t_max: float, reference_errors: Tensor | None = None
+        self, kind: str, path: DiffusionPath, t_min: float, t_max: float, reference_errors: Tensor | None = None
     ) -> None:
         if kind not in WEIGHTINGS:
             raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {kind!r}")
@@ -44,11 +44,9 @@ class TimeWeight:
         if reference_errors is not None:
             weights = 1 / reference_errors.double()
         elif kind == "p2":
-            weights = schedule.sigma(times).square()
+            weights = path.sigma(times).square()
         elif kind == "elbo":
-            # d lambda / dt = -2 (pi/2) / (1+s) tan(.) / sigma^2; where alpha_bar is clamped its slope is taken as is.
-            angle = (times + schedule.s) / (1 + schedule.s) * math.pi / 2
-            weights = torch.tan(angle) / schedule.sigma(times).square()
+            weights = path.elbo_weight(times)
         else:
             weights = torch.ones_like(times)
         self.weights = (weights / weights.mean()).float()
@@ -60,5 +58,5 @@ class TimeWeight:
 
     def __call__(self, t: Tensor) -> Tensor:
         """Times (B,) within [t_min, t_max] to weights (B,)."""
-        place = ((t - self.t_min) / (self.t_max - self.t_min) * self.BINS).long().clamp(0, self.BINS - 1)
-        return self.weights.to(t.device)[place]
+        index = ((t - self.t_min) / (self.t_max - self.t_min) * self.BINS).long().clamp(0, self.BINS - 1)
+        return self.weights.to(t.device)[index]

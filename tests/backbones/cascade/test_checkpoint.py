@@ -15,8 +15,8 @@ from tests.original_names import to_original
 from torch import Tensor
 
 from ppd_lightning.backbones.cascade.checkpoint import STAGE_C, from_original, stage_c_config
-from ppd_lightning.backbones.files import PARTS
-from ppd_lightning.backbones.user_branch import attach_user_branch
+from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
+from ppd_lightning.backbones.stage_c import PARTS
 
 BLOCKS = ("SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock")
 # What diffusers' scripts/convert_stable_cascade.py and convert_stable_cascade_lite.py made the released folders with.

@@ -12,6 +12,7 @@ def test_shapes_and_range_of_images_and_latents() -> None:
     assert latents.shape == (2, 16, 4, 6)
     decoded = codec.preview(5 * latents)
     assert decoded.shape == images.shape
+    assert torch.equal(codec.decode(5 * latents, {}, []), decoded)
     assert decoded.min() == 0
     assert decoded.max() == 1
 

@@ -5,34 +5,30 @@ B = batch, C' = pooled text width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ppd_lightning.backbones.cascade.previewer import Previewer
-from ppd_lightning.backbones.cascade.stage_b import StageBDecoder
-
-if TYPE_CHECKING:  # it imports torchvision, which fails beside some builds of torch; only encoding needs it
-    from ppd_lightning.backbones.cascade.efficientnet_encoder import EfficientNetEncoder
-
 _Part = TypeVar("_Part")
+Images = Callable[[Tensor], Tensor]
+StageB = Callable[[Tensor, Tensor, Sequence[torch.Generator]], Tensor]
 
 
 class StageCCodec:
     """Images to Stage C latents and back, by the parts that were loaded; None stands for one that was not.
 
     The weights of a part may have any dtype; images and latents are float32.
+
+    Args:
+        encoder: an `EfficientNetEncoder`.
+        previewer: a `Previewer`.
+        decoder: a `StageBDecoder`.
     """
 
-    stride = 32
-
     def __init__(
-        self,
-        encoder: EfficientNetEncoder | None = None,
-        previewer: Previewer | None = None,
-        decoder: StageBDecoder | None = None,
+        self, encoder: Images | None = None, previewer: Images | None = None, decoder: StageB | None = None
     ) -> None:
         self.encoder, self.previewer, self.decoder = encoder, previewer, decoder
 
@@ -42,8 +38,7 @@ class StageCCodec:
         Raises:
             ValueError: the encoder was not loaded, or images off the grid of 32 pixels.
         """
-        latents: Tensor = _loaded("encoder", self.encoder)(images)
-        return latents
+        return _loaded("encoder", self.encoder)(images)
 
     def preview(self, latents: Tensor) -> Tensor:
         """Latents (B, 16, h, w) to small images (B, 3, 8h, 8w) float in [0, 1], in one forward pass.
@@ -51,21 +46,22 @@ class StageCCodec:
         Raises:
             ValueError: the previewer was not loaded.
         """
-        images: Tensor = _loaded("previewer", self.previewer)(latents)
-        return images
+        return _loaded("previewer", self.previewer)(latents)
 
-    def decode(self, latents: Tensor, text_pooled: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def decode(
+        self, latents: Tensor, conditions: Mapping[str, Tensor], generators: Sequence[torch.Generator]
+    ) -> Tensor:
         """Latents (B, 16, h, w) to images float in [0, 1], 1024x1024 for 24x24.
 
         Args:
             latents: of Stage C.
-            text_pooled: (B, 1, C') pooled text states of the captions.
+            conditions: with `text_pooled` (B, 1, C'), pooled text states of the captions.
             generators: B generators on the CPU, one for each image.
 
         Raises:
             ValueError: the decoder was not loaded, or lengths differ.
         """
-        return _loaded("decoder", self.decoder)(latents, text_pooled, generators)
+        return _loaded("decoder", self.decoder)(latents, conditions["text_pooled"], generators)
 
 
 def _loaded(name: str, part: _Part | None) -> _Part:

@@ -23,10 +23,10 @@ class Previewer(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         before = 16
-        for place, (channels, doubles) in enumerate(_LAYERS):
+        for index, (channels, doubles) in enumerate(_LAYERS):
             if doubles:
                 layers.append(nn.ConvTranspose2d(before, channels, 2, stride=2))
-            elif place == 0:
+            elif index == 0:
                 layers.append(nn.Conv2d(before, channels, 1))
             else:
                 layers.append(nn.Conv2d(before, channels, 3, padding=1))

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from diffusers import DDPMWuerstchenScheduler, StableCascadeUNet
-from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
+from diffusers import StableCascadeUNet
 from torch import Tensor
+
+from ppd_lightning.backbones.cascade.sampler import DDPMSampler
+from ppd_lightning.backbones.cascade.stage_a import StageADecoder
 
 CHANNELS = 4
 # Height and width of Stage A's latents for one of Stage C's: 24 become 256, and those 1024 pixels.
@@ -25,15 +27,15 @@ class StageBDecoder:
 
     Args:
         decoder: Stage B.
-        vqgan: Stage A, on the same device.
-        scheduler: of the sampler; its timesteps are set by every call.
+        stage_a: on the same device.
+        sampler: of Stage B.
         steps: of the sampler.
     """
 
     def __init__(
-        self, decoder: StableCascadeUNet, vqgan: PaellaVQModel, scheduler: DDPMWuerstchenScheduler, steps: int = 10
+        self, decoder: StableCascadeUNet, stage_a: StageADecoder, sampler: DDPMSampler, steps: int = 10
     ) -> None:
-        self.decoder, self.vqgan, self.scheduler, self.steps = decoder, vqgan, scheduler, steps
+        self.decoder, self.stage_a, self.sampler, self.steps = decoder, stage_a, sampler, steps
 
     @torch.no_grad()
     def __call__(self, latents: Tensor, text_pooled: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
@@ -60,11 +62,9 @@ class StageBDecoder:
         shape = CHANNELS, int(height * SCALE), int(width * SCALE)
         drawn = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
         conditions = {"clip_text_pooled": text_pooled.to(dtype), "effnet": latents.to(dtype), "return_dict": False}
-        self.scheduler.set_timesteps(self.steps, device=device)
-        for t in self.scheduler.timesteps[:-1]:
-            times = t.expand(count)
-            noise = self.decoder(drawn.to(dtype), times.to(dtype), **conditions)[0].float()
-            drawn = self.scheduler.step(noise, times, drawn, generator=list(generators), return_dict=False)[0]
-        scaled = self.vqgan.config.scale_factor * drawn
-        images: Tensor = self.vqgan.decode(scaled.to(self.vqgan.dtype), return_dict=False)[0]
+        for t in self.sampler.timesteps(self.steps, device):
+            noise = self.decoder(drawn.to(dtype), t.expand(count).to(dtype), **conditions)[0].float()
+            drawn = self.sampler.step(noise, t, drawn, generators)
+        scaled = self.stage_a.scale_factor * drawn
+        images: Tensor = self.stage_a(scaled.to(self.stage_a.dtype))
         return images.float().clamp(0, 1)

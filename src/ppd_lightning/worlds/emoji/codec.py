@@ -5,7 +5,7 @@ B = batch, C = channels, H, W = height and width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -21,8 +21,6 @@ class EmojiCodec(ModelMixin, ConfigMixin):
     mean 0 and deviation 1 for each channel. While it trains, noise is added to the latents that the decoder sees, so
     that small errors of a sampler do not show.
     """
-
-    stride = 8
 
     @register_to_config
     def __init__(
@@ -65,7 +63,9 @@ class EmojiCodec(ModelMixin, ConfigMixin):
         """Latents (B, 16, H, W) to images (B, 3, 8H, 8W) float in [0, 1]."""
         return self._paint(latents).clamp(0, 1)
 
-    def decode(self, latents: Tensor, text_pooled: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def decode(
+        self, latents: Tensor, conditions: Mapping[str, Tensor], generators: Sequence[torch.Generator]
+    ) -> Tensor:
         """As `preview`: this decoder needs neither text nor noise."""
         return self.preview(latents)
 

@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.offline import go_offline
 from tests.original_names import to_original
-from tests.stock_pipelines import stock_pipeline
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
-from ppd_lightning.backbones import released
+from ppd_lightning.backbones.cascade import checkpoint
 from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.backbones.files import EMOJI
-from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.backbones.stage_c import StageC
 from ppd_lightning.errors import UserError
+from ppd_lightning.worlds.emoji import backbone as emoji
+from ppd_lightning.worlds.emoji.backbone import PARTS, EmojiBackbone
 
 CAPTIONS = ["red fox", "", "a caption that is far too long for eight tokens"]
 
@@ -41,17 +41,17 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 def test_the_parts_come_back_with_their_weights_frozen_and_in_evaluation_mode(folder: Path) -> None:
-    model = ReleasedModel("emoji", str(folder))
-    for loaded, made in ((model.load_prior(), tiny.unet()), (model.load_codec(), tiny.codec())):
+    model = tiny.backbone(folder)
+    for loaded, made in ((model.load_network(), tiny.unet()), (model.load_codec(), tiny.codec())):
         assert not loaded.training
         assert not any(weight.requires_grad for weight in loaded.parameters())
         assert all(torch.equal(value, made.state_dict()[name]) for name, value in loaded.state_dict().items())
         assert loaded.state_dict().keys() == made.state_dict().keys()
-    assert model.load_scheduler().config.s == 0.008
+    assert model.sampler().scheduler.config.s == 0.008
 
 
 def test_text_states_are_the_last_hidden_state_before_the_final_norm_and_the_projection(folder: Path) -> None:
-    text, pooled = ReleasedModel("emoji", str(folder)).load_text()(CAPTIONS)
+    text, pooled = tiny.backbone(folder).load_text()(CAPTIONS).values()
 
     tokens = tiny.tokenizer()(CAPTIONS, padding="max_length", max_length=8, truncation=True, return_tensors="pt")
     clip: CLIPTextModelWithProjection = tiny.text_encoder()
@@ -71,12 +71,13 @@ def test_text_states_are_the_last_hidden_state_before_the_final_norm_and_the_pro
 
 
 def test_text_states_are_those_of_the_released_pipeline(folder: Path) -> None:
-    model = ReleasedModel("emoji", str(folder))
-    pipeline = stock_pipeline("StableCascadePriorPipeline")(
-        tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), model.load_scheduler()
-    )
+    model = tiny.backbone(folder)
+    parts = tiny.tokenizer(), tiny.text_encoder(), tiny.unet(), model.sampler().scheduler
+    pipeline = tiny.deprecated("StableCascadePriorPipeline")(*parts)
     expected = pipeline.encode_prompt("cpu", len(CAPTIONS), 1, False, prompt=CAPTIONS)[:2]
-    for ours, theirs in zip(model.load_text()(CAPTIONS), expected, strict=True):
+    states = model.load_text()(CAPTIONS)
+    assert tuple(states) == model.text_arrays
+    for ours, theirs in zip(states.values(), expected, strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -85,7 +86,7 @@ def test_every_incomplete_part_is_named_at_once(copy: Path) -> None:
     for name in gone:
         (copy / name).unlink()
     with pytest.raises(UserError) as error:
-        ReleasedModel("emoji", str(copy)).require()
+        tiny.backbone(copy).require()
     assert len(error.value.faults) == 3
     for name, fault in zip(gone, error.value.faults, strict=True):
         assert fault.startswith(f"model.path: {copy} lacks {name}; ")
@@ -93,14 +94,14 @@ def test_every_incomplete_part_is_named_at_once(copy: Path) -> None:
 
 def test_an_empty_folder_names_all_that_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        ReleasedModel("emoji", str(tmp_path)).require()
+        tiny.backbone(tmp_path).require()
     told = str(error.value)
-    assert all(told.count(name) == 1 for part in EMOJI.values() for name in part.ways[0])
+    assert all(told.count(name) == 1 for part in PARTS.values() for name in part.ways[0])
 
 
 def test_only_what_is_needed_is_looked_for(copy: Path) -> None:
     (copy / "codec/config.json").unlink()
-    model = ReleasedModel("emoji", str(copy))
+    model = tiny.backbone(copy)
     model.require("prior", "text_encoder")
     assert len(model.faults("prior", "previewer")) == 1
 
@@ -112,7 +113,7 @@ def test_damaged_files_are_named_together_with_missing_ones(copy: Path) -> None:
     (copy / "scheduler/scheduler_config.json").write_text("{")
     (copy / "codec/config.json").unlink()
     with pytest.raises(UserError) as error:
-        ReleasedModel("emoji", str(copy)).require()
+        tiny.backbone(copy).require()
     told = str(error.value)
     for part in ("prior/diff", "text_encoder/model", "scheduler/scheduler", "codec/config"):
         assert part in told
@@ -120,23 +121,30 @@ def test_damaged_files_are_named_together_with_missing_ones(copy: Path) -> None:
 
 
 def test_a_fingerprint_stands_for_a_parts_content_only(folder: Path, copy: Path) -> None:
-    original, model = ReleasedModel("emoji", str(folder)), ReleasedModel("emoji", str(copy))
-    before = {part: original.fingerprint(part) for part in EMOJI}
-    assert before == {part: model.fingerprint(part) for part in EMOJI}
-    assert len(set(before.values())) == len(EMOJI) - 2  # the codec is three parts
+    original, model = tiny.backbone(folder), tiny.backbone(copy)
+    before = {part: original.fingerprint(part) for part in PARTS}
+    assert before == {part: model.fingerprint(part) for part in PARTS}
+    assert len(set(before.values())) == len(PARTS) - 2  # the codec is three parts
     weights = copy / "codec/diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    changed = {part for part in EMOJI if model.fingerprint(part) != before[part]}
+    changed = {part for part in PARTS if model.fingerprint(part) != before[part]}
     assert changed == {"encoder", "previewer", "decoder"}
 
 
-def test_no_path_is_the_folder_that_ships(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "worlds/emoji").mkdir(parents=True)
-    (tmp_path / "worlds/emoji/assets").symlink_to(folder)
-    monkeypatch.setattr(released.importlib.resources, "files", lambda _: tmp_path)
-    assert ReleasedModel("emoji", None).fingerprint("prior") == ReleasedModel("emoji", str(folder)).fingerprint("prior")
+def test_no_path_is_the_folder_that_ships(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    assert all(file.is_relative_to(emoji.ASSETS) for file in tiny.backbone().files("prior"))
+    monkeypatch.setattr(emoji, "ASSETS", folder)
+    assert tiny.backbone().fingerprint("prior") == tiny.backbone(folder).fingerprint("prior")
+    assert tiny.backbone().shipped
+
+
+def test_no_path_of_a_model_that_does_not_ship_is_one_clear_sentence() -> None:
+    model = StageC(name="stage_c", **tiny.MODEL)
+    assert not model.shipped
+    (fault,) = model.faults()
+    assert fault.startswith("model.path: null is the folder that ships, and stage_c ships with no weights; give ")
 
 
 UNET, CLIP = "prior/diffusion_pytorch_model", "text_encoder/model"
@@ -151,14 +159,14 @@ def same(ours: torch.nn.Module, state: dict[str, Tensor]) -> bool:
 def test_the_original_checkpoint_is_the_same_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(released, "stage_c_config", lambda name: tiny.UNET)
+    monkeypatch.setattr(checkpoint, "stage_c_config", lambda name: tiny.UNET)
     dtype = torch.bfloat16 if kind else torch.float32
     tiny.unet().to(dtype).save_pretrained(tmp_path / "folder/prior_lite")
     (tmp_path / "original").mkdir()
     original = to_original(tiny.unet().to(dtype).state_dict())
     save_file(original, tmp_path / f"original/stage_c_lite{kind}.safetensors")
-    expected = ReleasedModel("stage_c_lite", str(tmp_path / "folder")).load_prior()
-    found = ReleasedModel("stage_c_lite", str(tmp_path / "original")).load_prior()
+    expected = tiny.stage_c(tmp_path / "folder").load_network()
+    found = tiny.stage_c(tmp_path / "original").load_network()
     assert same(found, expected.state_dict())
     assert not found.training
     assert not any(weight.requires_grad for weight in found.parameters())
@@ -169,7 +177,7 @@ def test_an_original_checkpoint_of_the_other_size_is_refused(tmp_path: Path) -> 
     file = tmp_path / "stage_c_lite.safetensors"
     save_file(to_original(tiny.unet().state_dict()), file)
     with pytest.raises(UserError, match="have another shape") as error:
-        ReleasedModel("stage_c_lite", str(tmp_path)).load_prior()
+        tiny.stage_c(tmp_path).load_network()
     assert str(error.value).startswith(f"{file}: ")
 
 
@@ -181,7 +189,7 @@ def test_bf16_files_do_instead_of_fp32_ones(copy: Path, stored: torch.dtype, wan
         {name: tensor.to(stored) for name, tensor in load_file(weights).items()}, copy / f"{UNET}.bf16.safetensors"
     )
     weights.unlink()
-    prior = ReleasedModel("emoji", str(copy)).load_prior(wanted)
+    prior = tiny.backbone(copy).load_network(wanted)
     assert same(prior, tiny.unet().to(stored).to(wanted).state_dict())
 
 
@@ -189,8 +197,8 @@ def test_fp32_files_are_taken_where_both_are_there(copy: Path) -> None:
     for stem in (UNET, CLIP):
         zeros = {name: torch.zeros_like(tensor) for name, tensor in load_file(copy / f"{stem}.safetensors").items()}
         save_file(zeros, copy / f"{stem}.bf16.safetensors", {"format": "pt"})
-    model = ReleasedModel("emoji", str(copy))
-    assert same(model.load_prior(), tiny.unet().state_dict())
+    model = tiny.backbone(copy)
+    assert same(model.load_network(), tiny.unet().state_dict())
     assert same(model.load_text().encoder, tiny.text_encoder().state_dict())
 
 
@@ -199,9 +207,9 @@ def test_a_text_encoder_in_bf16_is_read_into_fp32(copy: Path) -> None:
     rounded = {name: tensor.bfloat16() for name, tensor in load_file(weights).items()}
     save_file(rounded, copy / f"{CLIP}.bf16.safetensors", {"format": "pt"})
     weights.unlink()
-    text = ReleasedModel("emoji", str(copy)).load_text()
+    text = tiny.backbone(copy).load_text()
     assert same(text.encoder, tiny.text_encoder().bfloat16().float().state_dict())
-    assert text(CAPTIONS)[0].dtype == torch.float32
+    assert text(CAPTIONS)["text"].dtype == torch.float32
 
 
 def test_a_tokenizer_of_vocabulary_and_merges_is_the_same_tokenizer(folder: Path, tmp_path: Path) -> None:
@@ -211,17 +219,17 @@ def test_a_tokenizer_of_vocabulary_and_merges_is_the_same_tokenizer(folder: Path
     (tmp_path / "tokenizer/vocab.json").write_text(json.dumps(vocabulary))
     (tmp_path / "tokenizer/merges.txt").write_text("#version: 0.2\n")
     (tmp_path / "tokenizer/tokenizer.json").unlink()
-    ours = ReleasedModel("stage_c", str(tmp_path)).load_text()(CAPTIONS)
-    expected = ReleasedModel("emoji", str(folder)).load_text()(CAPTIONS)
-    assert all(torch.equal(mine, other) for mine, other in zip(ours, expected, strict=True))
+    ours = tiny.stage_c(tmp_path, name="stage_c").load_text()(CAPTIONS)
+    expected = tiny.backbone(folder).load_text()(CAPTIONS)
+    assert all(torch.equal(mine, expected[name]) for name, mine in ours.items())
 
 
 def test_a_codec_path_is_where_the_codec_alone_lies(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "effnet_encoder.safetensors").touch()
-    model = ReleasedModel("stage_c_lite", str(folder), str(tmp_path))
-    places, faults = model.folders()
+    model = tiny.stage_c(folder, tmp_path)
+    folders, faults = model.folders()
     assert faults == []
-    assert {part for part, place in places.items() if place == tmp_path} == {"encoder", "previewer", "decoder"}
+    assert {part for part, found in folders.items() if found == tmp_path} == {"encoder", "previewer", "decoder"}
     assert [fault.partition(" ")[0] for fault in model.faults("prior", "encoder", "previewer")] == [
         "model.path:",
         f"{tmp_path}/effnet_encoder.safetensors:",
@@ -231,7 +239,7 @@ def test_a_codec_path_is_where_the_codec_alone_lies(folder: Path, tmp_path: Path
 
 def test_both_folders_that_are_not_there_are_named_at_once() -> None:
     with pytest.raises(UserError) as error:
-        ReleasedModel("stage_c_lite", "/nowhere", "/neither").require("prior", "encoder")
+        tiny.stage_c("/nowhere", "/neither").require("prior", "encoder")
     assert [fault.partition(" with")[0] for fault in error.value.faults] == [
         "model.path: there is no folder /nowhere",
         "model.codec_path: there is no folder /neither",
@@ -239,12 +247,12 @@ def test_both_folders_that_are_not_there_are_named_at_once() -> None:
 
 
 def test_a_codec_folder_that_is_not_needed_is_not_looked_for(folder: Path) -> None:
-    model = ReleasedModel("stage_c_lite", str(folder), "/neither")
+    model = tiny.stage_c(folder, "/neither")
     assert model.faults("tokenizer", "scheduler") == []
 
 
 def test_a_missing_codec_folder_hides_nothing_of_the_model(tmp_path: Path) -> None:
-    faults = ReleasedModel("stage_c_lite", str(tmp_path), "/neither").faults()
+    faults = tiny.stage_c(tmp_path, "/neither").faults()
     keys = [fault.partition(" ")[0] for fault in faults]
     assert sorted(keys) == [*["model.codec_path:"] * 3, *["model.path:"] * 4]
 
@@ -266,8 +274,8 @@ def reweigh(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], o
     return harm
 
 
-PRIOR, TEXT = ReleasedModel.load_prior, ReleasedModel.load_text
-HARMS: list[tuple[str, Callable[[Path], object], Callable[[ReleasedModel], object], str]] = [
+PRIOR, TEXT = EmojiBackbone.load_network, EmojiBackbone.load_text
+HARMS: list[tuple[str, Callable[[Path], object], Callable[[EmojiBackbone], object], str]] = [
     ("prior/config.json", lambda file: file.write_text("{'a': 1}"), PRIOR, "damaged, or not what its name says"),
     ("prior/config.json", lambda file: file.write_bytes(b"\xff\xfe\x00"), PRIOR, "damaged, or not what its name says"),
     ("prior/config.json", write([1, 2]), PRIOR, "not a mapping"),
@@ -317,17 +325,17 @@ HARMS: list[tuple[str, Callable[[Path], object], Callable[[ReleasedModel], objec
     (f"{CLIP}.safetensors", lambda file: torch.save({}, file), TEXT, "not a safetensors file"),
     ("tokenizer/tokenizer.json", write({"model": {"type": "none"}}), TEXT, "no files of a CLIPTokenizer"),
     ("tokenizer/tokenizer_config.json", update(model_max_length=9), TEXT, "captions of 9 tokens"),
-    ("scheduler/scheduler_config.json", write("x"), ReleasedModel.load_scheduler, "not a mapping"),
+    ("scheduler/scheduler_config.json", write("x"), EmojiBackbone.sampler, "not a mapping"),
     (
         "scheduler/scheduler_config.json",
         update(_class_name="DDIMScheduler"),
-        ReleasedModel.load_scheduler,
+        EmojiBackbone.sampler,
         "it is one of a DDIM",
     ),
     (
         "codec/config.json",
         update(_class_name="AutoencoderKL"),
-        ReleasedModel.load_codec,
+        EmojiBackbone.load_codec,
         "it is one of a AutoencoderKL",
     ),
 ]
@@ -338,12 +346,12 @@ def test_a_file_that_is_wrong_is_one_clear_sentence_with_the_file(
     copy: Path,
     name: str,
     harm: Callable[[Path], object],
-    load: Callable[[ReleasedModel], object],
+    load: Callable[[EmojiBackbone], object],
     told: str,
 ) -> None:
     harm(copy / name)
     with pytest.raises(UserError) as error:
-        load(ReleasedModel("emoji", str(copy)))
+        load(tiny.backbone(copy))
     (fault,) = error.value.faults
     where = copy / name if "CLIPTokenizer" not in told and "captions of" not in told else (copy / name).parent
     assert fault.startswith(f"{where}: ")
@@ -355,6 +363,6 @@ def test_a_folder_with_pickles_only_says_that_safetensors_are_needed(copy: Path)
     for stem, name in ((UNET, "prior/diffusion_pytorch_model.bin"), (CLIP, "text_encoder/pytorch_model.bin")):
         torch.save(load_file(copy / f"{stem}.safetensors"), copy / name)
         (copy / f"{stem}.safetensors").unlink()
-    faults = ReleasedModel("emoji", str(copy)).faults()
+    faults = tiny.backbone(copy).faults()
     assert len(faults) == 2
     assert all("weights must be .safetensors" in fault for fault in faults)

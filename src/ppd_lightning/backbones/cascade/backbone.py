@@ -1,0 +1,143 @@
+"""What every model in Stable Cascade's layout shares: its network, path, text states and sampler.
+
+B = batch, L = text tokens, C = text width, C' = pooled text width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import TYPE_CHECKING, ClassVar
+
+from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.errors import UserError
+from ppd_lightning.settings.part import settings
+
+if TYPE_CHECKING:  # a configuration is checked without them
+    import torch
+    from torch import Tensor, nn
+    from transformers import CLIPTokenizer
+
+    from ppd_lightning.backbones.cascade.sampler import DDPMSampler
+    from ppd_lightning.backbones.cascade.text import TextStates
+    from ppd_lightning.backbones.interfaces import Conditions, Decoder
+    from ppd_lightning.backbones.user_branch import UserBranch
+    from ppd_lightning.diffusion.schedule import CosineSchedule
+
+FOLDERS = "text_encoder/, tokenizer/ and scheduler/"
+DRAWING_MODULES = tuple(
+    f"ppd_lightning.backbones.cascade.{name}" for name in ("pretrained", "prior", "sampler", "text", "user_attention")
+)
+FP16 = "Use bf16 or fp32: Stage C overflows in fp16."
+
+
+@settings
+class CascadeBackbone(Backbone, ABC):
+    """A `StableCascadeUNet` that predicts noise in 16 channels, with CLIP text states.
+
+    The conditions are `text` (B, L, C) and `text_pooled` (B, 1, C'). Derived classes have the parts, the codec with its
+    stride, and what is said of the model.
+    """
+
+    latent_channels: ClassVar[int] = 16
+    text_arrays: ClassVar[tuple[str, ...]] = ("text", "text_pooled")
+    decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "previewer"}
+
+    @property
+    def diffusion_path(self) -> CosineSchedule:
+        """The cosine schedule; the target is the noise."""
+        from ppd_lightning.diffusion.schedule import CosineSchedule
+
+        return CosineSchedule()
+
+    def predict(self, network: nn.Module, noised: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        """The predicted noise (B, 16, H, W) float32, without an image prompt; see `predict_noise`."""
+        from ppd_lightning.backbones.cascade.prior import predict_noise
+
+        return predict_noise(network, noised, t, conditions["text"], conditions["text_pooled"])
+
+    def _attach(self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str) -> UserBranch:
+        from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
+
+        return attach_user_branch(network, embedding_dim, num_tokens=num_tokens, null=null)
+
+    def load_network(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """The frozen Stage C, its weights in `dtype`; None is float32."""
+        from diffusers import StableCascadeUNet
+
+        from ppd_lightning.backbones.diffusers_parts import load_network
+
+        config, weights = self.files("prior")
+        network: nn.Module = load_network(StableCascadeUNet, config, weights, dtype=dtype)
+        return network
+
+    def load_text(self, device: torch.device | str = "cpu") -> TextStates:
+        """The frozen text encoder with its tokenizer, in float32.
+
+        Raises:
+            UserError: files are missing or damaged, or the weights are not those of the network that its configuration
+                describes.
+        """
+        import torch
+        from transformers import CLIPTextModelWithProjection
+        from transformers.utils.logging import disable_progress_bar
+
+        from ppd_lightning.backbones.cascade.text import TextStates
+        from ppd_lightning.backbones.diffusers_parts import one_line
+        from ppd_lightning.backbones.weights import misfits
+
+        disable_progress_bar()
+        config, weights = self.files("text_encoder")
+        tokenizer = self.load_tokenizer()
+        try:
+            encoder, found = CLIPTextModelWithProjection.from_pretrained(
+                config.parent,
+                dtype=torch.float32,
+                variant="bf16" if ".bf16." in weights.name else None,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+        except Exception as error:  # whatever a configuration of something else leads to
+            raise UserError(
+                f"{config}: no configuration of a CLIPTextModelWithProjection ({one_line(error)})"
+            ) from None
+        wrong = misfits(found)
+        if wrong:
+            raise UserError(f"{weights}: these are not the weights of the text encoder ({wrong})")
+        if tokenizer.model_max_length != encoder.config.max_position_embeddings:
+            raise UserError(
+                f"{tokenizer.name_or_path}: captions of {tokenizer.model_max_length} tokens, the text encoder reads "
+                f"{encoder.config.max_position_embeddings}; these two belong to different models"
+            )
+        return TextStates(tokenizer, encoder.to(device))
+
+    def load_tokenizer(self) -> CLIPTokenizer:
+        """What cuts captions into tokens; `model_max_length` of them are read.
+
+        Raises:
+            UserError: its files are missing or damaged.
+        """
+        from transformers import CLIPTokenizer
+
+        from ppd_lightning.backbones.diffusers_parts import one_line
+
+        folder = self.files("tokenizer")[0].parent
+        try:
+            return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # as above
+            raise UserError(f"{folder}: no files of a CLIPTokenizer ({one_line(error)})") from None
+
+    def sampler(self) -> DDPMSampler:
+        """A new sampler, by the released scheduler.
+
+        Raises:
+            UserError: its file is missing or damaged.
+        """
+        from diffusers import DDPMWuerstchenScheduler
+
+        from ppd_lightning.backbones.cascade.sampler import DDPMSampler
+        from ppd_lightning.backbones.diffusers_parts import configured
+
+        (config,) = self.files("scheduler")
+        return DDPMSampler(configured(DDPMWuerstchenScheduler, config)())

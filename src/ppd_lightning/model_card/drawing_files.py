@@ -1,0 +1,83 @@
+"""The code of an export: what draws a picture by the adapter where this package is not installed."""
+
+from __future__ import annotations
+
+import importlib.resources
+import importlib.util
+import json
+import re
+from pathlib import Path
+from string import Template
+
+from ppd_lightning.backbones.card_facts import DrawingCode
+from ppd_lightning.generation.settings import Generation
+
+TEMPLATES = importlib.resources.files("ppd_lightning.model_card") / "templates"
+SHARED = (
+    "ppd_lightning.backbones.base_fingerprint",
+    "ppd_lightning.backbones.interfaces",
+    "ppd_lightning.backbones.user_branch",
+    "ppd_lightning.generation.pipeline",
+)
+"""The modules that every export carries, beside those of its base's family."""
+
+
+def drawing_files(code: DrawingCode, generation: Generation, image_size: int) -> dict[str, str]:
+    """The texts of draw.py, and of this package's own modules in the folder drawing/, by name.
+
+    Args:
+        code: of the base.
+        generation: what draw.py takes where it is not told otherwise.
+        image_size: side in pixels of the images that were encoded for the training.
+
+    Raises:
+        ValueError: a module imports another one of this package that is not among those that go along.
+    """
+    modules = {module: module.rpartition(".")[2] for module in (*SHARED, *code.modules)}
+    if len(set(modules.values())) < len(modules):
+        raise ValueError(f"two modules of an export have one name: {', '.join(sorted(modules))}")
+    files = {f"drawing/{name}.py": _beside(module, modules) for module, name in modules.items()}
+    files["drawing/__init__.py"] = '"""Parts of ppd-lightning that need torch, diffusers and transformers alone."""\n'
+    low, high = generation.user_guidance_interval
+    module, _, kind = code.base.rpartition(".")
+    values = {
+        "module": modules[module],
+        "kind": kind,
+        "base_folders": code.base_folders,
+        "codec_folders": code.codec_folders,
+        "settings": settings_as_arguments(code),
+        "image_size": image_size,
+        "steps": generation.steps,
+        "text_guidance": generation.text_guidance,
+        "user_guidance": generation.user_guidance,
+        "low": low,
+        "high": high,
+    }
+    return files | {"draw.py": Template(read_template("draw.py.txt")).substitute(values)}
+
+
+def settings_as_arguments(code: DrawingCode) -> str:
+    """The further arguments of the class that opens the base, as Python writes them, each after a comma."""
+    return "".join(f", {name}={json.dumps(value)}" for name, value in code.settings.items())
+
+
+def read_template(name: str) -> str:
+    """The text of a template with $names."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _beside(module: str, names: dict[str, str]) -> str:
+    """A module's text with imports of the others from beside it."""
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ValueError(f"{module}: no module with a file")
+    text = re.sub(
+        r"^from (ppd_lightning[\w.]*) import",
+        lambda line: f"from .{names[line[1]]} import" if line[1] in names else line[0],
+        Path(found.origin).read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    left = re.search(r"^\s*(from|import) ppd_lightning.*", text, re.MULTILINE)
+    if left:
+        raise ValueError(f"{module}: {left[0].strip()!r} does not go along with an export")
+    return text
