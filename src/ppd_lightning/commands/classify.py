@@ -14,8 +14,8 @@ from rich.table import Table
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.settings import Classification
 from ppd_lightning.evaluation.long_tail import numbers_of_pairs
+from ppd_lightning.evaluation.settings import Classification
 from ppd_lightning.evaluation.statistics.classification import top_rates
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint

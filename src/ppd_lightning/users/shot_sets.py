@@ -6,7 +6,7 @@ N = pairs, D = width of a caption's vector, n = shots of a set.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
