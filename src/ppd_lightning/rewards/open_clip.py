@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppd_lightning.backbones.released import read_json
+from ppd_lightning.backbones.files import read_json
 from ppd_lightning.backbones.weights import load_weights
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import Reward, distinct, readable, require_captions

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from ppd_lightning.backbones.released import read_json
+from ppd_lightning.backbones.files import read_json
 from ppd_lightning.backbones.weights import load_weights
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import Reward, distinct, readable, require_captions

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppd_lightning.backbones.files import Part, absent, find, local_folder
+from ppd_lightning.backbones.files import ModelPart, absent, find, local_folder
 from ppd_lightning.errors import UserError
 
 SHIPPED = "shipped:"
@@ -52,7 +52,7 @@ def role_place(key: str, place: str, role: Role) -> Path:
     if path.exists() or not on_hub:
         return path
     ways = ((on_hub["file"],),) if on_hub["file"] else role.ways
-    folder = local_folder(key, on_hub["name"], [Part(ways)])
+    folder = local_folder(key, on_hub["name"], [ModelPart(ways)])
     return folder / on_hub["file"] if on_hub["file"] else folder
 
 
@@ -60,7 +60,7 @@ def role_files(place: Path, role: Role) -> list[Path]:
     """The files of a role at a place that has them all, in the order of the way that is complete; else empty."""
     if place.is_file():
         return [place] if role.single else []
-    return find(Part(role.ways), place)
+    return find(ModelPart(role.ways), place)
 
 
 def role_faults(key: str, place: str, role: Role) -> Sequence[str]:
@@ -76,4 +76,4 @@ def role_faults(key: str, place: str, role: Role) -> Sequence[str]:
         return ["; ".join([expected, role.remedy] if role.remedy else [expected])]
     if not path.is_dir():
         return [f"{key}: there is no file or folder {path}; expected {role.told}"]
-    return [f"{key}: {path} lacks {' and '.join(absent(Part(role.ways), path))}; expected {role.told}"]
+    return [f"{key}: {path} lacks {' and '.join(absent(ModelPart(role.ways), path))}; expected {role.told}"]

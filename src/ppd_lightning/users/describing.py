@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ppd_lightning.rewards.settings import RewardSettings
-from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.shots import Shots
 
 if TYPE_CHECKING:
@@ -22,14 +21,13 @@ if TYPE_CHECKING:
 class Describing:
     """What users are described with.
 
-    data: prepared. backbone: whose codec and text encoder are at hand. kind: of user. shots: what chooses their shots.
-    rewards: by name, those that describe users (`kind.rewards_used`). device: where networks run. workers: processes
-    that decode images beside this one. progress: whether a terminal gets bars.
+    data: prepared. backbone: whose codec and text encoder are at hand. shots: what chooses the users' shots. rewards:
+    by name, those that describe users (`UserKind.rewards_used`). device: where networks run. workers: processes that
+    decode images beside this one. progress: whether a terminal gets bars.
     """
 
     data: PreparedData
     backbone: Backbone
-    kind: UserKind
     shots: Shots
     rewards: Mapping[str, RewardSettings] = field(default_factory=dict)
     device: torch.device | str = "cpu"

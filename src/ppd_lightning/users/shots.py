@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ppd_lightning.users.captions import CaptionVectors
     from ppd_lightning.users.shot_sets import ShotSet
 
+    CaptionSource = Callable[[], CaptionVectors]
+    UserCaptions = Sequence[tuple[str, str]]
+
 
 @settings
 class Shots(Part):
@@ -36,12 +39,7 @@ class Shots(Part):
     uses_captions: ClassVar[bool] = True
     """Whether the sets depend on the captions' vectors."""
 
-    def sets(
-        self,
-        pairs: pa.Table,
-        captions: Callable[[], CaptionVectors],
-        asked: Sequence[tuple[str, str]] | None = None,
-    ) -> list[ShotSet]:
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
         """The sets of every user of the pairs, `n` shots each, of pairs that may describe (`shot_sets.DESCRIBING`).
 
         Args:
@@ -69,12 +67,7 @@ class RandomShots(Shots):
 
     uses_captions: ClassVar[bool] = False
 
-    def sets(
-        self,
-        pairs: pa.Table,
-        captions: Callable[[], CaptionVectors],
-        asked: Sequence[tuple[str, str]] | None = None,
-    ) -> list[ShotSet]:
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
         """See `Shots`."""
         from ppd_lightning.users.shot_sets import random_sets
 
@@ -88,12 +81,7 @@ class DiverseShots(Shots):
     select: Literal["diverse"]
     """As unlike as can be in their captions."""
 
-    def sets(
-        self,
-        pairs: pa.Table,
-        captions: Callable[[], CaptionVectors],
-        asked: Sequence[tuple[str, str]] | None = None,
-    ) -> list[ShotSet]:
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
         """See `Shots`."""
         from ppd_lightning.users.shot_sets import diverse_sets
 
@@ -109,12 +97,7 @@ class CaptionAwareShots(Shots):
 
     per_caption: ClassVar[bool] = True
 
-    def sets(
-        self,
-        pairs: pa.Table,
-        captions: Callable[[], CaptionVectors],
-        asked: Sequence[tuple[str, str]] | None = None,
-    ) -> list[ShotSet]:
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
         """See `Shots`. Somebody who has fewer than `n` pairs of other captions has no set for a caption."""
         from ppd_lightning.users.shot_sets import captions_of_users, nearest_sets
 

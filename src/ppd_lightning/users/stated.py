@@ -11,7 +11,7 @@ from pydantic import Strict
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, settings
 from ppd_lightning.users.kind import UserKind
-from ppd_lightning.users.vlm import Position, vlm_finding
+from ppd_lightning.users.vlm_settings import Position
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,6 +108,8 @@ class StatedUser(UserKind):
         from ppd_lightning.users.texts import read_texts
 
         if self.reader == "vlm":
+            from ppd_lightning.users.vlm_files import vlm_finding
+
             yield vlm_finding(str(self.path))
         try:
             yield Finding(f"texts {self.texts}", f"{len(read_texts(Path(self.texts)))} users")

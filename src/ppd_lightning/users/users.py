@@ -19,6 +19,7 @@ from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.captions import caption_vectors
 from ppd_lightning.users.describing import Describing
 from ppd_lightning.users.discriminants import standard
+from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.rows import MADE_BY, UserRows, open_rows, write_rows
 from ppd_lightning.users.shot_sets import ShotSet
 
@@ -36,8 +37,8 @@ class Users:
     are.
     """
 
-    def __init__(self, using: Describing) -> None:
-        self.using, self.data, self.kind, self.shots = using, using.data, using.kind, using.shots
+    def __init__(self, kind: UserKind, using: Describing) -> None:
+        self.kind, self.using, self.data, self.shots = kind, using, using.data, using.shots
 
     @property
     def per_caption(self) -> bool:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Field, Strict
+from typing import TYPE_CHECKING, ClassVar
 
 from ppd_lightning.settings.part import Finding, settings
-from ppd_lightning.settings.values import Count, Fraction, Natural, NonNegative
-from ppd_lightning.users.kind import UserKind
+from ppd_lightning.users.vlm_settings import VlmSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,38 +16,10 @@ if TYPE_CHECKING:
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
-Position = Literal["last_profile_token", "mean_of_profile", "last_prompt_token"]
-"""Of the tokens whose hidden state describes a user."""
-
 
 @settings
-class VlmUser(UserKind):
+class VlmUser(VlmSettings):
     """A hidden state of a vision-language model that writes a profile of the user from a few choices."""
-
-    kind: Literal["vlm"]
-    """A profile that a vision-language model writes of a user's choices."""
-    path: str
-    """Folder of LLaVA-OneVision in the layout of transformers, or its name on the model hub."""
-    temperature: NonNegative
-    """Of the answers; 0 takes the likeliest token each time."""
-    top_p: Annotated[float, Strict(), Field(gt=0, le=1)]
-    """Share of the probability that an answer's tokens are drawn from."""
-    max_new_tokens: Count
-    """Longest answer."""
-    position: Position
-    """Whose hidden state describes the user: the profile's last token, the mean of its tokens, or the prompt's last."""
-    layer: Annotated[int, Strict()]
-    """Which hidden state: 0 is the embeddings, -1 the last layer after the final norm."""
-    batch_size: Count
-    """Sets of shots that are answered at once; on a GPU rounding makes the answers depend on it."""
-    image_size: Count
-    """Longest side in pixels at which an image is handed to the model's own preparation."""
-    retries: Natural
-    """Further tries, each with another seed, where an answer holds no profile."""
-    max_unusable: Fraction
-    """Share of the sets that may stay without a profile; with more of them the command stops."""
-    seed: Natural
-    """Draws the answers, with the pairs of each set."""
 
     not_served: ClassVar[str] = (
         "the vision-language model wrote no profile from their choices; its answers are in the quarantine"
@@ -77,12 +46,6 @@ class VlmUser(UserKind):
 
     def findings(self) -> Iterator[Finding]:
         """The vision-language model."""
+        from ppd_lightning.users.vlm_files import vlm_finding
+
         yield vlm_finding(self.path)
-
-
-def vlm_finding(path: str) -> Finding:
-    """Whether the files of a vision-language model are there and whole."""
-    from ppd_lightning.users.vlm_files import vlm_faults
-
-    faults = vlm_faults(path)
-    return Finding(f"VLM {path}", "not found" if faults else "there", tuple(faults))

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from ppd_lightning.backbones.files import Part, absent, find, local_folder, pickled
-from ppd_lightning.backbones.released import read_json
+from ppd_lightning.backbones.files import ModelPart, absent, find, local_folder, pickled, read_json
 from ppd_lightning.backbones.weights import require_safetensors
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.part import Finding
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 KEY = "user.path"
@@ -34,10 +34,10 @@ def _sharded(count: int) -> tuple[str, ...]:
     return ("config.json", "model.safetensors.index.json", *files)
 
 
-PARTS: Mapping[str, Part] = {
-    "weights": Part((("config.json", "model.safetensors"), *map(_sharded, range(2, MOST_SHARDS + 1)))),
-    "tokenizer": Part((("tokenizer.json", "tokenizer_config.json"),)),
-    "processor": Part(
+PARTS: Mapping[str, ModelPart] = {
+    "weights": ModelPart((("config.json", "model.safetensors"), *map(_sharded, range(2, MOST_SHARDS + 1)))),
+    "tokenizer": ModelPart((("tokenizer.json", "tokenizer_config.json"),)),
+    "processor": ModelPart(
         (
             ("preprocessor_config.json", "processor_config.json", "chat_template.json"),
             ("preprocessor_config.json", "processor_config.json", "chat_template.jinja"),
@@ -74,6 +74,12 @@ def vlm_faults(path: str, key: str = KEY) -> list[str]:
     except UserError as error:
         return error.faults
     return []
+
+
+def vlm_finding(path: str) -> Finding:
+    """For `ppd doctor`: whether the files of a vision-language model are there and whole."""
+    faults = vlm_faults(path)
+    return Finding(f"VLM {path}", "not found" if faults else "there", tuple(faults))
 
 
 def vlm_fingerprint(folder: Path) -> str:
@@ -114,7 +120,7 @@ def _faults(path: str, folder: Path, key: str) -> list[str]:
     return faults
 
 
-def _missing(path: str, part: Part, folder: Path, key: str) -> str:
+def _missing(path: str, part: ModelPart, folder: Path, key: str) -> str:
     """One sentence on the files that a part lacks; empty where it is complete."""
     files = absent(part, folder)
     if not files:

@@ -28,12 +28,12 @@ from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.shot_sets import ShotSet
 from ppd_lightning.users.vlm_pairs import PromptPairs, named
 from ppd_lightning.users.vlm_records import ProfileUnits, Record
+from ppd_lightning.users.vlm_settings import VlmSettings
 from ppd_lightning.users.vlm_writer import ProfileWriter, vlm_dtype
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
     from ppd_lightning.users.describing import Describing
-    from ppd_lightning.users.vlm import VlmUser
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ UNIT_BATCHES = 4
 """Batches of a unit, whose images are read together."""
 
 
-def describe_by_profiles(user: VlmUser, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
+def describe_by_profiles(user: VlmSettings, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
     """Raw vectors (R, E) float32 of sets of shots; a row of NaN where no answer held a profile.
 
     Beside the units lie profiles.parquet (set, user, profile, answer, seed, retries) and quarantine.parquet (set, user,
@@ -73,7 +73,7 @@ def describe_by_profiles(user: VlmUser, using: Describing, pairs: pa.Table, sets
 
 
 def _answer_unit(
-    user: VlmUser,
+    user: VlmSettings,
     data: PreparedData,
     writer: ProfileWriter,
     stored: ProfileUnits,
@@ -104,7 +104,7 @@ def _answer_unit(
     stored.write(unit, records, states)
 
 
-def _report(user: VlmUser, stored: ProfileUnits, records: Mapping[str, Record], owner: Mapping[str, str]) -> None:
+def _report(user: VlmSettings, stored: ProfileUnits, records: Mapping[str, Record], owner: Mapping[str, str]) -> None:
     """Write the tables of profiles and of answers without one, and name the people whom no profile describes.
 
     Raises:
@@ -144,7 +144,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Mapp
         pq.write_table(pa.Table.from_pylist([{name: row[name] for name in columns} for row in rows], schema), temporary)
 
 
-def _open_writer(user: VlmUser, using: Describing) -> ProfileWriter:
+def _open_writer(user: VlmSettings, using: Describing) -> ProfileWriter:
     return ProfileWriter(
         user.path,
         using.device,
@@ -157,7 +157,7 @@ def _open_writer(user: VlmUser, using: Describing) -> ProfileWriter:
     )
 
 
-def _retries(user: VlmUser) -> int:
+def _retries(user: VlmSettings) -> int:
     """How often a set is asked again; not at all where the answer would be the same."""
     return user.retries if user.temperature else 0
 

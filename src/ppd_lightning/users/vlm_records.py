@@ -16,11 +16,11 @@ from ppd_lightning.data.stores import finished_units, is_finished, read_shard, w
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
 from ppd_lightning.users.vlm_prompts import VERSION
+from ppd_lightning.users.vlm_settings import VlmSettings
 from ppd_lightning.users.vlm_writer import vlm_dtype
 
 if TYPE_CHECKING:
     from ppd_lightning.users.describing import Describing
-    from ppd_lightning.users.vlm import VlmUser
 
 RESULT_KEYS = ("temperature", "top_p", "max_new_tokens", "position", "layer", "batch_size", "image_size", "seed")
 """Settings that an answer and its state depend on; with more retries only sets without a profile are asked again."""
@@ -53,7 +53,7 @@ class ProfileUnits:
         UserError: files of the model are missing or damaged, or the data are not prepared.
     """
 
-    def __init__(self, user: VlmUser, using: Describing) -> None:
+    def __init__(self, user: VlmSettings, using: Describing) -> None:
         self.key = {
             **{name: getattr(user, name) for name in RESULT_KEYS},
             "images": using.data.images_key(),

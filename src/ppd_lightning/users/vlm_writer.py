@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +25,7 @@ from ppd_lightning.backbones.weights import misfits
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.vlm_files import KEY, vlm_folder
 from ppd_lightning.users.vlm_prompts import MARK, SYSTEM, PromptPair, profile_in, profile_prompt, text_prompt
-
-if TYPE_CHECKING:
-    from ppd_lightning.users.vlm import Position
+from ppd_lightning.users.vlm_settings import Position
 
 
 def vlm_dtype(device: torch.device | str) -> torch.dtype:
