@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 
 log = logging.getLogger(__name__)
