@@ -55,7 +55,7 @@ def _merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [tuple(merge) for merge in whole["merges"]]
     tokens = dict.fromkeys([*letters, *["".join(merge) for merge in merges]])
-    return {token: place for place, token in enumerate(tokens)}, merges
+    return {token: number for number, token in enumerate(tokens)}, merges
 
 
 def tokenizer() -> Qwen2Tokenizer:

@@ -10,21 +10,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from safetensors.torch import load_file
 from tests import tiny
 from tests.rewards.tiny_rewards import CLIP, open_clip_folder
 from tests.worlds.emoji import packages as handmade
 
-from ppd_lightning.backbones.released import open_model
 from ppd_lightning.cli import main
 from ppd_lightning.commands import classify, embed, evaluate, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.pairs import caption_id, stable_ids
-from ppd_lightning.data.prepared import captions_of, people_of, read_pairs
 from ppd_lightning.errors import UserError
-from ppd_lightning.users.embeddings import asked_rows, embeddings_folder, open_user_rows
-from ppd_lightning.worlds.emoji import choices as source
+from ppd_lightning.users.shot_sets import random_sets
+from ppd_lightning.users.users import Users
+from ppd_lightning.worlds.emoji import choices
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 SETTINGS = (
@@ -76,9 +76,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handmade, "CODES", {name: f"1f6{k:02d}" for k, name in enumerate(shipped_concepts(12))})
         files = handmade.packages(folder / "packages")
-        patch.setattr(source, "fetch_packages", lambda _: files)
+        patch.setattr(choices, "fetch_packages", lambda _: files)
         prepare.run(configured(folder, "features"))
-    groups = people_of(configured(folder, "features"))
+    groups = users_of(folder, "features").data.people()
     words = ["cup", "tree", "a red fox", "b", "c", "d", "e", "g", "h", "i", "j", "k"]
     texts = dict(zip(groups["seen"] + groups["unseen"], words, strict=True))
     (folder / "texts.json").write_text(json.dumps(texts))
@@ -97,10 +97,14 @@ def configured(folder: Path, kind: str, *overrides: str) -> Config:
     )
 
 
+def users_of(folder: Path, kind: str, *overrides: str) -> Users:
+    return Workspace(configured(folder, kind, *overrides)).users
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_trains_draws_is_judged_and_given_away(world: Path, kind: str) -> None:
     config = configured(world, kind)
-    groups = people_of(config)
+    groups = users_of(world, kind).data.people()
     summary = embed.run(config)
     assert summary["width"] == WIDTHS[kind]
     assert train.run(config)["step0_loss"] == pytest.approx(0.693147, abs=1e-5)
@@ -131,8 +135,9 @@ def test_it_trains_draws_is_judged_and_given_away(world: Path, kind: str) -> Non
 def test_rows_are_standardised_over_those_who_are_trained_on(world: Path, kind: str) -> None:
     config = configured(world, kind)
     embed.run(config)
-    rows = open_user_rows(config, open_model(config.model))
-    seen = np.isin(rows.users, people_of(config)["seen"])
+    users = Workspace(config).users
+    rows = users.rows()
+    seen = np.isin(rows.users, users.data.people()["seen"])
     vectors = np.asarray(rows.embeddings[:])[seen]
     deviation = vectors.std(0)
     np.testing.assert_allclose(vectors.mean(0), 0, atol=1e-3)
@@ -140,35 +145,32 @@ def test_rows_are_standardised_over_those_who_are_trained_on(world: Path, kind: 
 
 
 def test_asked_captions_get_the_nearest_choices_and_the_scale_of_training(world: Path) -> None:
-    config = configured(world, "caption_aware")
-    model = open_model(config.model)
-    embed.run(config)
-    stored = open_user_rows(config, model)
+    users = users_of(world, "caption_aware")
+    embed.run(configured(world, "caption_aware"))
+    stored = users.rows()
     assert stored.captions is not None
-    pairs = read_pairs(config)
+    pairs = users.data.read_pairs()
     caption_of = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["caption_id"].to_pylist(), strict=True))
     for caption, shots in zip(stored.captions, stored.shots.tolist(), strict=True):
         assert caption not in {caption_of[pair] for pair in shots}
-    unseen = people_of(config)["unseen"][0]
-    held_out = captions_of(config, held_out=True)
-    found = asked_rows(
-        config, model, [unseen] * 4 + [stored.users[0]], [*held_out[:2], held_out[0], "a new one", held_out[0]]
-    )
+    unseen = users.data.people()["unseen"][0]
+    held_out = users.data.captions(held_out=True)
+    found = users.asked([unseen] * 4 + [stored.users[0]], [*held_out[:2], held_out[0], "a new one", held_out[0]])
     np.testing.assert_array_equal(found.embeddings[0], found.embeddings[2])
     assert set(found.shots[0]) <= set(caption_of)
     # A caption that was embedded for training is described to the same vector when it is asked for.
     text = dict(zip(pairs["caption_id"].to_pylist(), pairs["caption"].cast("string").to_pylist(), strict=True))
-    again = asked_rows(config, model, stored.users[:3], [text[caption] for caption in stored.captions[:3]])
+    again = users.asked(stored.users[:3], [text[caption] for caption in stored.captions[:3]])
     np.testing.assert_allclose(again.embeddings, stored.embeddings[:3], atol=1e-5)
     np.testing.assert_array_equal(again.shots, stored.shots[:3])
     assert caption_id("a new one") not in stored.captions
 
 
 def test_id_says_that_it_cannot_serve_somebody_unseen(world: Path) -> None:
-    config = configured(world, "id")
-    unseen = people_of(config)["unseen"][0]
+    users = users_of(world, "id")
+    unseen = users.data.people()["unseen"][0]
     with pytest.raises(UserError, match="cannot serve anybody else"):
-        asked_rows(config, open_model(config.model), [unseen], ["x"])
+        users.asked([unseen], ["x"])
     with pytest.raises(UserError, match=f"generation.users: {unseen}: user=id .* cannot serve anybody else"):
         generate.run(configured(world, "id", f"generation.users=['{unseen}']"))
 
@@ -201,7 +203,7 @@ def test_another_clip_makes_embeddings_and_training_stale(world: Path) -> None:
     try:
         open_clip_folder(world / "clip", seed=1)
         with pytest.raises(UserError, match=r"stale \(encoder was .* run `ppd embed`"):
-            open_user_rows(config, open_model(config.model))
+            Workspace(config).users.rows()
         with pytest.raises(UserError, match="trained for people who were described otherwise"):
             generate.run(config)
     finally:
@@ -218,7 +220,7 @@ def test_a_user_without_words_is_named(world: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         (
             ("user=clip", "rewards.emoji_clip.weights.model=nowhere"),
@@ -231,28 +233,25 @@ def test_a_user_without_words_is_named(world: Path, tmp_path: Path) -> None:
         (("user=stated", "user.texts=nowhere.json"), "user.texts: there is no file nowhere.json"),
     ],
 )
-def test_the_doctor_tells_what_describes_people_and_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, settings: Any, told: str
+def test_the_doctor_names_what_describes_people_and_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, settings: Any, message: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "source").mkdir()
     (tmp_path / "source/train.parquet").touch()
     with pytest.raises(SystemExit):
         main(["doctor", "data=pickapic", f"data.root={tmp_path / 'source'}", "trainer=cpu", *settings])
-    assert told in " ".join(capsys.readouterr().out.split())
+    assert message in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_row_of_a_user_depends_on_its_own_shots_alone(world: Path) -> None:
     """Described with others or alone, the vector is the same: so captions can be asked for later."""
-    from ppd_lightning.users.kinds import open_kind
-    from ppd_lightning.users.shots import random_sets
-
     for kind in ("features", "clip", "reward"):
-        config = configured(world, kind)
-        pairs, model = read_pairs(config), open_model(config.model)
+        users = users_of(world, kind)
+        pairs = users.data.read_pairs()
         sets = random_sets(pairs, 2, 3)
-        whole = open_kind(config).describe(config, model, pairs, sets)
-        alone = open_kind(config).describe(config, model, pairs, sets[5:6])
+        whole = users.kind.describe(users.using, pairs, sets)
+        alone = users.kind.describe(users.using, pairs, sets[5:6])
         np.testing.assert_allclose(alone, whole[5:6], rtol=1e-5, atol=1e-6)
-        assert embeddings_folder(config).name.startswith(f"users-{config.user.kind}-")
+        assert users.folder.name.startswith(f"users-{kind}-")
         assert torch.isfinite(torch.from_numpy(whole)).all()

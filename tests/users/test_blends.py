@@ -6,22 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ppd_lightning.config.workspace import Workspace
 from tests.training import tiny_world
 
-from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.blends import blended_embeddings, name_of, people_in, weights_of
-from ppd_lightning.users.embeddings import asked_rows
+from ppd_lightning.users.users import Users
 
 CAPTION = ["thing 1"]
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+def users(tmp_path_factory: pytest.TempPathFactory) -> Users:
     folder = tiny_world.make(tmp_path_factory.mktemp("blends"))
-    return compose(tiny_world.overrides(folder, folder / "out"))
+    return Workspace(compose(tiny_world.overrides(folder, folder / "out"))).users
 
 
 def test_names_are_short_and_readable() -> None:
@@ -40,33 +39,30 @@ def test_a_person_is_a_blend_of_one() -> None:
     assert json.dumps(weights_of({"ann": 1})) == '{"ann": 1.0}'
 
 
-def test_a_blend_is_the_convex_combination_of_its_people(config: Config) -> None:
-    model = open_model(config.model)
-    people = np.asarray(asked_rows(config, model, ["1", "2", "3"], CAPTION * 3).embeddings).astype(np.float64)
+def test_a_blend_is_the_convex_combination_of_its_people(users: Users) -> None:
+    people = np.asarray(users.asked(["1", "2", "3"], CAPTION * 3).embeddings).astype(np.float64)
     asked = ["2", {"1": 0.3, "2": 0.7}, {"3": 0.5, "1": 0.25, "2": 0.25}]
-    blended = blended_embeddings(config, model, asked, CAPTION * 3)
+    blended = blended_embeddings(users, asked, CAPTION * 3)
     weights = np.array([[0, 1, 0], [0.3, 0.7, 0], [0.25, 0.25, 0.5]])
     assert blended.dtype == torch.float32
     np.testing.assert_allclose(blended.numpy(), weights @ people, rtol=1e-6, atol=1e-7)
 
 
-def test_people_alone_and_all_of_a_blend_keep_every_bit(config: Config) -> None:
-    model = open_model(config.model)
-    alone = torch.from_numpy(np.asarray(asked_rows(config, model, ["3", "1"], CAPTION * 2).embeddings))
-    assert torch.equal(blended_embeddings(config, model, ["3", {"1": 1.0, "2": 0.0}], CAPTION * 2), alone)
+def test_people_alone_and_all_of_a_blend_keep_every_bit(users: Users) -> None:
+    alone = torch.from_numpy(np.asarray(users.asked(["3", "1"], CAPTION * 2).embeddings))
+    assert torch.equal(blended_embeddings(users, ["3", {"1": 1.0, "2": 0.0}], CAPTION * 2), alone)
 
 
-def test_the_order_of_a_blend_does_not_count(config: Config) -> None:
-    model = open_model(config.model)
+def test_the_order_of_a_blend_does_not_count(users: Users) -> None:
     orders = [{"1": 0.2, "2": 0.3, "3": 0.5}, {"3": 0.5, "2": 0.3, "1": 0.2}]
-    first, second = blended_embeddings(config, model, orders, CAPTION * 2)
+    first, second = blended_embeddings(users, orders, CAPTION * 2)
     assert torch.equal(first, second)
-    assert torch.equal(blended_embeddings(config, model, [orders[0], "4", "5"], CAPTION * 3)[0], first)
+    assert torch.equal(blended_embeddings(users, [orders[0], "4", "5"], CAPTION * 3)[0], first)
 
 
-def test_somebody_unknown_in_a_blend_is_named(config: Config) -> None:
+def test_somebody_unknown_in_a_blend_is_named(users: Users) -> None:
     with pytest.raises(UserError, match="nobody: nobody of that name is in the pairs"):
-        blended_embeddings(config, open_model(config.model), ["1", {"1": 0.5, "nobody": 0.5}], CAPTION * 2)
+        blended_embeddings(users, ["1", {"1": 0.5, "nobody": 0.5}], CAPTION * 2)
 
 
 def test_blends_on_the_command_line_are_read(tmp_path: Path) -> None:

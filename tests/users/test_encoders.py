@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import timm
 import torch
+from ppd_lightning.backbones.backbone import Backbone
 from tests import tiny
 from torch import Tensor
 
-from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.errors import UserError
 from ppd_lightning.users import encoders
 from ppd_lightning.users.encoders import encoder_fingerprint, moments, open_encoder
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ReleasedModel:
-    return ReleasedModel("emoji", str(tiny.model_folder(tmp_path_factory.mktemp("model"))))
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return tiny.backbone(tiny.model_folder(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_moments_are_mean_and_deviation_over_space() -> None:
     np.testing.assert_allclose(moments(torch.from_numpy(maps)).numpy(), expected)
 
 
-def test_codec_encoder_is_the_moments_of_the_latents(model: ReleasedModel, images: Tensor) -> None:
-    latents = model.load_codec().encode(images)
-    torch.testing.assert_close(open_encoder("codec", model)(images), moments(latents))
+def test_codec_encoder_is_the_moments_of_the_latents(backbone: Backbone, images: Tensor) -> None:
+    latents = backbone.load_codec().encode(images)
+    torch.testing.assert_close(open_encoder("codec", backbone)(images), moments(latents))
 
 
 def named_by_meaning(stored: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ def named_by_meaning(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def test_efficientnet_has_every_weight_in_its_place(model: ReleasedModel, images: Tensor) -> None:
+def test_efficientnet_has_every_weight_in_its_place(backbone: Backbone, images: Tensor) -> None:
     """The features are those of timm's own `forward_features` hooks with the weights matched by name."""
     stored = torch.load(encoders._efficientnet_path(), map_location="cpu", weights_only=True)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
@@ -68,38 +68,38 @@ def test_efficientnet_has_every_weight_in_its_place(model: ReleasedModel, images
         layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     with torch.no_grad():
         network(2 * images - 1)
-    features = open_encoder("efficientnet_lite0", model)(images)
+    features = open_encoder("efficientnet_lite0", backbone)(images)
     torch.testing.assert_close(features, torch.cat([moments(maps) for maps in seen], dim=1))
     assert features.shape == (3, 2 * (32 + 16 + 24 + 40))
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "codec"])
 def test_an_image_is_encoded_as_it_is_alone_and_without_gradients(
-    name: str, model: ReleasedModel, images: Tensor
+    name: str, backbone: Backbone, images: Tensor
 ) -> None:
-    encode = open_encoder(name, model)
+    encode = open_encoder(name, backbone)
     together = encode(images)
     assert not together.requires_grad
     torch.testing.assert_close(torch.cat([encode(image[None]) for image in images]), together, rtol=1e-4, atol=1e-5)
 
 
-def test_fingerprints_tell_encoders_and_weights_apart(model: ReleasedModel, tmp_path: Path) -> None:
+def test_fingerprints_tell_encoders_and_weights_apart(backbone: Backbone, tmp_path: Path) -> None:
     other = tmp_path / "other"
     tiny.model_folder(other)
     tiny.codec(seed=1).save_pretrained(other / "codec")
-    found = {encoder_fingerprint(name, model) for name in ("efficientnet_lite0", "codec")}
-    assert len(found | {encoder_fingerprint("codec", ReleasedModel("emoji", str(other)))}) == 3
+    found = {encoder_fingerprint(name, backbone) for name in ("efficientnet_lite0", "codec")}
+    assert len(found | {encoder_fingerprint("codec", tiny.backbone(other))}) == 3
 
 
-def test_a_missing_package_is_named_with_a_remedy(model: ReleasedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_a_remedy(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"user\.encoder=efficientnet_lite0: .*pip install"):
-        open_encoder("efficientnet_lite0", model)
+    with pytest.raises(UserError, match=r"user\.encoder=efficientnet_lite0: .*pip install 'ppd-lightning\[features\]'"):
+        open_encoder("efficientnet_lite0", backbone)
 
 
-def test_other_weights_are_refused(model: ReleasedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_weights_are_refused(backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Before anything of the file is unpickled."""
     (tmp_path / "other.pth").write_bytes(b"no weights")
     monkeypatch.setattr(encoders, "_efficientnet_path", lambda: tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"other\.pth: not EfficientNet-Lite0's weights"):
-        open_encoder("efficientnet_lite0", model)
+        open_encoder("efficientnet_lite0", backbone)

@@ -1,4 +1,4 @@
-"""Files of the model that are missing or damaged are told before work begins, with where to get them."""
+"""Files of the model that are missing or damaged are named before work begins, with where to get them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_folder_that_is_not_there_names_origin_size_and_licence(tmp_path: Path
     assert len(faults) == 3  # weights, tokenizer, processor
     assert "user.path: there is no folder" in faults[0]
     assert "config.json and model.safetensors" in faults[0]
-    for told in (
+    for part in (
         "llava-onevision-qwen2-0.5b-ov-hf",
         "1.8 GB",
         "qwen2-7b-ov-hf",
@@ -46,7 +46,7 @@ def test_a_folder_that_is_not_there_names_origin_size_and_licence(tmp_path: Path
         "Apache-2.0",
         "hf download",
     ):
-        assert told in faults[0]
+        assert part in faults[0]
 
 
 def test_a_name_on_the_hub_that_cannot_be_reached_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,26 +8,26 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppd_lightning.users.vlm_prompts import (
+    IMAGE_TOKEN,
     LONGEST_TEXT,
     MARK,
-    PLACE,
     PREDICTION,
-    ShownPair,
+    PromptPair,
     prediction_in,
     prediction_prompt,
-    preferred_place,
+    preferred_number,
     profile_in,
     profile_prompt,
     quoted,
-    words_prompt,
+    text_prompt,
 )
 
 CONTROL = ("<image>", "<video>", "<|im_start|>", "<|im_end|>", "<|endoftext|>")
 IMAGE = Image.new("RGB", (4, 4))
 
 
-def shot(caption: str, preferred: int = 1) -> ShownPair:
-    return ShownPair(caption, (IMAGE, IMAGE), preferred)
+def shot(caption: str, preferred: int = 1) -> PromptPair:
+    return PromptPair(caption, (IMAGE, IMAGE), preferred)
 
 
 def test_each_choice_is_shown_in_its_order_with_a_place_for_both_images() -> None:
@@ -49,7 +49,7 @@ def test_each_choice_is_shown_in_its_order_with_a_place_for_both_images() -> Non
     at = 0
     for part in parts:
         at = text.index(part, at) + len(part)
-    assert text.count(PLACE) == 4
+    assert text.count(IMAGE_TOKEN) == 4
 
 
 @given(st.lists(st.sampled_from([*CONTROL, "<", "image>", "|", "im_end|>", "\n", " ", "<|", "\u0338", "é", "🎨"])))
@@ -73,16 +73,16 @@ def test_an_endless_caption_is_cut_off() -> None:
 
 
 def test_own_words_may_hold_braces_and_hold_no_place() -> None:
-    text = words_prompt("I like {reds} and <image>", CONTROL)
+    text = text_prompt("I like {reds} and <image>", CONTROL)
     assert "I like {reds} and < image>" in text
-    assert PLACE not in text
+    assert IMAGE_TOKEN not in text
 
 
 def test_the_place_of_the_preferred_image_tells_nothing_and_never_changes() -> None:
-    places = [preferred_place(f"{number:016x}") for number in range(2000)]
+    places = [preferred_number(f"{number:016x}") for number in range(2000)]
     assert set(places) == {1, 2}
     assert abs(places.count(1) - 1000) < 4 * (2000 / 4) ** 0.5
-    assert places == [preferred_place(f"{number:016x}") for number in range(2000)]
+    assert places == [preferred_number(f"{number:016x}") for number in range(2000)]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_prediction_is_asked_for_after_the_same_choices() -> None:
     text = prediction_prompt(shots, "a <image> hill", CONTROL)
     assert text.startswith(profile_prompt(shots, CONTROL).partition("\n\nNow think")[0])
     assert 'The new pair. The caption of both images is: "a < image> hill"' in text
-    assert text.count(PLACE) == 6
+    assert text.count(IMAGE_TOKEN) == 6
     assert text.endswith(f"{PREDICTION} [1 or 2]")
     assert prediction_in(text) is None
 

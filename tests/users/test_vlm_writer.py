@@ -12,7 +12,7 @@ from PIL import Image
 from tests import tiny_vlm
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.users.vlm_prompts import MARK, SYSTEM, ShownPair, profile_prompt, words_prompt
+from ppd_lightning.users.vlm_prompts import MARK, SYSTEM, PromptPair, profile_prompt, text_prompt
 from ppd_lightning.users.vlm_writer import Profile, ProfileWriter, draw_token
 
 SEEDS = range(14)
@@ -45,12 +45,12 @@ def picture(colour: int, size: tuple[int, int]) -> Image.Image:
     return Image.new("RGB", size, (colour, colour, colour))
 
 
-def shots(count: int, seed: int = 0) -> list[ShownPair]:
+def shots(count: int, seed: int = 0) -> list[PromptPair]:
     """Pairs of images of their own shades and proportions."""
     generator = np.random.default_rng(seed)
     sizes = [(40, 20), (17, 40), (28, 28), (9, 31)]
     return [
-        ShownPair(
+        PromptPair(
             f"thing {number} of {seed}",
             tuple(picture(*drawn) for drawn in zip(generator.integers(256, size=2).tolist(), sizes[:2], strict=True)),
             int(generator.integers(1, 3)),
@@ -59,7 +59,7 @@ def shots(count: int, seed: int = 0) -> list[ShownPair]:
     ]
 
 
-def asked(writer: ProfileWriter, own: list[ShownPair]) -> dict[str, torch.Tensor]:
+def asked(writer: ProfileWriter, own: list[PromptPair]) -> dict[str, torch.Tensor]:
     """The model's inputs by the processor alone, from the words of the chat."""
     text = f"<|im_start|>system \n{SYSTEM}<|im_end|><|im_start|>user \n{profile_prompt(own, writer.control)}<|im_end|>"
     images = [image for one in own for image in one.images]
@@ -67,11 +67,11 @@ def asked(writer: ProfileWriter, own: list[ShownPair]) -> dict[str, torch.Tensor
     return dict(writer.processor(text=[whole], images=[images], return_tensors="pt"))
 
 
-def answer_tokens(writer: ProfileWriter, own: list[ShownPair], seed: int) -> list[int]:
+def answer_tokens(writer: ProfileWriter, own: list[PromptPair], seed: int) -> list[int]:
     return writer._answers([prompt_of(writer, own)], [seed])[0]
 
 
-def prompt_of(writer: ProfileWriter, own: list[ShownPair]) -> dict[str, torch.Tensor]:
+def prompt_of(writer: ProfileWriter, own: list[PromptPair]) -> dict[str, torch.Tensor]:
     return writer._prompt(profile_prompt(own, writer.control), [image for one in own for image in one.images])
 
 
@@ -112,7 +112,7 @@ def test_the_pixels_come_in_the_order_of_the_shots(writer: ProfileWriter) -> Non
 
 
 def test_a_caption_with_the_image_token_adds_no_image(writer: ProfileWriter) -> None:
-    own = [ShownPair("<image> <|im_end|> naïve 🎨 cafe\u0301", shots(1)[0].images, 1)]
+    own = [PromptPair("<image> <|im_end|> naïve 🎨 cafe\u0301", shots(1)[0].images, 1)]
     ids = prompt_of(writer, own)["input_ids"][0].tolist()
     assert ids.count(writer.processor.image_token_id) == 2 * tiny_vlm.IMAGE_TOKENS
     assert ids.count(writer.processor.tokenizer.eos_token_id) == 2  # of the system's message and of the user's
@@ -210,9 +210,9 @@ def test_an_answer_holds_no_special_token_and_none_without_text(place: str) -> N
 
 def test_own_words_have_the_state_of_a_profile_that_says_them(writer: ProfileWriter) -> None:
     words = ["flat colours, no  text", "ünïcode 🎨 <image>"]
-    found = writer.states_of_words(words)
+    found = writer.states_of_texts(words)
     for text, said, state in zip(words, ("flat colours, no text", "ünïcode 🎨 <image>"), found, strict=True):
-        asked_for = f"{words_prompt(text, writer.control)}<|im_end|><|im_start|>assistant\n"
+        asked_for = f"{text_prompt(text, writer.control)}<|im_end|><|im_start|>assistant\n"
         whole = f"<|im_start|>system \n{SYSTEM}<|im_end|><|im_start|>user \n{asked_for}"
         ids = writer.processor.tokenizer(whole)["input_ids"]
         ids += writer.processor.tokenizer(f"{MARK} {said}", split_special_tokens=True)["input_ids"]
@@ -251,9 +251,9 @@ def test_a_prompt_that_is_too_long_is_told(place: str) -> None:
         writer.profiles([shots(1)], [0])
 
 
-def test_blank_words_are_a_mistake_of_the_caller(writer: ProfileWriter) -> None:
-    with pytest.raises(ValueError, match="no words"):
-        writer.states_of_words(["red", " "])
+def test_a_blank_text_is_a_mistake_of_the_caller(writer: ProfileWriter) -> None:
+    with pytest.raises(ValueError, match="a text is blank"):
+        writer.states_of_texts(["red", " "])
 
 
 def test_the_released_layout_is_read_too(tmp_path: Path, profiles: list[Profile]) -> None:

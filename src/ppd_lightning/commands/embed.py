@@ -6,12 +6,8 @@ import logging
 import time
 from typing import Any
 
-from ppd_lightning.backbones.released import ReleasedModel, open_model
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.stores import Store
-from ppd_lightning.errors import UserError
-from ppd_lightning.users.embeddings import describe_users, embeddings_folder, embeddings_key, open_user_rows
-from ppd_lightning.users.kinds import is_described
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -25,21 +21,12 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the data are not prepared, or people have too few choices.
     """
-    begun = time.monotonic()
-    model = open_model(config.model)
-    if is_described(config) and not _finished(config, model):
-        describe_users(config, model)
-    rows = open_user_rows(config, model)
-    users, (count, width) = len(set(rows.users)), rows.embeddings.shape
-    summary = {"kind": config.user.kind, "users": users, "rows": count, "width": width}
+    begun, users = time.monotonic(), Workspace(config).users
+    if not users.is_finished():
+        users.describe()
+    rows = users.rows()
+    named, (count, width) = len(set(rows.users)), rows.embeddings.shape
+    summary = {"kind": users.kind.kind, "users": named, "rows": count, "width": width}
     summary["seconds"] = round(time.monotonic() - begun, 1)
-    log.info("%d users in %d embeddings of width %d", users, count, width)
+    log.info("%d users in %d embeddings of width %d", named, count, width)
     return summary
-
-
-def _finished(config: Config, model: ReleasedModel) -> bool:
-    try:
-        Store.open(embeddings_folder(config), embeddings_key(config, model))
-    except UserError:
-        return False
-    return True

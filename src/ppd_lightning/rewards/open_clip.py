@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from ppd_lightning.backbones.files import read_json
 from ppd_lightning.backbones.weights import load_weights
 from ppd_lightning.errors import UserError
-from ppd_lightning.rewards.reward import Option, Reward, distinct, readable, require_captions
+from ppd_lightning.rewards.reward import Reward, distinct, readable, require_captions
+from ppd_lightning.rewards.settings import Option
 from ppd_lightning.rewards.sources import Role
 from ppd_lightning.rewards.transform import Transform
 

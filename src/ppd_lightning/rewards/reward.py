@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.rewards.settings import Option, RewardSettings
 from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_place
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 
 BATCH = 32
 """Images that `Reward.score` encodes at once."""
-
-Option = str | int | float | bool
 
 
 class Reward(ABC):
@@ -128,8 +127,13 @@ class Reward(ABC):
             UserError: files are not there.
         """
         made_of = {role: [self.sha256[str(path)] for path in self.paths(role)] for role in self.roles}
-        own = f"{type(self).__module__}.{type(self).__qualname__}"
-        return fingerprint([own, self.version, made_of, self.options, str(self.dtype)])
+        return fingerprint([self.settings.target, self.version, made_of, self.options, str(self.dtype)])
+
+    @property
+    def settings(self) -> RewardSettings:
+        """Its class, weights and options, as a configuration gives them."""
+        target = f"{type(self).__module__}.{type(self).__qualname__}"
+        return RewardSettings(target=target, weights=self.weights, options=self.options)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -234,22 +238,6 @@ def readable(picture: Image.Image) -> Image.Image:
     except Exception as error:  # damaged and malicious files make PIL raise almost anything
         reason = " ".join(str(error).split())
         raise UserError(f"a picture of {width} x {height} pixels cannot be decoded ({reason}); leave it out") from None
-
-
-class RewardSettings(Protocol):
-    """What `conf/reward/NAME.yaml` says of a reward."""
-
-    @property
-    def target(self) -> str:
-        """Import path of its class."""
-
-    @property
-    def weights(self) -> Mapping[str, str]:
-        """A place for each role."""
-
-    @property
-    def options(self) -> Mapping[str, Option]:
-        """Further arguments of the class."""
 
 
 def open_rewards(

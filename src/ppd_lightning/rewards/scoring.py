@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_usable, open_encoded
 from ppd_lightning.data.images import ids_fingerprint
 from ppd_lightning.data.pickapic import read_rows
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import Reward
 from ppd_lightning.storage.fingerprints import fingerprint
@@ -27,8 +26,7 @@ from ppd_lightning.storage.fingerprints import fingerprint
 AT_ONCE = 1024
 """Features that are compared with their captions at once; in the order of the captions, so each is read about once."""
 
-
-SHOWN_SCHEMA = pa.schema({"image_id": pa.string(), "caption": pa.string()})
+SCORED_SCHEMA = pa.schema({"image_id": pa.string(), "caption": pa.string()})
 """An image and a caption that it is scored for."""
 
 
@@ -36,13 +34,23 @@ class Scorer:
     """The images of a prepared source as rewards see them.
 
     Args:
-        shown: what is to be scored (`SHOWN_SCHEMA`), in any order and as often as it comes.
+        scored: the images with their captions (`SCORED_SCHEMA`), in any order and as often as they come.
+        workers: processes that decode images beside this one.
+        progress: whether a terminal gets a bar.
     """
 
-    def __init__(self, config: Config, rewards: Mapping[str, Reward], shown: pa.Table) -> None:
-        self.config, self.rewards = config, rewards
+    def __init__(
+        self,
+        data: PreparedData,
+        rewards: Mapping[str, Reward],
+        scored: pa.Table,
+        *,
+        workers: int = 0,
+        progress: bool = True,
+    ) -> None:
+        self.data, self.rewards, self.workers, self.progress = data, rewards, workers, progress
         order = [("image_id", "ascending"), ("caption", "ascending")]
-        self._shown = shown.group_by(["image_id", "caption"]).aggregate([]).sort_by(order)
+        self._scored = scored.group_by(["image_id", "caption"]).aggregate([]).sort_by(order)
         self._captions: dict[str, list[str]] = {}
         self._encoders = {name: self._encoder(name, reward) for name, reward in rewards.items()}
 
@@ -53,7 +61,8 @@ class Scorer:
             UserError: weights or data are missing or damaged.
         """
         names = ", ".join(self.rewards)
-        encode_usable(self.config, f"images for {names}", list(self._encoders.values()))
+        encoders = list(self._encoders.values())
+        encode_usable(self.data, f"images for {names}", encoders, workers=self.workers, progress=self.progress)
 
     @torch.no_grad()
     def scores(self, name: str, images: pa.ChunkedArray, captions: pa.ChunkedArray) -> np.ndarray:
@@ -63,14 +72,14 @@ class Scorer:
             UserError: the store is missing, damaged or stale; or a caption is refused.
         """
         reward = self.rewards[name]
-        store = open_encoded(self.config, self._encoders[name], made_by="ppd label")
+        store = open_encoded(self.data, self._encoders[name], made_by="ppd label")
         array = store.arrays[self._encoders[name].array_name]
         words = pc.unique(captions).sort()
         row = np.asarray(pc.fill_null(pc.index_in(images, value_set=store.ids), -1)).astype(np.int64)
         word = np.asarray(pc.index_in(captions, value_set=words)).astype(np.int64)
         if not reward.needs_captions:
             word[:] = 0
-        wanted, place = np.unique(np.stack([word, row]), axis=1, return_inverse=True)  # in the order of the captions
+        wanted, position = np.unique(np.stack([word, row]), axis=1, return_inverse=True)  # in the order of the captions
         found = np.full(wanted.shape[1], np.nan, np.float32)
         seen = np.flatnonzero(wanted[1] >= 0)
         for begin in range(0, len(seen), AT_ONCE):
@@ -90,7 +99,7 @@ class Scorer:
                 f"reward {name}: {found[broken[0]]} is no score, and {len(broken)} images have such, such as "
                 f"{store.ids[row_of].as_py()} for {words[word_of].as_py()[:80]!r}; look at its weights and its class"
             )
-        scores: np.ndarray = found[place.reshape(-1)]
+        scores: np.ndarray = found[position.reshape(-1)]
         return scores
 
     def features(self, name: str, images: pa.Array) -> np.ndarray:
@@ -104,7 +113,7 @@ class Scorer:
                 f"reward {name}: what it sees of an image depends on the caption, so it has no features of images "
                 "alone; take another, such as clip"
             )
-        store = open_encoded(self.config, self._encoders[name], made_by="ppd label")
+        store = open_encoded(self.data, self._encoders[name], made_by="ppd label")
         array = store.arrays[self._encoders[name].array_name]
         row = np.asarray(pc.fill_null(pc.index_in(images, value_set=store.ids), -1)).astype(np.int64)
         found = np.full((len(row), *array.shape[1:]), np.nan, np.float32)
@@ -113,20 +122,20 @@ class Scorer:
 
     def _encoder(self, name: str, reward: Reward) -> ImageEncoder:
         key = {"reward": reward.fingerprint()}
-        folder = f"reward-{name}-{fingerprint(self.config.rewards[name])}"
+        folder = f"reward-{name}-{fingerprint(reward.settings)}"
         if reward.keeps_features:
             return ImageEncoder(folder, key, lambda: _features_by(reward), reward.preprocess, "features")
-        key["captions"] = fingerprint([ids_fingerprint(self._shown[column]) for column in ("image_id", "caption")])
+        key["captions"] = fingerprint([ids_fingerprint(self._scored[column]) for column in ("image_id", "caption")])
         return ImageEncoder(folder, key, lambda: self._scores_by(reward), reward.preprocess, "scores")
 
     def _captions_of(self, image: str) -> list[str]:
         if not self._captions:
-            for row in zip(*(self._shown[name].to_pylist() for name in ("image_id", "caption")), strict=True):
+            for row in zip(*(self._scored[name].to_pylist() for name in ("image_id", "caption")), strict=True):
                 self._captions.setdefault(row[0], []).append(row[1])
         return self._captions.get(image, [])
 
     def _scores_by(self, reward: Reward) -> Encode:
-        most = pc.max(pc.value_counts(self._shown["image_id"]).field("counts")).as_py()
+        most = pc.max(pc.value_counts(self._scored["image_id"]).field("counts")).as_py()
 
         @torch.no_grad()
         def encode(pixels: np.ndarray, ids: Sequence[str]) -> np.ndarray:
@@ -144,7 +153,9 @@ class Scorer:
         return encode
 
 
-def open_scorer(config: Config, rewards: Mapping[str, Reward]) -> Scorer:
+def open_scorer(
+    data: PreparedData, rewards: Mapping[str, Reward], *, workers: int = 0, progress: bool = True
+) -> Scorer:
     """A scorer of a prepared source's images, each for the captions that it has there.
 
     The source is read where a reward needs to know the captions beforehand.
@@ -153,27 +164,29 @@ def open_scorer(config: Config, rewards: Mapping[str, Reward]) -> Scorer:
         UserError: the data are not prepared.
     """
     if all(reward.keeps_features for reward in rewards.values()):
-        return Scorer(config, rewards, SHOWN_SCHEMA.empty_table())
-    return Scorer(config, rewards, shown_in(usable_rows(config)[0]))
+        scored = SCORED_SCHEMA.empty_table()
+    else:
+        scored = images_with_captions(usable_rows(data)[0])
+    return Scorer(data, rewards, scored, workers=workers, progress=progress)
 
 
-def usable_rows(config: Config) -> tuple[pa.Table, dict[str, int]]:
+def usable_rows(data: PreparedData) -> tuple[pa.Table, dict[str, int]]:
     """The rows of a prepared source whose images are usable (`pickapic.Rows.table`), and what was counted.
 
     Raises:
         UserError: the data are not prepared, or the source cannot be read.
     """
-    read = read_rows(layout.source_folder(config), layout.source_files(config))
-    known = layout.read_images_table(config, ("image_id",))["image_id"]
+    read = read_rows(data.source.root, data.source.files)
+    known = data.images_table(("image_id",))["image_id"]
     usable = pc.and_(*(pc.is_in(read.table[side], value_set=known) for side in ("image_0", "image_1")))
     rows = read.table.filter(usable)
     counts = {"damaged_image": len(read.table) - len(rows), "images": len(known), "usable": len(rows)}
     return rows, read.counts | counts
 
 
-def shown_in(rows: pa.Table) -> pa.Table:
-    """Every image of the rows with its caption (`SHOWN_SCHEMA`)."""
-    sides = [rows.select([side, "caption"]).rename_columns(SHOWN_SCHEMA.names) for side in ("image_0", "image_1")]
+def images_with_captions(rows: pa.Table) -> pa.Table:
+    """Every image of the rows with its caption (`SCORED_SCHEMA`)."""
+    sides = [rows.select([side, "caption"]).rename_columns(SCORED_SCHEMA.names) for side in ("image_0", "image_1")]
     return pa.concat_tables(sides)
 
 

@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.users.embeddings import asked_rows
+from ppd_lightning.users.users import Users
 
 Asked = str | dict[str, float]
 """A person by name, or a blend as {name: weight} whose weights add up to 1."""
@@ -34,7 +32,7 @@ def people_in(users: Sequence[Asked]) -> list[str]:
     return sorted({name for asked in users for name in weights_of(asked)})
 
 
-def blended_embeddings(config: Config, model: ReleasedModel, users: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+def blended_embeddings(users: Users, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
     """The embedding of each person or blend, (K, E) float32: the weighted sum of its people's embeddings.
 
     Each is asked for with the caption beside it, which counts where users have a vector for each caption. A blend does
@@ -43,23 +41,21 @@ def blended_embeddings(config: Config, model: ReleasedModel, users: Sequence[Ask
     Raises:
         UserError: somebody is not in the pairs.
     """
-    parts = [
-        (name, caption) for asked, caption in zip(users, captions, strict=True) for name in sorted(weights_of(asked))
-    ]
-    rows = asked_rows(config, model, [name for name, _ in parts], [caption for _, caption in parts])
+    parts = [(name, caption) for one, caption in zip(asked, captions, strict=True) for name in sorted(weights_of(one))]
+    rows = users.asked([name for name, _ in parts], [caption for _, caption in parts])
     vectors = torch.from_numpy(np.asarray(rows.embeddings)).double()
-    weights = [weights_of(asked)[name] for asked in users for name in sorted(weights_of(asked))]
-    owner = torch.tensor([place for place, asked in enumerate(users) for _ in weights_of(asked)])
-    blended = torch.zeros(len(users), vectors.shape[1], dtype=torch.float64)
+    weights = [weights_of(one)[name] for one in asked for name in sorted(weights_of(one))]
+    owner = torch.tensor([number for number, one in enumerate(asked) for _ in weights_of(one)])
+    blended = torch.zeros(len(asked), vectors.shape[1], dtype=torch.float64)
     return blended.index_add(0, owner, torch.tensor(weights).double()[:, None] * vectors).float()
 
 
-def sheet_embeddings(config: Config, model: ReleasedModel, users: Sequence[Asked], captions: Sequence[str]) -> Tensor:
-    """The embeddings of every user for every caption, (C, K, E) float32.
+def sheet_embeddings(users: Users, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+    """The embeddings of each person or blend for every caption, (C, K, E) float32.
 
     Raises:
         UserError: as `blended_embeddings`.
     """
-    each = [caption for caption in captions for _ in users]
-    rows = blended_embeddings(config, model, [*users] * len(captions), each)
-    return rows.reshape(len(captions), len(users), -1)
+    each = [caption for caption in captions for _ in asked]
+    rows = blended_embeddings(users, [*asked] * len(captions), each)
+    return rows.reshape(len(captions), len(asked), -1)

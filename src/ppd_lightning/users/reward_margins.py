@@ -1,4 +1,4 @@
-"""How much more of each reward's score the preferred image of a pair has: what `user=reward` knows of a choice.
+"""Margins of scores: how much more of each reward's score the preferred image of a pair has than the other.
 
 N = pairs, J = rewards.
 """
@@ -9,31 +9,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.config.folders import rewards_of_users
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.devices import compute_device
 from ppd_lightning.errors import UserError
-from ppd_lightning.rewards.reward import open_rewards
-from ppd_lightning.rewards.scoring import open_scorer
-from ppd_lightning.users.shots import DESCRIBING
+from ppd_lightning.rewards.scoring import Scorer
+from ppd_lightning.users.shot_sets import DESCRIBING
 
 
-def score_margins(config: Config, pairs: pa.Table) -> np.ndarray:
+def score_margins(scorer: Scorer, pairs: pa.Table) -> np.ndarray:
     """Scores of the preferred image less those of the other, (N, J) float64, in deviations over the training pairs.
 
-    The rewards are in the order of their names. What they saw of the images is stored, and made here where it is not
-    there. Pairs that describe nobody have NaN.
+    Pairs that describe nobody have NaN.
+
+    Args:
+        scorer: prepared; its rewards' order is that of the columns.
 
     Raises:
-        UserError: files of a reward are missing, or one of them cannot see an image of a pair.
+        UserError: one of the rewards cannot see an image of a pair.
     """
-    rewards = open_rewards(dict(sorted(rewards_of_users(config).items())), compute_device(config.trainer))
-    scorer = open_scorer(config, rewards)
-    scorer.prepare()
     describing = np.flatnonzero(np.asarray(pc.is_in(pairs["split"], pa.array(DESCRIBING))))
     described = pairs.take(pa.array(describing))
-    captions, known = described["caption"].cast(pa.string()), np.full((len(described), len(rewards)), np.nan)
-    for column, name in enumerate(rewards):
+    captions, known = described["caption"].cast(pa.string()), np.full((len(described), len(scorer.rewards)), np.nan)
+    for column, name in enumerate(scorer.rewards):
         liked, other = (
             scorer.scores(name, described[side].cast(pa.string()), captions).astype(np.float64)
             for side in ("preferred", "dispreferred")
@@ -48,7 +43,7 @@ def score_margins(config: Config, pairs: pa.Table) -> np.ndarray:
             )
     trained = known[np.asarray(pc.equal(described["split"], "train"))]
     # Of margins whose sign is the choice, the size is what counts: about 0, not about their mean.
-    size = np.sqrt((trained**2).mean(0)) if len(trained) else np.ones(len(rewards))
-    margins = np.full((len(pairs), len(rewards)), np.nan)
+    size = np.sqrt((trained**2).mean(0)) if len(trained) else np.ones(len(scorer.rewards))
+    margins = np.full((len(pairs), len(scorer.rewards)), np.nan)
     margins[describing] = known / np.where(size > 1e-12, size, 1)
     return margins

@@ -1,161 +1,104 @@
-"""Which pairs describe a person: sets of a few of their own choices, one set a row of the embeddings.
+"""Which of a user's choices describe them: the ways to choose shots.
 
-N = pairs, D = width of a caption's vector, n = shots of a set.
+A way is a part (`settings.part`): one class derived from `Shots` and one file in `conf/shots`.
+
+n = shots of a set.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from ppd_lightning.settings.part import Part, settings
+from ppd_lightning.settings.values import Count
 
-from ppd_lightning.errors import UserError
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-DESCRIBING = ("train", "shots")
-"""The splits whose pairs describe people: of those trained on, and of those who are not."""
+    from ppd_lightning.users.captions import CaptionVectors
+    from ppd_lightning.users.shot_sets import ShotSet
 
-BLOCK = 1 << 24
-"""Similarities of captions that are held at once."""
-
-
-@dataclass(frozen=True)
-class ShotSet:
-    """One row to be.
-
-    row: "user/grouping" (random, diverse) or "user/caption id" (caption_aware). pairs: rows of the pairs table, in the
-    order in which they are shown.
-    """
-
-    row: str
-    user: str
-    pairs: tuple[int, ...]
+    CaptionSource = Callable[[], CaptionVectors]
+    UserCaptions = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class CaptionVectors:
-    """Captions by id, with a vector of length 1 each, (captions, D) float32: near captions have near vectors."""
+@settings
+class Shots(Part):
+    """Which of a user's choices describe them."""
 
-    ids: pa.Array
-    vectors: np.ndarray
+    n: Count
+    """Choices that describe a user."""
+    select: str
+    """By hash, as unlike as can be in their captions, or with captions nearest to the one that is asked for."""
+    groupings: Count
+    """Different sets of them made for each user; with caption_aware it is one for each caption instead."""
 
-    def of(self, caption_ids: pa.Array | pa.ChunkedArray | Sequence[str]) -> np.ndarray:
-        """The vectors of captions, (N, D); a caption that is unknown is a KeyError."""
-        rows = pc.index_in(pa.array(caption_ids) if isinstance(caption_ids, list) else caption_ids, value_set=self.ids)
-        if rows.null_count:
-            raise KeyError("a caption has no vector")
-        found: np.ndarray = self.vectors[np.asarray(rows)]
-        return found
+    per_caption: ClassVar[bool] = False
+    """Whether a user has a set of their own for each caption that is asked for."""
+    uses_captions: ClassVar[bool] = True
+    """Whether the sets depend on the captions' vectors."""
 
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
+        """The sets of every user of the pairs, `n` shots each, of pairs that may describe (`shot_sets.DESCRIBING`).
 
-def random_sets(pairs: pa.Table, n: int, groupings: int) -> list[ShotSet]:
-    """For each person, `groupings` sets of `n` of their pairs, by hash: neither order nor other people matter.
+        Args:
+            pairs: `data.pairs.PAIRS_SCHEMA`, of all splits, in the order of the pair ids.
+            captions: gives the vectors of the captions; they are read when it is called.
+            asked: where sets are per caption, the users and caption ids that are asked for; None asks for each caption
+                of a user's own pairs that are not of the tests.
 
-    Args:
-        pairs: `data.pairs.PAIRS_SCHEMA`, in the order of the pair ids.
+        Raises:
+            UserError: people have fewer pairs than shots; all of them are named, or the first few.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method sets")
 
-    Raises:
-        UserError: people have fewer pairs than shots; all of them are named, or the first few.
-    """
-    return [
-        ShotSet(f"{user}/{grouping}", user, tuple(own[drawn].tolist()))
-        for user, own in _own_pairs(pairs, n).items()
-        for grouping in range(groupings)
-        for drawn in (_generator(user, grouping).choice(len(own), n, replace=False),)
-    ]
-
-
-def diverse_sets(pairs: pa.Table, n: int, groupings: int, captions: CaptionVectors) -> list[ShotSet]:
-    """As `random_sets`, but each set's captions are as unlike as can be: farthest-point sampling (Gonzalez 1985).
-
-    A set is picked from a half of the person's pairs, drawn by hash, and begins with the first of it. So groupings
-    differ, and each pair is left out of about half of them, which can then describe it.
-
-    Raises:
-        UserError: as `random_sets`.
-    """
-    sets = []
-    for user, own in _own_pairs(pairs, n).items():
-        vectors = captions.of(pairs["caption_id"].take(pa.array(own)))
-        for grouping in range(groupings):
-            half = _generator(user, grouping).permutation(len(own))[: max(n, len(own) // 2)]
-            picked = half[_farthest(vectors[half], n)]
-            sets.append(ShotSet(f"{user}/{grouping}", user, tuple(own[picked].tolist())))
-    return sets
+    def words(self) -> str:
+        """What describes a user, in words for the model card."""
+        return f"{self.n} of a user's choices (`shots.select={self.select}`)"
 
 
-def nearest_sets(pairs: pa.Table, n: int, asked: Iterable[tuple[str, str]], captions: CaptionVectors) -> list[ShotSet]:
-    """For each person and caption, the `n` pairs of the person whose captions are nearest to it, nearest first.
+@settings
+class RandomShots(Shots):
+    """Choices by hash, in several groupings."""
 
-    Pairs of that very caption are never among them; somebody who has fewer than `n` others has no set for it. The work
-    is one product of (captions asked of a person, D) and (their pairs, D) a person, so it grows with the square of a
-    person's pairs and in proportion to the people.
+    select: Literal["random"]
+    """By hash."""
 
-    Args:
-        asked: user and caption id; each once.
-        captions: all that are asked, and those of the pairs.
+    uses_captions: ClassVar[bool] = False
 
-    Raises:
-        UserError: as `random_sets`.
-    """
-    wanted: dict[str, list[str]] = {}
-    for user, caption in asked:
-        wanted.setdefault(user, []).append(caption)
-    own_pairs, sets = _own_pairs(pairs, n), []
-    for user in sorted(wanted.keys() & own_pairs.keys()):
-        own, targets = own_pairs[user], sorted(wanted[user])
-        ids = pairs["caption_id"].take(pa.array(own))
-        vectors, step = captions.of(ids), max(1, BLOCK // len(own))
-        for begin in range(0, len(targets), step):
-            block = targets[begin : begin + step]
-            near = captions.of(block) @ vectors.T
-            near[np.asarray(block, object)[:, None] == np.asarray(ids.to_pylist(), object)] = -np.inf
-            order = np.argsort(-near, axis=1, kind="stable")[:, :n]
-            enough = np.isfinite(np.take_along_axis(near, order, 1)).all(1)
-            sets += [
-                ShotSet(f"{user}/{caption}", user, tuple(own[picked].tolist()))
-                for caption, picked, usable in zip(block, order, enough.tolist(), strict=True)
-                if usable
-            ]
-    return sets
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
+        """See `Shots`."""
+        from ppd_lightning.users.shot_sets import random_sets
+
+        return random_sets(pairs, self.n, self.groupings)
 
 
-def _own_pairs(pairs: pa.Table, n: int) -> dict[str, np.ndarray]:
-    """The rows of each person's describing pairs, in the order of the pair ids; people by name."""
-    usable = np.flatnonzero(np.asarray(pc.is_in(pairs["split"], pa.array(DESCRIBING))))
-    if not len(usable):
-        return {}
-    ids = np.asarray(pairs["pair_id"].take(pa.array(usable)).to_pylist(), object)
-    usable = usable[np.argsort(ids)]
-    users = pairs["user_id"].take(pa.array(usable)).combine_chunks().dictionary_encode()
-    codes = np.asarray(users.indices)
-    order = np.argsort(codes, kind="stable")
-    parts = np.split(usable[order], np.cumsum(np.bincount(codes, minlength=len(users.dictionary)))[:-1])
-    own = dict(sorted(zip(users.dictionary.to_pylist(), parts, strict=True)))
-    poor = [user for user, listed in own.items() if len(listed) < n]
-    if poor:
-        named = ", ".join(poor[:5]) + (f" and {len(poor) - 5} more" if len(poor) > 5 else "")
-        raise UserError(
-            f"shots.n: {n} choices are needed to describe a person, fewer are there of {named}; use fewer, or "
-            f"leave these people out with data.min_pairs={n + 1}"
-        )
-    return own
+@settings
+class DiverseShots(Shots):
+    """Choices whose captions are as unlike as can be, each grouping out of another half of a user's pairs."""
+
+    select: Literal["diverse"]
+    """As unlike as can be in their captions."""
+
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
+        """See `Shots`."""
+        from ppd_lightning.users.shot_sets import diverse_sets
+
+        return diverse_sets(pairs, self.n, self.groupings, captions())
 
 
-def _farthest(vectors: np.ndarray, n: int) -> list[int]:
-    """The first row, then again and again the one that is farthest from those that were picked; the first of equals."""
-    picked = [0]
-    nearest = vectors @ vectors[0]  # of the picked ones, as cosines: larger is nearer
-    while len(picked) < n:
-        nearest[picked] = np.inf
-        picked.append(int(nearest.argmin()))
-        nearest = np.maximum(nearest, vectors @ vectors[picked[-1]])
-    return picked
+@settings
+class CaptionAwareShots(Shots):
+    """Choices whose captions are nearest to the caption that is asked for, never that caption's own."""
 
+    select: Literal["caption_aware"]
+    """With captions nearest to the one that is asked for."""
 
-def _generator(user: str, grouping: int) -> np.random.Generator:
-    digest = hashlib.blake2b(f"shots/{user}/{grouping}".encode(), digest_size=8).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little"))
+    per_caption: ClassVar[bool] = True
+
+    def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
+        """See `Shots`. Somebody who has fewer than `n` pairs of other captions has no set for a caption."""
+        from ppd_lightning.users.shot_sets import captions_of_users, nearest_sets
+
+        return nearest_sets(pairs, self.n, captions_of_users(pairs) if asked is None else asked, captions())

@@ -1,115 +1,117 @@
-"""`user=stated`: what people say of their own taste, or what was written of it, as a text encoder or a VLM reads it.
-
-R = users, E = width of an embedding.
-"""
+"""`user=stated`: what people say of their own taste, or what was written of it, as a text encoder or a VLM reads it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
+from pydantic import Strict
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.schemas import Config, StatedUser
-from ppd_lightning.devices import compute_device
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.users.shots import ShotSet
+from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.users.kind import UserKind
+from ppd_lightning.users.vlm_settings import Position
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.shot_sets import ShotSet
+    from ppd_lightning.users.shots import Shots
 
 BATCH = 256
 """Texts that are encoded at once."""
 
-COLUMNS = ("user", "text")
 
+@settings
+class StatedUser(UserKind):
+    """What people say of their taste, or what was written of it, in words."""
 
-def describe(config: Config, model: ReleasedModel, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
-    """Raw vectors (R, E) of the texts of the users of the sets, whose pairs do not count.
+    kind: Literal["stated"]
+    """A text about each user."""
+    texts: str
+    """A text for each user: JSON of names and texts, or a CSV, JSONL or parquet table with columns user and text."""
+    reader: Literal["text_encoder", "vlm"]
+    """What reads it: the model's own text encoder, whose pooled state it is, or a vision-language model."""
+    path: str | None
+    """Folder or hub name of that vision-language model, as for user=vlm."""
+    position: Position
+    """Whose hidden state of it is taken, as for user=vlm."""
+    layer: Annotated[int, Strict()]
+    """Which of its hidden states, as for user=vlm."""
 
-    Raises:
-        UserError: the table is missing or no such table, or users have no text; all of them are named, or some.
-    """
-    assert isinstance(config.user, StatedUser)
-    texts = read_texts(Path(config.user.texts))
-    absent = sorted({one.user for one in sets} - texts.keys())
-    if absent:
-        named = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        raise UserError(f"user.texts: {config.user.texts} has no text of {named}; add them, for they are in the pairs")
-    words = [texts[one.user] for one in sets]
-    if config.user.reader == "vlm":
-        from ppd_lightning.users.vlm import states_of_words  # heavy, and of use with a VLM only
+    by_shots: ClassVar[bool] = False
 
-        return states_of_words(config, words)
-    states = model.load_text(compute_device(config.trainer))
-    parts = [states(words[begin : begin + BATCH])[1].squeeze(1) for begin in range(0, len(words), BATCH)]
-    return np.concatenate([part.float().cpu().numpy() for part in parts])
+    def contradictions(self) -> Iterator[str]:
+        """See `Part`."""
+        if self.reader == "vlm" and self.path is None:
+            yield (
+                "user.path: user.reader=vlm reads the texts with a vision-language model, and none is named; give its "
+                "folder or its name on the model hub, or use user.reader=text_encoder"
+            )
 
+    def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
+        """See `UserKind`; only the users of the sets count.
 
-def seen_with(config: Config, model: ReleasedModel) -> str:
-    """What stands for the texts and for what reads them."""
-    assert isinstance(config.user, StatedUser)
-    texts = fingerprint(read_texts(Path(config.user.texts)))
-    if config.user.reader == "vlm":
-        from ppd_lightning.users import vlm_files
-        from ppd_lightning.users import vlm_prompts as prompts
+        Raises:
+            UserError: the table of texts is missing or faulty, users have no text (all of them are named, or some), or
+                files of the reader are missing.
+        """
+        from ppd_lightning.users.texts import read_texts
 
-        assert config.user.path is not None
-        return fingerprint([texts, vlm_files.vlm_fingerprint(vlm_files.vlm_folder(config.user.path)), prompts.VERSION])
-    return fingerprint([texts, model.fingerprint("text_encoder"), model.fingerprint("tokenizer")])
+        texts = read_texts(Path(self.texts))
+        absent = sorted({one.user for one in sets} - texts.keys())
+        if absent:
+            named = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+            raise UserError(f"user.texts: {self.texts} has no text of {named}; add them, for they are in the pairs")
+        own = [texts[one.user] for one in sets]
+        if self.reader == "vlm":
+            from ppd_lightning.users.vlm_writer import ProfileWriter, vlm_dtype
 
+            assert self.path is not None  # see contradictions
+            dtype = vlm_dtype(using.device)
+            writer = ProfileWriter(self.path, using.device, dtype, position=self.position, layer=self.layer)
+            return writer.states_of_texts(own)
+        import numpy as np
 
-def read_texts(path: Path, key: str = "user.texts") -> dict[str, str]:
-    """The text of each user, by name.
+        from ppd_lightning.users.captions import pooled_states
 
-    Args:
-        path: JSON of names and texts, or a CSV (with a header), JSONL or parquet table with the columns user and text.
-        key: of the configuration that names it, for messages.
+        encoder = using.backbone.load_text(using.device)
+        parts = [
+            pooled_states(using.backbone, encoder(own[begin : begin + BATCH])) for begin in range(0, len(own), BATCH)
+        ]
+        return np.concatenate(parts)
 
-    Raises:
-        UserError: the file is missing, damaged or has another form, a text is empty, or a user comes twice.
-    """
-    expected = "expected JSON of names and texts, or a CSV, JSONL or parquet table with the columns user and text"
-    try:
-        rows = _rows(path)
-    except FileNotFoundError:
-        raise UserError(f"{key}: there is no file {path}; {expected}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{key}: {path} cannot be read ({reason}); {expected}") from None
-    faults, texts = [], {}
-    for number, (user, text) in enumerate(rows, 1):
-        name = str(user)
-        if user is None or not isinstance(text, str) or not text.strip():
-            faults.append(f"{key}: {path}, row {number}: no text of the user {name}")
-        elif name in texts:
-            faults.append(f"{key}: {path}, row {number}: the user {name} comes twice")
-        else:
-            texts[name] = text
-    if faults:
-        raise UserError(faults[:10])
-    return texts
+    def seen_with(self, using: Describing) -> str:
+        """See `UserKind`: the texts and what reads them."""
+        from ppd_lightning.storage.fingerprints import fingerprint
+        from ppd_lightning.users.texts import read_texts
 
+        texts = fingerprint(read_texts(Path(self.texts)))
+        if self.reader == "vlm":
+            from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
+            from ppd_lightning.users.vlm_prompts import VERSION
 
-def _rows(path: Path) -> list[tuple[Any, Any]]:
-    kind = path.suffix.lower()
-    if kind == ".json":
-        return list(json.loads(path.read_text(encoding="utf-8")).items())
-    if kind == ".csv":
-        options = pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False
-        )
-        newlines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-        table = pyarrow.csv.read_csv(path, convert_options=options, parse_options=newlines)
-    elif kind in (".jsonl", ".ndjson"):
-        table = pyarrow.json.read_json(path)
-    elif kind == ".parquet":
-        table = pyarrow.parquet.read_table(path)
-    else:
-        raise ValueError(f"files that end in {kind or 'nothing'} are not read")
-    return list(zip(*(table[column].to_pylist() for column in COLUMNS), strict=True))
+            assert self.path is not None  # see contradictions
+            return fingerprint([texts, vlm_fingerprint(vlm_folder(self.path)), VERSION])
+        model = using.backbone
+        return fingerprint([texts, model.fingerprint("text_encoder"), model.fingerprint("tokenizer")])
+
+    def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
+        """See `UserKind`."""
+        return "Words about a user's taste make their vector."
+
+    def findings(self) -> Iterator[Finding]:
+        """The vision-language model, where it reads; and the texts."""
+        from ppd_lightning.users.texts import read_texts
+
+        if self.reader == "vlm":
+            from ppd_lightning.users.vlm_files import vlm_finding
+
+            yield vlm_finding(str(self.path))
+        try:
+            yield Finding(f"texts {self.texts}", f"{len(read_texts(Path(self.texts)))} users")
+        except UserError as error:
+            yield Finding(f"texts {self.texts}", "not readable", tuple(error.faults))

@@ -1,4 +1,4 @@
-"""The files of LLaVA-OneVision: finding them in a folder or on the hub, and telling what is missing."""
+"""The files of LLaVA-OneVision: finding them in a folder or on the hub, and saying what is missing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from ppd_lightning.backbones.files import ModelPart, absent, find, local_folder, pickled, read_json
 from ppd_lightning.backbones.weights import require_safetensors
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.part import Finding
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 KEY = "user.path"
@@ -47,32 +48,38 @@ PARTS: Mapping[str, ModelPart] = {
 """What is read of the model; the processor's last way is that of newer versions of transformers."""
 
 
-def vlm_folder(place: str, key: str = KEY) -> Path:
+def vlm_folder(path: str, key: str = KEY) -> Path:
     """The folder of that path, or the hub's snapshot of that name.
 
     Args:
         key: the setting that names it, for the messages.
 
     Raises:
-        UserError: files are missing or damaged, all of them are told; or the hub has no answer.
+        UserError: files are missing or damaged, all of them are named; or the hub has no answer.
     """
     try:
-        folder = local_folder(key, place, list(PARTS.values()))
+        folder = local_folder(key, path, list(PARTS.values()))
     except UserError as error:
-        raise UserError([f"{fault}; {_offer(place)}" for fault in error.faults]) from None
-    faults = _faults(place, folder, key)
+        raise UserError([f"{fault}; {_offer(path)}" for fault in error.faults]) from None
+    faults = _faults(path, folder, key)
     if faults:
         raise UserError(faults)
     return folder
 
 
-def vlm_faults(place: str, key: str = KEY) -> list[str]:
+def vlm_faults(path: str, key: str = KEY) -> list[str]:
     """A sentence for each part of the model that is missing or damaged, with its origin, size and licence."""
     try:
-        vlm_folder(place, key)
+        vlm_folder(path, key)
     except UserError as error:
         return error.faults
     return []
+
+
+def vlm_finding(path: str) -> Finding:
+    """For `ppd doctor`: whether the files of a vision-language model are there and whole."""
+    faults = vlm_faults(path)
+    return Finding(f"VLM {path}", "not found" if faults else "there", tuple(faults))
 
 
 def vlm_fingerprint(folder: Path) -> str:
@@ -92,16 +99,16 @@ def _weights_sha256(path: Path) -> str:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length)
-        told = sha256(header)
-        places = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
-        for begin, end in sorted(places):
+        digest = sha256(header)
+        offsets = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
+        for begin, end in sorted(offsets):
             file.seek(8 + length + begin)
-            told.update(file.read(min(end - begin, TENSOR_BYTES)))
-    return told.hexdigest()
+            digest.update(file.read(min(end - begin, TENSOR_BYTES)))
+    return digest.hexdigest()
 
 
-def _faults(place: str, folder: Path, key: str) -> list[str]:
-    faults = [fault for part in PARTS.values() if (fault := _missing(place, part, folder, key))]
+def _faults(path: str, folder: Path, key: str) -> list[str]:
+    faults = [fault for part in PARTS.values() if (fault := _missing(path, part, folder, key))]
     for file in [file for part in PARTS.values() for file in find(part, folder)]:
         try:
             if file.suffix == ".json":
@@ -113,18 +120,18 @@ def _faults(place: str, folder: Path, key: str) -> list[str]:
     return faults
 
 
-def _missing(place: str, part: ModelPart, folder: Path, key: str) -> str:
+def _missing(path: str, part: ModelPart, folder: Path, key: str) -> str:
     """One sentence on the files that a part lacks; empty where it is complete."""
     files = absent(part, folder)
     if not files:
         return ""
     there = f"{folder} lacks" if folder.is_dir() else f"there is no folder {folder} with"
-    fetch = shlex.join(["hf", "download", place if place in SIZES else next(iter(SIZES)), "--local-dir", str(folder)])
-    told = [f"{key}: {there} {' and '.join(files)}", _offer(place), f"fetch it with `{fetch}`"]
-    return "; ".join([*told, *pickled(files, folder)])
+    fetch = shlex.join(["hf", "download", path if path in SIZES else next(iter(SIZES)), "--local-dir", str(folder)])
+    sentence = [f"{key}: {there} {' and '.join(files)}", _offer(path), f"fetch it with `{fetch}`"]
+    return "; ".join([*sentence, *pickled(files, folder)])
 
 
-def _offer(place: str) -> str:
+def _offer(path: str) -> str:
     """Where the model comes from, how large it is and under what licence."""
-    hubs = [place] if place in SIZES else list(SIZES)
+    hubs = [path] if path in SIZES else list(SIZES)
     return "LLaVA-OneVision is " + " or ".join(f"{hub} on the model hub ({SIZES[hub]}, {LICENCE})" for hub in hubs)

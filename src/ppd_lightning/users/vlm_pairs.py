@@ -1,4 +1,4 @@
-"""Pairs as they are shown to a vision-language model: the caption, both images, and which of them the person chose."""
+"""Pairs as a vision-language model sees them: the caption, both images, and which of them the person chose."""
 
 from __future__ import annotations
 
@@ -7,39 +7,37 @@ from collections.abc import Iterable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
-from ppd_lightning.data.images import open_picture, stored_images
+from ppd_lightning.data.images import open_picture
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
-from ppd_lightning.users.vlm_prompts import ShownPair, preferred_place
+from ppd_lightning.users.vlm_prompts import PromptPair, preferred_number
 
 NAMED = 5
 """People or pairs that a message names."""
 
 
-class ShownPairs:
-    """Some pairs as they are shown, their images compressed in memory.
+class PromptPairs:
+    """Some pairs as parts of prompts, their images compressed in memory.
 
     Args:
         pairs: `data.pairs.PAIRS_SCHEMA`.
         wanted: rows of it, any number of times each.
-        side: longest side in pixels at which an image is shown.
+        side: longest side in pixels at which the model gets an image.
 
     Raises:
         UserError: images are missing or damaged; the first pairs are named.
     """
 
-    def __init__(self, config: Config, pairs: pa.Table, wanted: Iterable[int], side: int) -> None:
+    def __init__(self, data: PreparedData, pairs: pa.Table, wanted: Iterable[int], side: int) -> None:
         rows = list(dict.fromkeys(wanted))
         columns = ["pair_id", "user_id", "caption", "preferred", "dispreferred"]
         self._pairs = dict(zip(rows, pairs.select(columns).take(pa.array(rows, pa.int64())).to_pylist(), strict=True))
         self._side = side
         images = {row[name] for row in self._pairs.values() for name in ("preferred", "dispreferred")}
-        table = layout.read_images_table(config)
+        table = data.images_table()
         table = table.filter(pc.is_in(table["image_id"], value_set=pa.array(sorted(images), pa.string())))
-        source = layout.source_folder(config)
-        self._data = dict(stored_images(source, table)) if len(table) else {}
-        sound = {image for image in images if open_picture(self._data.get(image)) is not None}
+        self._files = dict(data.stored_images(table)) if len(table) else {}
+        sound = {image for image in images if open_picture(self._files.get(image)) is not None}
         faults = [
             f"{row['pair_id']} of {row['user_id']}"
             for row in self._pairs.values()
@@ -47,25 +45,25 @@ class ShownPairs:
         ]
         if faults:
             raise UserError(
-                f"{source}: an image is missing or damaged of the {named(faults, 'pairs')} that are shown; mend the "
-                "source or leave the pairs out, and run `ppd prepare` again"
+                f"{data.source.root}: an image is missing or damaged of the {named(faults, 'pairs')} that are asked "
+                "about; mend the source or leave the pairs out, and run `ppd prepare` again"
             )
 
-    def of(self, pairs: Sequence[int]) -> list[ShownPair]:
+    def of(self, pairs: Sequence[int]) -> list[PromptPair]:
         """These pairs, in their order."""
-        return [self._shown(self._pairs[pair]) for pair in pairs]
+        return [self._prompt_pair(self._pairs[pair]) for pair in pairs]
 
-    def _shown(self, pair: Mapping[str, str]) -> ShownPair:
+    def _prompt_pair(self, pair: Mapping[str, str]) -> PromptPair:
         images = []
         for side in ("preferred", "dispreferred"):
-            picture = open_picture(self._data[pair[side]])
-            assert picture is not None  # looked at above
+            picture = open_picture(self._files[pair[side]])
+            assert picture is not None  # opened above
             picture = picture.convert("RGB")
             picture.thumbnail((self._side, self._side))
             images.append(picture)
-        place = preferred_place(pair["pair_id"])
-        first, second = images if place == 1 else images[::-1]
-        return ShownPair(pair["caption"], (first, second), place)
+        number = preferred_number(pair["pair_id"])
+        first, second = images if number == 1 else images[::-1]
+        return PromptPair(pair["caption"], (first, second), number)
 
 
 def named(names: Sequence[str], what: str) -> str:

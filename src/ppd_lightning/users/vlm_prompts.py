@@ -17,8 +17,8 @@ from PIL.Image import Image
 VERSION = 1
 """Raised when the wording changes: other prompts make other embeddings."""
 
-PLACE = "<image>"
-"""Where an image goes in a text; the model's processor puts the image's tokens there."""
+IMAGE_TOKEN = "<image>"
+"""Stands for an image in a text; the model's processor puts the image's tokens in its place."""
 
 MARK = "User Profile:"
 """What the profile begins with in an answer."""
@@ -27,7 +27,7 @@ PREDICTION = "Prediction of user preference:"
 """What the choice between two new images begins with in an answer."""
 
 LONGEST_TEXT = 2000
-"""Letters of a caption or of a person's own words that are shown; what is beyond them is cut off."""
+"""Letters of a caption or of a person's own words that are quoted; what is beyond them is cut off."""
 
 SYSTEM = (
     "You are an expert in the aesthetics of images. From the choices that a person made between images you find out "
@@ -62,8 +62,8 @@ PREDICTED = re.compile(
 
 
 @dataclass(frozen=True)
-class ShownPair:
-    """A choice as it is shown to the model.
+class PromptPair:
+    """A choice as a part of a prompt.
 
     images: Image 1 and Image 2, RGB. preferred: which of them the person chose.
     """
@@ -73,13 +73,13 @@ class ShownPair:
     preferred: Literal[1, 2]
 
 
-def preferred_place(pair_id: str) -> Literal[1, 2]:
-    """Which of the two images the preferred one is shown as: by hash of the pair, so that the place tells nothing."""
+def preferred_number(pair_id: str) -> Literal[1, 2]:
+    """Which of the two images the preferred one is: by hash of the pair, so that the order says nothing."""
     return 2 if blake2b(f"shown/{pair_id}".encode(), digest_size=1).digest()[0] & 1 else 1
 
 
-def profile_prompt(shots: Sequence[ShownPair], control: Collection[str]) -> str:
-    """What is asked about a person's choices, with `PLACE` where each image goes, in the order of the shots.
+def profile_prompt(shots: Sequence[PromptPair], control: Collection[str]) -> str:
+    """What is asked about a person's choices, with `IMAGE_TOKEN` where each image goes, in the order of the shots.
 
     Args:
         control: words that mean something to the model's tokenizer; `quoted` breaks them where a caption holds them.
@@ -87,31 +87,31 @@ def profile_prompt(shots: Sequence[ShownPair], control: Collection[str]) -> str:
     return "\n\n".join([*_choices(shots, control), STEPS])
 
 
-def prediction_prompt(shots: Sequence[ShownPair], caption: str, control: Collection[str]) -> str:
-    """Which of two further images of `caption` the person will prefer; their places come after those of the shots."""
+def prediction_prompt(shots: Sequence[PromptPair], caption: str, control: Collection[str]) -> str:
+    """Which of two further images of `caption` the person will prefer, which come after those of the shots."""
     return "\n\n".join([*_choices(shots, control), f"The new pair. {_pair(caption, control)}", PREDICTING])
 
 
-def _choices(shots: Sequence[ShownPair], control: Collection[str]) -> list[str]:
+def _choices(shots: Sequence[PromptPair], control: Collection[str]) -> list[str]:
     count = "one pair" if len(shots) == 1 else f"{len(shots)} pairs"
     begin = f"A person was shown {count} of images and chose the image of each pair that they like better."
-    shown = [
+    numbered = [
         f"Pair {number}. {_pair(shot.caption, control)}\nThe person prefers Image {shot.preferred}."
         for number, shot in enumerate(shots, start=1)
     ]
-    return [begin, *shown]
+    return [begin, *numbered]
 
 
 def _pair(caption: str, control: Collection[str]) -> str:
     return (
         f'The caption of both images is: "{quoted(caption, control)}"\n'
-        f"Here is Image 1: {PLACE}\nHere is Image 2: {PLACE}"
+        f"Here is Image 1: {IMAGE_TOKEN}\nHere is Image 2: {IMAGE_TOKEN}"
     )
 
 
-def words_prompt(words: str, control: Collection[str]) -> str:
+def text_prompt(text: str, control: Collection[str]) -> str:
     """What is asked about a person's own words."""
-    return OWN_WORDS.format(words=quoted(words, control))
+    return OWN_WORDS.format(words=quoted(text, control))
 
 
 def quoted(text: str, control: Collection[str]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,13 @@ from transformers.utils.logging import disable_progress_bar
 from ppd_lightning.backbones.weights import misfits
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.vlm_files import KEY, vlm_folder
-from ppd_lightning.users.vlm_prompts import MARK, SYSTEM, ShownPair, profile_in, profile_prompt, words_prompt
+from ppd_lightning.users.vlm_prompts import MARK, SYSTEM, PromptPair, profile_in, profile_prompt, text_prompt
+from ppd_lightning.users.vlm_settings import Position
 
-Position = Literal["last_profile_token", "mean_of_profile", "last_prompt_token"]
+
+def vlm_dtype(device: torch.device | str) -> torch.dtype:
+    """Of a vision-language model's weights and hidden states on a device."""
+    return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class ProfileWriter:
     """LLaVA-OneVision, frozen.
 
     Args:
-        place: its folder, or its name on the model hub.
+        path: its folder, or its name on the model hub.
         device: where it runs.
         dtype: of its weights and hidden states.
         position: whose hidden state is taken: that of the profile's last token before the end of the answer, the mean
@@ -56,7 +60,7 @@ class ProfileWriter:
         max_new_tokens: where an answer is cut off.
         temperature: of the draws; 0 takes the likeliest token.
         top_p: share of the probability that tokens are drawn from.
-        keys: the settings that name `place` and `max_new_tokens`, for the messages.
+        keys: the settings that name `path` and `max_new_tokens`, for the messages.
 
     Raises:
         UserError: files are missing, damaged, or of another model; or it has no such layer.
@@ -64,7 +68,7 @@ class ProfileWriter:
 
     def __init__(
         self,
-        place: str,
+        path: str,
         device: torch.device | str,
         dtype: torch.dtype,
         *,
@@ -77,12 +81,12 @@ class ProfileWriter:
     ) -> None:
         self.position, self.layer, self.keys = position, layer, keys
         self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
-        self.processor, self.model = _load(place, dtype, keys[0])
+        self.processor, self.model = _load(path, dtype, keys[0])
         self.model = self.model.to(device)
         depth = self.model.config.text_config.num_hidden_layers
         if not -depth - 1 <= layer <= depth:
             raise UserError(
-                f"user.layer: {place} has the hidden states 0 to {depth}, or -{depth + 1} to -1, not {layer}"
+                f"user.layer: {path} has the hidden states 0 to {depth}, or -{depth + 1} to -1, not {layer}"
             )
         tokenizer, config = self.processor.tokenizer, self.model.config
         self.control = sorted({*tokenizer.all_special_tokens, self.processor.image_token, self.processor.video_token})
@@ -97,7 +101,7 @@ class ProfileWriter:
         """E."""
         return int(self.model.config.text_config.hidden_size)
 
-    def profiles(self, shots: Sequence[Sequence[ShownPair]], seeds: Sequence[int]) -> list[Profile]:
+    def profiles(self, shots: Sequence[Sequence[PromptPair]], seeds: Sequence[int]) -> list[Profile]:
         """One answer to each set of shots, drawn with its seed, all of them at once; B each.
 
         An answer depends on the others only by the rounding of a batch's forwards.
@@ -122,17 +126,17 @@ class ProfileWriter:
         answers = self._answers(prompts, seeds)
         return [(self._text(answer), length, len(answer)) for length, answer in zip(lengths, answers, strict=True)]
 
-    def states_of_words(self, words: Sequence[str]) -> np.ndarray:
+    def states_of_texts(self, texts: Sequence[str]) -> np.ndarray:
         """The states of people's own words, as if the model had written each as a profile, (B, E) float32.
 
         Raises:
-            ValueError: there are no words.
+            ValueError: a text is blank.
         """
-        if not all(text.strip() for text in words):
-            raise ValueError("no words")
+        if not all(text.strip() for text in texts):
+            raise ValueError("a text is blank")
         states = []
-        for text in words:
-            prompt = self._prompt(words_prompt(text, self.control), [])
+        for text in texts:
+            prompt = self._prompt(text_prompt(text, self.control), [])
             answer = self.processor.tokenizer(f"{MARK} {' '.join(text.split())}", split_special_tokens=True)[
                 "input_ids"
             ]
@@ -259,9 +263,9 @@ def _listed(tokens: int | Iterable[int] | None) -> list[int]:
     return [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)
 
 
-def _load(place: str, dtype: torch.dtype, key: str) -> tuple[Any, Any]:
+def _load(path: str, dtype: torch.dtype, key: str) -> tuple[Any, Any]:
     """The processor, and the network in evaluation mode."""
-    folder = vlm_folder(place, key)
+    folder = vlm_folder(path, key)
     disable_progress_bar()
     try:
         processor = LlavaOnevisionProcessor.from_pretrained(folder, local_files_only=True)

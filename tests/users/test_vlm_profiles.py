@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 import os
 import signal
@@ -16,22 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from tests import tiny, tiny_vlm
 from tests.data.handmade import SIZE, rows, write
 
-from ppd_lightning.backbones.released import ReleasedModel, open_model
 from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import images
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.data.images import open_picture
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
-from ppd_lightning.users import vlm
-from ppd_lightning.users import vlm_pairs as shown
-from ppd_lightning.users.embeddings import open_user_rows
-from ppd_lightning.users.shots import ShotSet, random_sets
-from ppd_lightning.users.vlm_prompts import ShownPair, preferred_place
+from ppd_lightning.users import vlm_profiles
+from ppd_lightning.users.shot_sets import ShotSet, random_sets
+from ppd_lightning.users.vlm_prompts import PromptPair, preferred_number
 from ppd_lightning.users.vlm_writer import ProfileWriter
 
 SETS = 10
@@ -51,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vlm, "UNIT_BATCHES", 2)
+    monkeypatch.setattr(vlm_profiles, "UNIT_BATCHES", 2)
 
 
 @functools.cache
@@ -65,13 +61,21 @@ def configure(folder: Path, *overrides: str) -> Config:
     return compose([*settings, *overrides])
 
 
+def data_of(config: Config) -> PreparedData:
+    return Workspace(config).data
+
+
 def described(config: Config, chosen: slice = slice(SETS)) -> np.ndarray:
-    pairs = layout.read_pairs(config)
-    return vlm.describe(config, open_model(config.model), pairs, some_sets(config)[chosen])
+    return describe(config, some_sets(config)[chosen])
+
+
+def describe(config: Config, sets: list[ShotSet]) -> np.ndarray:
+    users = Workspace(config).users
+    return users.kind.describe(users.using, users.data.read_pairs(), sets)
 
 
 def some_sets(config: Config) -> list[ShotSet]:
-    return random_sets(layout.read_pairs(config), config.shots.n, config.shots.groupings)
+    return random_sets(data_of(config).read_pairs(), config.shots.n, config.shots.groupings)
 
 
 def table(config: Config, name: str = "profiles") -> pa.Table:
@@ -82,10 +86,11 @@ def table(config: Config, name: str = "profiles") -> pa.Table:
 def elsewhere(folder: Path, tmp_path: Path, *overrides: str) -> Config:
     """The same prepared data in a folder of its own, so that nothing is answered yet."""
     config = configure(folder, f"output={tmp_path / 'out'}", *overrides)
-    data_folder(config).mkdir(parents=True)
-    for path in data_folder(configure(folder)).iterdir():
+    own = data_of(config).folder
+    own.mkdir(parents=True)
+    for path in data_of(configure(folder)).folder.iterdir():
         if not path.name.startswith("profiles-"):
-            (data_folder(config) / path.name).symlink_to(path)
+            (own / path.name).symlink_to(path)
     return config
 
 
@@ -93,28 +98,30 @@ def test_each_set_has_the_state_that_the_writer_gives_it(folder: Path, tmp_path:
     """The images are read again by hand, whole, and the pairs are laid out by hand."""
     config = elsewhere(folder, tmp_path, "user.retries=0")
     found = described(config)
-    pairs, sets = layout.read_pairs(config), some_sets(config)[:SETS]
-    stored = dict(images.stored_images(layout.source_folder(config), layout.read_images_table(config)))
+    data, sets = data_of(config), some_sets(config)[:SETS]
+    pairs, stored = data.read_pairs(), dict(data.stored_images(data.images_table()))
     writer = ProfileWriter(
         str(folder / "vlm"), "cpu", torch.float32, position="last_profile_token", layer=-1, max_new_tokens=10
     )
-    told = {row["set"]: row for row in table(config).to_pylist()}
+    profiles = {row["set"]: row for row in table(config).to_pylist()}
     for one, state in zip(sets, found, strict=True):
-        shown, ids = [], []
+        prompt_pairs, ids = [], []
         for pair in pairs.take(one.pairs).to_pylist():
             ids.append(pair["pair_id"])
-            liked, other = (images.open_picture(stored[pair[side]]) for side in ("preferred", "dispreferred"))
-            place = preferred_place(pair["pair_id"])
-            shown.append(ShownPair(pair["caption"], (liked, other) if place == 1 else (other, liked), place))
+            liked, other = (open_picture(stored[pair[side]]) for side in ("preferred", "dispreferred"))
+            number = preferred_number(pair["pair_id"])
+            both = (liked, other) if number == 1 else (other, liked)
+            prompt_pairs.append(PromptPair(pair["caption"], both, number))
         name = f"{one.user}/{'-'.join(ids)}"
-        expected = writer.profiles([shown], [vlm._seed(0, name, 0)])[0]
-        assert (expected.text is not None) == (name in told) == bool(np.isfinite(state).all())
+        expected = writer.profiles([prompt_pairs], [vlm_profiles._seed(0, name, 0)])[0]
+        assert (expected.text is not None) == (name in profiles) == bool(np.isfinite(state).all())
         if expected.text is not None:
             np.testing.assert_array_equal(state, expected.state)
-            assert told[name]["user"] == one.user
-            assert (told[name]["profile"], told[name]["answer"]) == (expected.text, expected.answer)
-            assert (told[name]["seed"], told[name]["retries"]) == (expected.seed, 0)
-    assert 0 < len(told) < SETS
+            found_row = profiles[name]
+            assert found_row["user"] == one.user
+            assert (found_row["profile"], found_row["answer"]) == (expected.text, expected.answer)
+            assert (found_row["seed"], found_row["retries"]) == (expected.seed, 0)
+    assert 0 < len(profiles) < SETS
 
 
 def test_images_keep_their_proportions(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -135,7 +142,7 @@ def wide(name: str) -> bytes:
 
 
 def spying(function: Callable[..., Any], seen: list[tuple[int, int]]) -> Callable[..., Any]:
-    def wrapped(self: ProfileWriter, shots: list[list[ShownPair]], seeds: list[int]) -> Any:
+    def wrapped(self: ProfileWriter, shots: list[list[PromptPair]], seeds: list[int]) -> Any:
         seen.extend(image.size for own in shots for one in own for image in one.images)
         return function(self, shots, seeds)
 
@@ -160,9 +167,7 @@ def test_the_same_shots_in_two_rows_are_asked_once(
     one = some_sets(config)[0]
     seen: list[tuple[int, int]] = []
     monkeypatch.setattr(ProfileWriter, "profiles", spying(ProfileWriter.profiles, seen))
-    pairs = layout.read_pairs(config)
-    twice = [one, ShotSet(f"{one.user}/for-a-caption", one.user, one.pairs)]
-    found = vlm.describe(config, open_model(config.model), pairs, twice)
+    found = describe(config, [one, ShotSet(f"{one.user}/for-a-caption", one.user, one.pairs)])
     np.testing.assert_array_equal(found[0], found[1])
     assert len(seen) % 4 == 0
     assert len(table(config)) + len(table(config, "quarantine")) == 1
@@ -178,7 +183,7 @@ def test_a_killed_command_goes_on_to_the_same_bits(folder: Path, tmp_path: Path,
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert len(list(data_folder(broken).glob("profiles-*/*.arrow"))) >= units
+    assert len(list(data_of(broken).folder.glob("profiles-*/*.arrow"))) >= units
     np.testing.assert_array_equal(described(broken), described(whole))
     assert table(broken).equals(table(whole))
 
@@ -207,7 +212,7 @@ def test_a_set_without_a_profile_is_asked_again_with_another_seed(folder: Path, 
     assert np.isfinite(often).all(1).sum() > had.sum()
     again = [row for row in table(config).to_pylist() if row["retries"]]
     assert again
-    assert all(row["seed"] == vlm._seed(0, row["set"], row["retries"]) for row in again)
+    assert all(row["seed"] == vlm_profiles._seed(0, row["set"], row["retries"]) for row in again)
 
 
 def test_more_retries_ask_only_the_sets_without_a_profile_and_come_to_the_same(
@@ -269,19 +274,19 @@ def test_an_image_that_is_missing_or_damaged_names_the_pair_and_the_person(
 ) -> None:
     config = elsewhere(folder, tmp_path)
     first = some_sets(config)[0]
-    pair = layout.read_pairs(config).take(first.pairs[:1]).to_pylist()[0]
-    read = images.stored_images
+    pair = data_of(config).read_pairs().take(first.pairs[:1]).to_pylist()[0]
+    read = PreparedData.stored_images
 
     def broken(*args: Any) -> Any:
         return ((name, b"no picture" if name == pair["dispreferred"] else data) for name, data in read(*args))
 
-    monkeypatch.setattr(shown, "stored_images", broken)
+    monkeypatch.setattr(PreparedData, "stored_images", broken)
     with pytest.raises(
         UserError, match=rf"an image is missing or damaged of the pairs .*{pair['pair_id']} of {first.user}"
     ):
         described(config, slice(1))
     monkeypatch.setattr(
-        shown, "stored_images", lambda *args: (one for one in read(*args) if one[0] != pair["preferred"])
+        PreparedData, "stored_images", lambda *args: (one for one in read(*args) if one[0] != pair["preferred"])
     )
     with pytest.raises(UserError, match=rf"{pair['pair_id']} of {first.user}"):
         described(config, slice(1))
@@ -291,32 +296,18 @@ def test_another_model_is_another_fingerprint_and_answers_of_its_own(folder: Pat
     config = elsewhere(folder, tmp_path)
     other_model = tiny_vlm.folder(tmp_path / "vlm", seed=1)
     other = configure(folder, f"output={config.output}", f"user.path={other_model}")
-    model = ReleasedModel("emoji", str(folder / "model"))
-    assert vlm.seen_with(config, model) != vlm.seen_with(other, model)
+    first, second = (Workspace(one).users for one in (config, other))
+    assert first.kind.seen_with(first.using) != second.kind.seen_with(second.using)
     assert not np.array_equal(described(config, slice(2)), described(other, slice(2)), equal_nan=True)
 
 
 def test_the_command_stores_a_row_for_each_set_with_a_profile(folder: Path, tmp_path: Path) -> None:
     config = elsewhere(folder, tmp_path, "user.retries=0", "shots.groupings=2")
     summary = embed.run(config)
-    found = open_user_rows(config, open_model(config.model))
+    found = Workspace(config).users.rows()
     profiles = table(config)
     assert summary["rows"] == len(found.users) == len(profiles) < len(some_sets(config))
     assert sorted(found.users) == sorted(profiles["user"].to_pylist())
     assert found.embeddings.shape[1] == tiny_vlm.WIDTH
     assert np.isfinite(found.embeddings[:]).all()
     assert embed.run(config) == summary | {"seconds": pytest.approx(0, abs=10)}
-
-
-def test_own_words_are_read_with_the_settings_of_user_stated(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "words.json").write_text(json.dumps({"1": "flat"}))
-    settings = [
-        "user=stated",
-        "user.reader=vlm",
-        f"user.path={folder / 'vlm'}",
-        f"user.texts={tmp_path / 'words.json'}",
-    ]
-    config = compose([*settings, "trainer=cpu"])
-    writer = ProfileWriter(str(folder / "vlm"), "cpu", torch.float32, position="last_prompt_token", layer=-1)
-    words = ["flat colours", "loud ones"]
-    np.testing.assert_array_equal(vlm.states_of_words(config, words), writer.states_of_words(words))

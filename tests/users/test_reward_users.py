@@ -9,31 +9,28 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 from tests.rewards.tiny_rewards import open_clip_folder
 
-from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.folders import data_folder, run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
-from ppd_lightning.data.images import Square, read_images
+from ppd_lightning.data.images import Square
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import statistics
 from ppd_lightning.rewards.open_clip import OpenClipReward
-from ppd_lightning.users.clip import describe
-from ppd_lightning.users.embeddings import embeddings_folder
 from ppd_lightning.users.reward_margins import score_margins
-from ppd_lightning.users.shots import random_sets
+from ppd_lightning.users.shot_sets import random_sets
+from ppd_lightning.users.users import Users
 
-BLIND = "tests.users.test_rewarded.Blind"
-CAPTIOUS = "tests.users.test_rewarded.Captious"
+BLIND = "tests.users.test_reward_users.Blind"
+CAPTIOUS = "tests.users.test_reward_users.Captious"
 
 
 class Blind(statistics.Brightness):
-    """Refuses the pictures that it is told to refuse: those whose first pixel is bright."""
+    """Refuses some pictures: those whose first pixel is bright."""
 
     def preprocess(self, picture):  # type: ignore[no-untyped-def]
         """See Reward."""
@@ -63,6 +60,10 @@ def configure(folder: Path, *overrides: str) -> Config:
     return compose([*settings, *overrides])
 
 
+def users_of(folder: Path, *overrides: str) -> Users:
+    return Workspace(configure(folder, *overrides)).users
+
+
 def with_class(folder: Path, target: str) -> Config:
     return configure(folder, "user=reward", "reward=[colourfulness,brightness]", f"rewards.brightness.target={target}")
 
@@ -80,16 +81,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pictures(folder: Path) -> dict[str, np.ndarray]:
     """Every usable image's own pixels, read past all stores."""
-    config, found = configure(folder), {}
-    for batch in read_images(layout.source_folder(config), layout.read_images_table(config), [Square(SIZE)]):
+    data, found = users_of(folder).data, {}
+    for batch in data.read_images(data.images_table(), [Square(SIZE)]):
         found |= dict(zip(batch.ids, batch.pixels[0], strict=True))
     return found
 
 
 def test_margins_are_the_rewards_own_in_the_order_of_their_names(folder: Path, pictures: dict[str, np.ndarray]) -> None:
-    config = configure(folder, "user=reward", "reward=[clutter,brightness]")
-    pairs = layout.read_pairs(config)
-    margins = score_margins(config, pairs)
+    users = users_of(folder, "user=reward", "reward=[clutter,brightness]")
+    pairs = users.data.read_pairs()
+    margins = score_margins(users.using.scorer(), pairs)
     luma = np.array([0.299, 0.587, 0.114])
     bright = {name: float(np.tensordot(luma, pixels / 255, 1).mean()) for name, pixels in pictures.items()}
     split = pairs["split"].to_pylist()
@@ -102,11 +103,10 @@ def test_margins_are_the_rewards_own_in_the_order_of_their_names(folder: Path, p
 
 
 def test_clip_users_are_means_of_what_the_rewards_tower_saw(folder: Path, pictures: dict[str, np.ndarray]) -> None:
-    place = f"rewards.emoji_clip.weights.model={folder / 'clip'}"
-    config = configure(folder, "user=clip", place)
-    pairs = layout.read_pairs(config)
+    users = users_of(folder, "user=clip", f"rewards.emoji_clip.weights.model={folder / 'clip'}")
+    pairs = users.data.read_pairs()
     sets = random_sets(pairs, 3, 2)[:4]
-    found = describe(config, ReleasedModel("emoji", str(folder / "model")), pairs, sets)
+    found = users.kind.describe(users.using, pairs, sets)
     reward = OpenClipReward("own", {"model": str(folder / "clip")})
     for one, vector in zip(sets, found, strict=True):
         seen = []
@@ -155,12 +155,12 @@ def test_an_image_that_a_reward_cannot_see_is_told(folder: Path, pictures: dict[
 
 def test_folders_tell_sets_of_rewards_apart_where_they_describe_users(folder: Path) -> None:
     sets = ("reward=[clutter]", "reward=[clutter,brightness]")
-    for folder_of in (embeddings_folder, run_folder):
-        assert len({folder_of(configure(folder, "user=reward", chosen)) for chosen in sets}) == 2
-        assert len({folder_of(configure(folder, "user=features", chosen)) for chosen in sets}) == 1
-        further = ("user.reward=clutter", "user=clip")
-        assert len({folder_of(configure(folder, *further, chosen)) for chosen in sets}) == 1
-    assert data_folder(configure(folder, "user=reward", sets[0])) == data_folder(configure(folder))
+    clip = ("user.reward=clutter", "user=clip")
+    for kind, count in ((("user=reward",), 2), (("user=features",), 1), (clip, 1)):
+        spaces = [Workspace(configure(folder, *kind, chosen)) for chosen in sets]
+        assert len({space.users.folder for space in spaces}) == count
+        assert len({space.run for space in spaces}) == count
+        assert len({space.data.folder for space in spaces}) == 1
 
 
 def test_a_reward_that_is_not_chosen_cannot_describe_users() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppd_lightning.users.reward import choice_weights
+from ppd_lightning.users.choice_regression import choice_weights
 
 
 @pytest.mark.parametrize("regularisation", [0.01, 1.0, 30.0])

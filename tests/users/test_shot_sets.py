@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from ppd_lightning.data.pairs import PAIRS_SCHEMA
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.groupings import Groupings
-from ppd_lightning.users.embeddings import UserRows
-from ppd_lightning.users.shots import CaptionVectors, ShotSet, diverse_sets, nearest_sets, random_sets
+from ppd_lightning.users.captions import CaptionVectors
+from ppd_lightning.users.rows import UserRows
+from ppd_lightning.users.shot_sets import ShotSet, captions_of_users, diverse_sets, nearest_sets, random_sets
+from ppd_lightning.users.shots import CaptionAwareShots, DiverseShots, RandomShots, Shots
 
 SPLITS = ("train", "validation", "shots", "test_seen", "test_unseen")
 
@@ -70,8 +72,8 @@ def test_neither_order_nor_other_people_nor_more_groupings_change_the_draw() -> 
 def test_groupings_and_people_differ() -> None:
     chosen = choose_shots(table({"ann": {"train": 30}, "bob": {"train": 30}}), 4, 16)
     assert len({tuple(sorted(shots)) for shots in chosen["ann"]}) == 16
-    places = {user: [[pair.split("-")[2] for pair in shots] for shots in listed] for user, listed in chosen.items()}
-    assert places["ann"] != places["bob"]
+    numbers = {user: [[pair.split("-")[2] for pair in shots] for shots in listed] for user, listed in chosen.items()}
+    assert numbers["ann"] != numbers["bob"]
 
 
 def test_every_pair_can_be_described_without_itself() -> None:
@@ -91,9 +93,9 @@ def world(people: dict[str, list[int]], seed: int = 0) -> tuple[pa.Table, Captio
     captions = [f"{number:016x}" for number in range(12)]
     made = [
         dict.fromkeys(PAIRS_SCHEMA.names, "-")
-        | {"pair_id": f"{user}-{place:02}", "user_id": user, "split": "train", "caption_id": captions[number]}
+        | {"pair_id": f"{user}-{number:02}", "user_id": user, "split": "train", "caption_id": captions[caption]}
         for user, own in people.items()
-        for place, number in enumerate(own)
+        for number, caption in enumerate(own)
     ]
     vectors = np.random.default_rng(seed).normal(size=(len(captions), 5)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -171,3 +173,25 @@ def test_somebody_with_too_few_other_captions_has_no_set_for_a_caption() -> None
     pairs, captions = world({"ann": [1, 1, 1, 2]})
     asked = [("ann", captions.ids[number].as_py()) for number in (1, 2)]
     assert [one.row for one in nearest_sets(pairs, 2, asked, captions)] == [f"ann/{captions.ids[2].as_py()}"]
+
+
+def test_each_part_of_the_group_shots_chooses_its_sets_and_reads_captions_only_where_they_count() -> None:
+    pairs, captions = world({"ann": [0, 1, 2, 3, 4, 5], "bob": [5, 6, 7, 1]})
+
+    def unread() -> CaptionVectors:
+        raise AssertionError("the captions were read")
+
+    def sets(shots: Shots, asked: list[tuple[str, str]] | None = None) -> list[ShotSet]:
+        return shots.sets(pairs, (lambda: captions) if shots.uses_captions else unread, asked)
+
+    assert sets(RandomShots(n=2, groupings=3, select="random")) == random_sets(pairs, 2, 3)
+    assert sets(DiverseShots(n=2, groupings=3, select="diverse")) == diverse_sets(pairs, 2, 3, captions)
+    nearest = CaptionAwareShots(n=2, groupings=3, select="caption_aware")
+    assert sets(nearest) == nearest_sets(pairs, 2, captions_of_users(pairs), captions)
+    asked = [("bob", captions.ids[9].as_py())]
+    assert sets(nearest, asked) == nearest_sets(pairs, 2, asked, captions)
+
+
+def test_captions_of_the_tests_are_nobodys_own() -> None:
+    people = {"ann": dict.fromkeys(SPLITS, 2), "bob": {"test_seen": 3}}
+    assert captions_of_users(table(people)) == [("ann", "-")]

@@ -1,0 +1,83 @@
+"""Kinds of user: what a person is described by, and what of it their vector is.
+
+A kind is a part (`settings.part`): one class derived from `UserKind` and one file in `conf/user`.
+
+N = users, R = sets of shots, E = width of an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ppd_lightning.settings.part import Part, settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.shot_sets import ShotSet
+    from ppd_lightning.users.shots import Shots
+
+
+@settings
+class UserKind(Part):
+    """How a user is described to the model.
+
+    A kind that needs the data defines `describe` and `seen_with`. One whose vectors follow from who the users are sets
+    `described` and `by_shots` to False and defines `vectors`.
+    """
+
+    kind: str
+    """What describes a user: choices of their own, their words, or nothing but who they are."""
+
+    described: ClassVar[bool] = True
+    """Whether `ppd embed` has to describe the users, with `describe`; else `vectors` gives their embeddings."""
+    by_shots: ClassVar[bool] = True
+    """Whether the sets of shots that the group shots chooses describe them; else there is one empty set a user."""
+    seen_only: ClassVar[bool] = False
+    """Whether only the users who are trained on have a vector; for kinds that are not described."""
+    same_for_all: ClassVar[bool] = False
+    """Whether everybody has the same vector, so that nothing personal can be learnt."""
+    not_served: ClassVar[str] = ""
+    """Why it leaves people out, for messages; empty where everybody in the pairs has a vector."""
+
+    def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
+        """Those of the chosen rewards, by name, that describe users."""
+        return {}
+
+    def contradictions_with(self, labels: str, rewards: Collection[str]) -> Iterator[str]:
+        """As `contradictions`, with `data.labels` and the names of the chosen rewards."""
+        yield from ()
+
+    def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
+        """Raw vectors (R, E) floats of sets of shots, not standardised; a row of NaN is a set that cannot be described.
+
+        A set's vector must not depend on which others are described with it.
+
+        Args:
+            pairs: `data.pairs.PAIRS_SCHEMA`, of all splits; the sets name its rows.
+
+        Raises:
+            UserError: what it needs is missing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is described and has no method describe")
+
+    def seen_with(self, using: Describing) -> str:
+        """A fingerprint of everything that `describe` depends on beside the settings, the pairs and their images."""
+        return ""
+
+    def vectors(self, users: Sequence[str]) -> np.ndarray:
+        """The embeddings (N, E) float32 of all users who have one, in alphabetical order; for kinds not described."""
+        raise NotImplementedError(f"{type(self).__name__} is not described and has no method vectors")
+
+    def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
+        """How a user's vector is made, in a sentence for the model card.
+
+        Args:
+            shots: what chooses the shots.
+            rewards: the names of those that describe users.
+        """
+        return f"{shots.words()} make their vector (`user.kind={self.kind}`)."
