@@ -42,7 +42,7 @@ from ppd_lightning.generation.trained_run import TrainedRun, open_run
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
-from ppd_lightning.storage.leases import Claim
+from ppd_lightning.storage.leases import Lease
 from ppd_lightning.users import vlm_prompts as prompts
 from ppd_lightning.users.embeddings import people_served
 
@@ -144,7 +144,7 @@ class _Asked:
         )
         retries = settings.retries if settings.temperature else 0
         with (
-            Claim(self.folder / "asking.owner"),
+            Lease(self.folder / "asking.lease"),
             Answers(self.folder) as answers,
             Counted(f"answers ({what})", 2 * len(to_ask), bar=config.trainer.progress) as counted,
         ):
