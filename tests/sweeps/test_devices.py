@@ -78,7 +78,9 @@ def test_a_run_on_the_cpu_and_one_that_was_offered_none_are_left_alone(start: St
     ("launcher", "offered"),
     [("hydra_plugins.x.JoblibLauncher", "2,3"), ("hydra_plugins.x.LocalLauncher", "2,3"), ("x.SlurmLauncher", None)],
 )
-def test_the_gpus_that_the_command_may_use_are_offered_where_runs_share_a_machine(launcher: str, offered: str | None) -> None:
+def test_the_gpus_that_the_command_may_use_are_offered_where_runs_share_a_machine(
+    launcher: str, offered: str | None
+) -> None:
     environment = {"CUDA_VISIBLE_DEVICES": "2,3", OFFERED: "9"}
     offer_devices(launcher, environment)
     assert environment.get(OFFERED) == offered

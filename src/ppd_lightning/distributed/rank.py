@@ -16,8 +16,8 @@ SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
 class Rank:
     """A process among those that train one run together.
 
-    index: in [0, size), the process's rank. size: how many processes there are. local_index: the rank among those of the
-    same machine, which is the number of its device. local_size: how many those are.
+    index: in [0, size), the process's rank. size: how many processes there are. local_index: the rank among those of
+    the same machine, which is the number of its device. local_size: how many those are.
     """
 
     index: int = 0
