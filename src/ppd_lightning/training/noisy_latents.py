@@ -27,8 +27,8 @@ class NoisyLatents:
 
     The first B rows are the preferred images, the others the dispreferred ones.
 
-    latents: (S B, ...) with noise. t: (S B,) times. conditions: of the captions, (S B, ...) each. target: (S B, ...), what
-    the network should predict. sides: S.
+    latents: (S B, ...) with noise. t: (S B,) times. conditions: of the captions, (S B, ...) each. target: (S B, ...),
+    what the network should predict. sides: S.
     """
 
     latents: Tensor
@@ -51,7 +51,7 @@ def drawn_times(objective: Objective, draws: Draw) -> Tensor:
 def noisy_latents(
     backbone: Backbone, objective: Objective, batch: Batch, draws: Draw, *, with_dispreferred: bool = True
 ) -> NoisyLatents:
-    """The images of a batch (see `PPDModule`; its users are not needed) with the noise and at the times of the draws."""
+    """The images of a batch (see `PPDModule`; its users are not needed) with the draws' noise, at the draws' times."""
     sides = [(batch["latents_preferred"], draws.noise_preferred)]
     if with_dispreferred:
         noise = draws.noise_preferred if objective.share_noise else draws.noise_dispreferred

@@ -34,8 +34,8 @@ class Loss:
 class PairErrors:
     """Mean squared errors (B,) of the policy's and the reference's predictions.
 
-    policy: on the preferred and the dispreferred images, or on the preferred ones alone. reference: the same, or nothing
-    where the objective needs no reference.
+    policy: on the preferred and the dispreferred images, or on the preferred ones alone. reference: the same, or
+    nothing where the objective needs no reference.
     """
 
     policy: tuple[Tensor, ...]
@@ -46,9 +46,10 @@ class PairErrors:
         return self.policy[side] - self.reference[side]
 
     def margin(self, weight: Tensor | float) -> Tensor:
-        """-weight, (B,) or one number, times the difference of both gains (B,): positive where the policy has moved to the preferred image.
+        """The difference of the images' implicit rewards (B,), the argument of Diffusion-DPO's sigmoid.
 
-        This is the difference of the two images' implicit rewards, the argument of Diffusion-DPO's sigmoid.
+        It is -weight, (B,) or one number, times the difference of both gains: positive where the policy has moved to
+        the preferred image.
         """
         return -weight * (self.gain(0) - self.gain(1))
 
@@ -56,7 +57,7 @@ class PairErrors:
         """Eq. 6 of PPD: -log sigmoid of the margin, ln 2 where policy and reference agree."""
         from ppd_lightning.diffusion.losses import preference_loss
 
-        loss, margin = preference_loss(*self.policy, *self.reference, weight)
+        loss, margin = preference_loss(self.policy[0], self.policy[1], self.reference[0], self.reference[1], weight)
         return Loss(loss, self.figures(loss, margin))
 
     def figures(self, loss: Tensor, margin: Tensor) -> dict[str, Tensor]:
