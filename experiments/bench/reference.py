@@ -22,32 +22,33 @@ from typing import Any
 
 import torch
 
-from ppd_lightning.backbones.released import open_model
 from ppd_lightning.commands import embed, prepare
+from ppd_lightning.commands.reference import open_batches, open_stored
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.devices import DTYPES
-from ppd_lightning.distributed.rank import ALONE
 from ppd_lightning.training.build import build_module
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.lightning_trainer import build_trainer
 from ppd_lightning.training.loggers import make_loggers
 from ppd_lightning.training.module import PPDModule
-from ppd_lightning.training.stored_reference import StoredReference
 
 
 def opened(config: Config) -> tuple[PreferenceDataModule, PPDModule, dict[str, float]]:
     """Data, with stored errors where the configuration asks for them, a module, and what making them took."""
-    data, model = PreferenceDataModule(config), open_model(config.model)
+    workspace = Workspace(config)
+    data, backbone, made = open_batches(workspace), workspace.backbone, {}
     data.setup("fit")
-    prior, made = model.load_prior(DTYPES[config.trainer.precision]), {}
+    network = backbone.load_network(DTYPES[config.trainer.precision])
     if config.trainer.reference == "stored":
-        stored, begun = StoredReference(config, model, data, prior.device), time.perf_counter()
-        pairs = stored.make(lambda: prior, ALONE)
+        stored, begun = open_stored(workspace, data), time.perf_counter()
+        pairs = stored.make(lambda: network)
         if pairs:
             made = {"pairs": pairs, "pairs_per_second": round(pairs / (time.perf_counter() - begun), 1)}
         data.use_reference(stored.read())
-    return data, build_module(config, prior, data), made
+    groups = (config.objective, config.optimizer, config.trainer)
+    return data, build_module(backbone, network, data, *groups, seed=config.seed), made
 
 
 def pairs_per_second(config: Config) -> tuple[float, float]:
@@ -57,7 +58,8 @@ def pairs_per_second(config: Config) -> tuple[float, float]:
     """
     folder = Path(mkdtemp())
     data, module, _ = opened(config)
-    trainer = build_trainer(config, folder, 0, make_loggers(config, folder, 0))
+    loggers = make_loggers(config.logger, folder, folder)
+    trainer = build_trainer(config.trainer, folder, loggers=loggers, grad_clip=config.optimizer.grad_clip)
     clock = {}
     module.on_train_start = lambda: clock.setdefault("begun", now())
     module.on_train_end = lambda: clock.setdefault("ended", now())

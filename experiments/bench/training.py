@@ -19,21 +19,30 @@ from tempfile import mkdtemp
 
 import torch
 
-from ppd_lightning.backbones.released import open_model
 from ppd_lightning.commands import embed, prepare
+from ppd_lightning.commands.reference import open_batches
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.training.build import build_module
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.lightning_trainer import build_trainer
 from ppd_lightning.training.loggers import make_loggers
+from ppd_lightning.training.module import PPDModule
+
+
+def opened(config: Config) -> tuple[PreferenceDataModule, PPDModule]:
+    """Batches and a new module of a configuration."""
+    workspace = Workspace(config)
+    batches, backbone = open_batches(workspace), workspace.backbone
+    batches.setup("fit")
+    groups = (config.objective, config.optimizer, config.trainer)
+    return batches, build_module(backbone, backbone.load_network(), batches, *groups, seed=config.seed)
 
 
 def bare(config: Config) -> float:
     """Pairs a second of zero_grad, step, backward, clip, optimizer, schedule, over batches that are in memory."""
-    data = PreferenceDataModule(config)
-    data.setup("fit")
-    module = build_module(config, open_model(config.model).load_prior(), data)
+    data, module = opened(config)
     module.log_dict = lambda *args, **kwargs: None
     stream = iter(data.train_dataloader())
     batches = [next(stream) for _ in range(config.trainer.max_steps)]
@@ -53,10 +62,9 @@ def bare(config: Config) -> float:
 def lightning(config: Config) -> float:
     """Pairs a second of the steps of `ppd train`, logging, checkpoints and data loading included, start-up not."""
     folder = Path(mkdtemp())
-    data = PreferenceDataModule(config)
-    data.setup("fit")
-    module = build_module(config, open_model(config.model).load_prior(), data)
-    trainer = build_trainer(config, folder, 0, make_loggers(config, folder, 0))
+    data, module = opened(config)
+    loggers = make_loggers(config.logger, folder, folder)
+    trainer = build_trainer(config.trainer, folder, loggers=loggers, grad_clip=config.optimizer.grad_clip)
     clock = {}
     module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())
     module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())

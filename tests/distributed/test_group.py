@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ from tests.training.tiny_world import CHECKPOINT_EVERY, STEPS, overrides
 from ppd_lightning.commands import train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.distributed.group import Ranks, require_fitting
-from ppd_lightning.distributed.rank import ALONE, Place
+from ppd_lightning.distributed.group import Group, require_fitting
+from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.metrics_csv import read_metrics
@@ -159,15 +158,14 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_wrong_number_of_processes_is_refused() -> None:
-    config = compose(["trainer=cpu", "trainer.devices=2", "trainer.nodes=2"]).trainer
-    require_fitting(config, Place(3, 4, 1, 2))
+    require_fitting(Rank(3, 4, 1, 2), nodes=2, devices=2)
     with pytest.raises(UserError, match=r"trainer\.devices: 2 on 2 nodes are 4 processes, and 3 were started"):
-        require_fitting(config, Place(0, 3, 0, 3))
+        require_fitting(Rank(0, 3, 0, 3), nodes=2, devices=2)
     with pytest.raises(UserError, match=r"trainer\.nodes: 2 nodes need .* torchrun --nnodes=2 --nproc-per-node=2"):
-        require_fitting(config, ALONE)
-    require_fitting(replace(config, nodes=1), ALONE)
+        require_fitting(ALONE, nodes=2, devices=2)
+    require_fitting(ALONE, nodes=1, devices=2)
     with pytest.raises(UserError, match=r"set trainer\.devices=8 trainer\.nodes=1"):
-        require_fitting(replace(config, nodes=1, devices=1), Place(0, 8, 0, 8))
+        require_fitting(Rank(0, 8, 0, 8), nodes=1, devices=1)
 
 
 def test_a_batch_that_ranks_cannot_share_is_a_fault_of_the_configuration() -> None:
@@ -176,10 +174,10 @@ def test_a_batch_that_ranks_cannot_share_is_a_fault_of_the_configuration() -> No
 
 
 def test_alone_everything_is_as_without_ranks() -> None:
-    here = Ranks(ALONE)
-    assert here.gather("x") == ["x"]
-    with pytest.raises(UserError, match="mine"), here.together():
+    group = Group(ALONE)
+    assert group.gather("x") == ["x"]
+    with pytest.raises(UserError, match="mine"), group.together():
         raise UserError("mine")
-    with pytest.raises(ZeroDivisionError), here.together():
+    with pytest.raises(ZeroDivisionError), group.together():
         raise ZeroDivisionError
     assert STEPS > 2 * CHECKPOINT_EVERY

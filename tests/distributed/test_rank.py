@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppd_lightning.distributed.rank import ALONE, Place, place
+from ppd_lightning.distributed.rank import ALONE, Rank, current_rank
 
 TORCHRUN = {
     "RANK": "5",
@@ -16,9 +16,9 @@ SLURM = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1",
 
 
 @pytest.mark.parametrize("environment", [TORCHRUN, SLURM, {**SLURM, **TORCHRUN}])
-def test_a_rank_knows_its_machine_and_its_place_there(environment: dict[str, str]) -> None:
-    assert place(environment) == Place(5, 8, 1, 4)
-    assert (place(environment).node, place(environment).is_first) == (1, False)
+def test_a_rank_knows_its_machine_and_its_number_there(environment: dict[str, str]) -> None:
+    assert current_rank(environment) == Rank(5, 8, 1, 4)
+    assert (current_rank(environment).node, current_rank(environment).is_first) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ def test_a_rank_knows_its_machine_and_its_place_there(environment: dict[str, str
     ids=["nothing", "a part", "a batch script", "a step of one task"],
 )
 def test_else_a_process_is_alone(environment: dict[str, str]) -> None:
-    assert place(environment) == ALONE
+    assert current_rank(environment) == ALONE
     assert ALONE.is_first

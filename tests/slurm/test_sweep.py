@@ -22,7 +22,7 @@ from tests.training import tiny_world
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.storage.leases import owner_of
+from ppd_lightning.storage.leases import holder_of
 from ppd_lightning.storage.sweep_table import SweepRun, numbers_of, read_runs
 
 pytestmark = [pytest.mark.long, pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -70,11 +70,11 @@ def test_a_preempted_and_a_killed_run_end_as_if_nothing_had_happened(tmp_path: P
             await_(lambda: bool(restarted(cluster)), sweep)
             preempted = set(restarted(cluster))
             victim = next(
-                run for run in started(tmp_path / "rough") if not any(f"{job}," in run.owner for job in preempted)
+                run for run in started(tmp_path / "rough") if not any(f"{job}," in run.holder for job in preempted)
             )
-            owner = owner_of(Path(victim.claim))
-            assert owner is not None
-            os.kill(owner.pid, signal.SIGKILL)
+            holder = holder_of(Path(victim.lease))
+            assert holder is not None
+            os.kill(holder.pid, signal.SIGKILL)
             assert sweep.wait(SECONDS) == 0, (tmp_path / "log").read_text()
         finally:
             sweep.kill()

@@ -10,15 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ppd_lightning.config.compose import compose
-from ppd_lightning.sweeps.devices import TOLD, take_devices, tell_devices
+from ppd_lightning.sweeps.devices import OFFERED, offer_devices, take_devices
 
 RUN = """
 import os, sys
-from types import SimpleNamespace
-from ppd_lightning.config.compose import compose
 from ppd_lightning.sweeps.devices import take_devices
-take_devices(SimpleNamespace(accelerator=sys.argv[1], devices=int(sys.argv[2])))
+take_devices(sys.argv[1], int(sys.argv[2]))
 print(os.environ.get("CUDA_VISIBLE_DEVICES", "all"), flush=True)
 sys.stdin.read()
 """
@@ -32,7 +29,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(gpus: str, devices: int = 1, accelerator: str = "auto") -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-        environment |= {TOLD: gpus, "TMPDIR": str(tmp_path)}
+        environment |= {OFFERED: gpus, "TMPDIR": str(tmp_path)}
         words = [sys.executable, "-c", RUN, accelerator, str(devices)]
         running.append(
             subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -72,25 +69,27 @@ def test_a_run_on_several_devices_takes_as_many_and_none_that_another_has(start:
     assert sees(start("0", devices=2)) == "0", "too few: the training says so"
 
 
-def test_a_run_on_the_cpu_and_one_that_was_told_nothing_are_left_alone(start: Start) -> None:
+def test_a_run_on_the_cpu_and_one_that_was_offered_none_are_left_alone(start: Start) -> None:
     assert sees(start("0,1", accelerator="cpu")) == "all"
     assert sees(start("")) == "all"
 
 
 @pytest.mark.parametrize(
-    ("launcher", "told"),
+    ("launcher", "offered"),
     [("hydra_plugins.x.JoblibLauncher", "2,3"), ("hydra_plugins.x.LocalLauncher", "2,3"), ("x.SlurmLauncher", None)],
 )
-def test_the_gpus_that_the_command_may_use_are_told_where_runs_share_a_machine(launcher: str, told: str | None) -> None:
-    environment = {"CUDA_VISIBLE_DEVICES": "2,3", TOLD: "9"}
-    tell_devices(launcher, environment)
-    assert environment.get(TOLD) == told
+def test_the_gpus_that_the_command_may_use_are_offered_where_runs_share_a_machine(
+    launcher: str, offered: str | None
+) -> None:
+    environment = {"CUDA_VISIBLE_DEVICES": "2,3", OFFERED: "9"}
+    offer_devices(launcher, environment)
+    assert environment.get(OFFERED) == offered
 
 
-def test_without_a_gpu_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_none_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     environment: dict[str, str] = {}
-    tell_devices("x.JoblibLauncher", environment)
-    assert not environment[TOLD]
-    take_devices(compose(["trainer=gpu"]).trainer, environment)
+    offer_devices("x.JoblibLauncher", environment)
+    assert not environment[OFFERED]
+    take_devices("auto", 1, environment)
     assert "CUDA_VISIBLE_DEVICES" not in environment

@@ -132,7 +132,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, times: int) -> Started:
         if not dies:
             return start(folder, runs, *rest)
         left[0] -= 1
-        record(folder, replace(dies[0].noted("running"), claim=str(folder / "nobody"), owner="process 1 on a machine"))
+        record(folder, replace(dies[0].noted("running"), lease=str(folder / "nobody"), holder="process 1 on a machine"))
         return "a worker died"
 
     monkeypatch.setattr(launching, "_start", broken)
@@ -176,9 +176,9 @@ def test_a_run_that_another_command_has_under_way_is_waited_for(
     sweep(tmp_path)
     [folder] = (tmp_path / "sweeps").iterdir()
     run = read_runs(folder)[1]
-    claim = tmp_path / "elsewhere.owner"
-    claim.write_text(json.dumps(asdict(replace(this_process(), host="another machine"))))
-    under_way = replace(run, state="running", why="", claim=str(claim))
+    lease = tmp_path / "elsewhere.lease"
+    lease.write_text(json.dumps(asdict(replace(this_process(), host="another machine"))))
+    under_way = replace(run, state="running", why="", lease=str(lease))
     record(folder, under_way)
     pauses = []
 

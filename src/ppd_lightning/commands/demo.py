@@ -15,7 +15,7 @@ from ppd_lightning.commands import embed, evaluate, label, prepare, train
 from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.splits import choose_count
-from ppd_lightning.distributed.rank import place
+from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_pictures, draw_grid
 from ppd_lightning.generation.sampling import draw_sheet
@@ -34,7 +34,7 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: as the verbs do; data.name is not emoji, or this is one of several processes.
     """
-    if place().size > 1:
+    if current_rank().size > 1:
         raise UserError("demo: starts its own processes; run it in one, with trainer.devices where you want several")
     begun, seconds, summaries = time.monotonic(), {}, {}
     for verb, work in STEPS.items():

@@ -138,7 +138,7 @@ class _Judging:
         )
         retries = 0 if settings.temperature == 0 else settings.retries
         with (
-            Lease(self.folder / "asking.owner"),
+            Lease(self.folder / "asking.lease"),
             AnswerCache(self.folder) as cache,
             Counted(f"answers ({what})", 2 * len(to_ask), bar=self.progress) as progress,
         ):

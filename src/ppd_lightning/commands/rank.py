@@ -1,7 +1,7 @@
 """`python -m ppd_lightning.commands.rank CONFIG REPORT`: one rank of a training on several devices of this machine.
 
-Started by `ppd train`, which says in the environment which rank it is. CONFIG is the run's `config.yaml`; REPORT is
-where it says why it failed. It ends when its standard input does, which is held by who started it.
+Started by `ppd train`, with its rank in the environment. CONFIG is the run's `config.yaml`; REPORT is the file in which
+it leaves why it failed. It ends when its standard input is closed, which the process holds that started it.
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ import logging
 import time
 from typing import Any
 
-from ppd_lightning.backbones.released import open_model
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.devices import DTYPES, compute_device
-from ppd_lightning.distributed.rank import ALONE
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.devices import DTYPES
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.stored_reference import StoredReference
 
@@ -27,14 +26,53 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the data are not prepared or embedded, or the model is missing.
     """
-    begun = time.monotonic()
-    model, device, data = open_model(config.model), compute_device(config.trainer), PreferenceDataModule(config)
-    data.setup("fit")
-    stored = StoredReference(config, model, data, device)
-    computed = stored.make(lambda: model.load_prior(DTYPES[config.trainer.precision]).to(device), ALONE)
+    begun, workspace = time.monotonic(), Workspace(config)
+    batches = open_batches(workspace)
+    batches.setup("fit")
+    stored = open_stored(workspace, batches)
+    backbone, dtype = workspace.backbone, DTYPES[config.trainer.precision]
+    computed = stored.make(lambda: backbone.load_network(dtype).to(workspace.device))
     stored.read()
     seconds = round(time.monotonic() - begun, 1)
     log.info(
-        "%s: errors of %d pairs, %d of them computed now, in %.1f s", stored.folder, stored.places, computed, seconds
+        "%s: errors of %d pairs, %d of them computed now, in %.1f s", stored.folder, stored.length, computed, seconds
     )
-    return {"folder": str(stored.folder), "pairs": stored.places, "computed": computed, "seconds": seconds}
+    return {"folder": str(stored.folder), "pairs": stored.length, "computed": computed, "seconds": seconds}
+
+
+def open_batches(workspace: Workspace) -> PreferenceDataModule:
+    """The batches of a training, not set up yet.
+
+    Raises:
+        UserError: the data are not prepared or embedded.
+    """
+    config = workspace.config
+    return PreferenceDataModule(
+        workspace.data,
+        workspace.users.rows(),
+        text_arrays=workspace.backbone.text_arrays,
+        batch_size=config.trainer.batch_size,
+        micro_batch_size=config.trainer.micro_batch_size,
+        seed=config.seed,
+    )
+
+
+def open_stored(workspace: Workspace, batches: PreferenceDataModule) -> StoredReference:
+    """The stored errors of the reference for a training on these batches.
+
+    Raises:
+        UserError: files of the model are missing.
+    """
+    config = workspace.config
+    return StoredReference(
+        workspace.data.splits,
+        workspace.data,
+        batches,
+        workspace.backbone,
+        config.objective,
+        precision=config.trainer.precision,
+        seed=config.seed,
+        steps=config.trainer.max_steps,
+        device=workspace.device,
+        progress=workspace.progress,
+    )

@@ -1,26 +1,27 @@
-"""`ppd train`: one training run in a folder that comes from its configuration."""
+"""`ppd train`: one training run in a folder that follows from its configuration."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableCascadeUNet
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
-from ppd_lightning.backbones.released import ReleasedModel, open_model
+from ppd_lightning.commands.reference import open_batches, open_stored
 from ppd_lightning.config.compose import as_yaml
-from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.devices import DTYPES, compute_device
-from ppd_lightning.distributed.group import Ranks, connected, require_fitting
-from ppd_lightning.distributed.rank import place
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.devices import DTYPES
+from ppd_lightning.distributed.group import Group, connected, require_fitting
+from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.distributed.spawn import run_ranks
 from ppd_lightning.generation.previews import preview_sheet
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
@@ -33,14 +34,15 @@ from ppd_lightning.training.loggers import FAILED, FINISHED, end_loggers, log_fi
 from ppd_lightning.training.metrics_csv import read_metrics
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.previews import Previews
-from ppd_lightning.training.stored_reference import StoredReference
-from ppd_lightning.users.embeddings import users_fingerprint
 
 log = logging.getLogger(__name__)
 
+COMPARED = ("seed", "mode", "data", "model", "user", "objective", "optimizer", "trainer")
+"""The settings that are logged beside a run's final figures."""
+
 
 def run(config: Config) -> dict[str, Any]:
-    """Train, or go on with a training that was cut off, or read what a finished one measured.
+    """Train, resume a training that was interrupted, or read the summary of a finished one.
 
     With several devices each has a process of its own (a rank): they are started here, unless this process is one.
 
@@ -51,111 +53,150 @@ def run(config: Config) -> dict[str, Any]:
         UserError: a store or the model is missing or stale, a logger's package is missing, or the processes that were
             started do not fit the configuration or have different ones.
     """
-    folder, here = run_folder(config), place()
-    if here.size == 1 and (folder / ".done").exists():
-        _tell_finished(folder)
+    workspace, rank, trainer = Workspace(config), current_rank(), config.trainer
+    folder = workspace.run
+    if rank.size == 1 and (folder / ".done").exists():
+        _log_finished(folder)
         return _summary(folder)
     require_loggers(config.logger)
-    require_fitting(config.trainer, here)
-    if here.size < config.trainer.devices:
+    require_fitting(rank, nodes=trainer.nodes, devices=trainer.devices)
+    if rank.size < trainer.devices:
         write_text_atomic(folder / "config.yaml", as_yaml(config))
         arguments = [str(folder / "config.yaml")]
-        run_ranks("ppd_lightning.commands.rank", arguments, config.trainer.devices, config.trainer.threads)
+        run_ranks("ppd_lightning.commands.rank", arguments, trainer.devices, trainer.threads)
         return _summary(folder)
-    with connected(config.trainer, here) as ranks:
-        ranks.require_same(config)
-        if ranks.of_first((folder / ".done").exists()):
-            _tell_finished(folder)
+    with connected(
+        rank,
+        nodes=trainer.nodes,
+        devices=trainer.devices,
+        threads=trainer.threads,
+        accelerator=trainer.accelerator,
+    ) as group:
+        group.require_same(_flat(asdict(config)))
+        if group.of_first((folder / ".done").exists()):
+            _log_finished(folder)
         else:
-            _train(config, folder, ranks)
-            ranks.meet()
+            _train(workspace, group)
+            group.barrier()
     return _summary(folder)
 
 
-def _train(config: Config, folder: Path, ranks: Ranks) -> None:
+def _train(workspace: Workspace, group: Group) -> None:
     """One rank's part of the training."""
     begun = time.monotonic()
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
+    config, folder, backbone = workspace.config, workspace.run, workspace.backbone
+    objective, optimizer, settings = config.objective, config.optimizer, config.trainer
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     checkpoint = last_checkpoint(folder)
-    start = ranks.of_first(_steps_done(checkpoint))
-    data = PreferenceDataModule(config)
-    data.start_step = start
-    loggers = make_loggers(config, folder, start, ranks.place)
+    start = group.of_first(_steps_done(checkpoint))
+    loggers = make_loggers(config.logger, folder, workspace.output, start=start, rank=group.rank)
     outcome = FAILED
     try:
-        with ranks.together():
-            data.setup("fit")
-            model, device = open_model(config.model), compute_device(config.trainer)
-            prior = model.load_prior(DTYPES[config.trainer.precision]).to(device)
-        if config.trainer.reference == "stored" and config.objective.name != "sft":
-            _read_reference(config, model, data, prior, ranks)
-        with ranks.together():
-            module = build_module(config, prior, data, ranks.place.size).to(device)
-            average = None
-            if config.optimizer.ema_decay is not None:
-                average = BranchAverage(module.branch, config.optimizer.ema_decay)
+        with group.together():
+            batches = open_batches(workspace)
+            batches.start_step = start
+            batches.setup("fit")
+            network = backbone.load_network(DTYPES[settings.precision]).to(workspace.device)
+        if settings.reference == "stored" and objective.needs_reference:
+            _read_reference(workspace, batches, network, group)
+        with group.together():
+            module = build_module(
+                backbone,
+                network,
+                batches,
+                objective,
+                optimizer,
+                settings,
+                seed=config.seed,
+                world_size=group.rank.size,
+            ).to(workspace.device)
+            average = None if optimizer.ema_decay is None else BranchAverage(module.branch, optimizer.ema_decay)
             first: list[Callback] = [] if average is None else [average]
-            if config.trainer.preview_every is not None:
-                sheet = preview_sheet(config, model, prior, module.branch)
-                first.append(Previews(sheet, folder / "previews", config.trainer.preview_every))
-            validates = len(data.val_dataloader()) > 0
-            trainer = build_trainer(config, folder, start, loggers, ranks.place, first, validates=validates)
-            if ranks.place.is_first:
+            if settings.preview_every is not None:
+                sheet = preview_sheet(
+                    backbone, network, module.branch, workspace.data, workspace.users, config.generation
+                )
+                first.append(Previews(sheet, folder / "previews", settings.preview_every))
+            trainer = build_trainer(
+                settings,
+                folder,
+                start=start,
+                loggers=loggers,
+                rank=group.rank,
+                first=first,
+                grad_clip=optimizer.grad_clip,
+                csv=config.logger.csv,
+                validates=len(batches.val_dataloader()) > 0,
+            )
+            if group.rank.is_first:
                 write_text_atomic(folder / "config.yaml", as_yaml(config))
-            step0_loss = step0_test(module, data)
+            step0_loss = step0_test(module, batches)
         if start:
-            log.info("going on at step %d of %d", start, config.trainer.max_steps)
-        fit(trainer, module, data, checkpoint if start else None)
-        if ranks.place.is_first:
+            log.info("resuming at step %d of %d", start, settings.max_steps)
+        fit(trainer, module, batches, checkpoint if start else None)
+        if group.rank.is_first:
             summary: dict[str, Any] = {
                 "run": str(folder),
                 "step0_loss": step0_loss,
-                "steps": config.trainer.max_steps,
-                "pairs": config.trainer.max_steps * config.trainer.batch_size,
+                "steps": settings.max_steps,
+                "pairs": settings.max_steps * settings.batch_size,
                 "trainable_parameters": sum(weight.numel() for weight in module.branch.parameters()),
                 "coefficient": module.coefficient,
                 "beta_dpo": 2 * module.coefficient,
                 **_last_figures(folder),
             }
-            _save(config, folder, module, average, users_fingerprint(config, model))
-            log_final(loggers, config, {name: value for name, value in summary.items() if "/" in name})
+            _save(workspace, module, average)
+            figures = {name: value for name, value in summary.items() if "/" in name}
+            log_final(loggers, _compared(config), figures, settings.max_steps)
             write_json_atomic(folder / "summary.json", summary | {"seconds": round(time.monotonic() - begun, 1)})
         outcome = FINISHED
     finally:
         end_loggers(loggers, outcome)
-    if ranks.place.is_first:
+    if group.rank.is_first:
         (folder / ".done").touch()
 
 
-def _save(config: Config, folder: Path, module: PPDModule, average: BranchAverage | None, users: str) -> None:
-    """Write the trained weights and their average, saying how users were described; leaves the latter in the module."""
-    told: dict[str, Any] = {
-        "base": base_fingerprint(module.prior),
+def _save(workspace: Workspace, module: PPDModule, average: BranchAverage | None) -> None:
+    """Write the trained weights and their average with the run's metadata; leaves the latter in the module."""
+    folder = workspace.run
+    metadata: dict[str, Any] = {
+        "base": base_fingerprint(module.network),
         "run": folder.name,
-        "configuration": asdict(config),
-        "users": users,
+        "configuration": asdict(workspace.config),
+        "users": workspace.users.fingerprint(),
     }
-    save_adapter(module.branch, folder / "adapter.safetensors", **told)
+    save_adapter(module.branch, folder / "adapter.safetensors", **metadata)
     if average is not None:
         module.branch.load_state_dict(average.weights())
-        save_adapter(module.branch, folder / "adapter-ema.safetensors", **told)
+        save_adapter(module.branch, folder / "adapter-ema.safetensors", **metadata)
 
 
-def _read_reference(
-    config: Config, model: ReleasedModel, data: PreferenceDataModule, prior: StableCascadeUNet, ranks: Ranks
-) -> None:
+def _read_reference(workspace: Workspace, batches: PreferenceDataModule, network: nn.Module, group: Group) -> None:
     """Put the stored errors of the reference into the batches; what is missing of them is made first."""
-    with ranks.together():
-        stored = StoredReference(config, model, data, prior.device)
+    with group.together():
+        stored = open_stored(workspace, batches)
         stored.require_fresh()
-    with ranks.together():
-        stored.make(lambda: prior, ranks.place)
-    with ranks.together():
-        data.use_reference(stored.read())
+    with group.together():
+        stored.make(lambda: network, group.rank)
+    with group.together():
+        batches.use_reference(stored.read())
 
 
-def _tell_finished(folder: Path) -> None:
+def _compared(config: Config) -> dict[str, Any]:
+    """What makes one run another, by dotted key."""
+    return _flat({name: value for name, value in asdict(config).items() if name in COMPARED})
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _log_finished(folder: Path) -> None:
     log.info("%s is finished; delete its .done to train it again", folder)
 
 

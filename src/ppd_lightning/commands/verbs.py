@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ppd_lightning.distributed.rank import place
+from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run_verb(verb: str, config: Config) -> dict[str, Any]:
 
     Of the processes that train one run together, the first does the other verbs alone; theirs return nothing.
     """
-    if verb != "train" and not place().is_first:
+    if verb != "train" and not current_rank().is_first:
         return {}
     command: Callable[[Config], dict[str, Any]] = importlib.import_module(f"ppd_lightning.commands.{verb}").run
     return command(config)

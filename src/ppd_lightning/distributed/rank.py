@@ -1,4 +1,4 @@
-"""Which of a run's processes this one is; ranks are started by us, by torchrun, or as the tasks of a Slurm step."""
+"""The rank of this process among those that train one run: started by us, by torchrun, or as tasks of a Slurm step."""
 
 from __future__ import annotations
 
@@ -7,48 +7,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun tells each process, and so do we."""
+"""The variables that torchrun sets for each process, and so do we."""
 
 SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """A process among those that train one run together.
 
-    rank: in [0, size). local_rank: among those of the same machine, which the device is chosen by. local_size: how many
-    those are. node: the machine.
+    index: in [0, size), the process's rank. size: how many processes there are. local_index: the rank among those of
+    the same machine, which is the number of its device. local_size: how many those are.
     """
 
-    rank: int = 0
+    index: int = 0
     size: int = 1
-    local_rank: int = 0
+    local_index: int = 0
     local_size: int = 1
 
     @property
     def node(self) -> int:
         """The number of the machine; each has equally many ranks, one after the other."""
-        return (self.rank - self.local_rank) // self.local_size
+        return (self.index - self.local_index) // self.local_size
 
     @property
     def is_first(self) -> bool:
         """Whether this is the process that writes."""
-        return self.rank == 0
+        return self.index == 0
 
 
-ALONE = Place()
+ALONE = Rank()
+"""The only process of a run."""
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Place:
-    """Where the environment says that this process is; the only one where it says nothing.
+def current_rank(environment: Mapping[str, str] = os.environ) -> Rank:
+    """The rank that the environment gives this process; `ALONE` where it gives none.
 
-    A Slurm step of a single task says nothing: what runs in it starts ranks of its own.
+    A Slurm step of a single task gives none: the command in it starts ranks of its own.
     """
     if all(name in environment for name in TORCHRUN):
-        rank, size, local_rank, local_size = (int(environment[name]) for name in TORCHRUN[:4])
-        return Place(rank, size, local_rank, local_size)
+        index, size, local_index, local_size = (int(environment[name]) for name in TORCHRUN[:4])
+        return Rank(index, size, local_index, local_size)
     if all(name in environment for name in SLURM):
-        rank, size, local_rank = (int(environment[name]) for name in SLURM)
+        index, size, local_index = (int(environment[name]) for name in SLURM)
         if size > 1:
-            return Place(rank, size, local_rank, size // int(environment.get("SLURM_STEP_NUM_NODES", "1")))
+            return Rank(index, size, local_index, size // int(environment.get("SLURM_STEP_NUM_NODES", "1")))
     return ALONE

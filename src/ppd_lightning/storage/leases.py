@@ -1,7 +1,8 @@
-"""Who is at work on something: a file that its owner keeps fresh, so that an owner who died is found out."""
+"""Leases: a file that one process holds and keeps fresh while it works, so that a process that died is noticed."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -9,22 +10,23 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 log = logging.getLogger(__name__)
 
-BEAT = 10.0
-"""Seconds between two signs of life."""
+RENEWAL = 10.0
+"""Seconds between two renewals of a lease."""
 
-SILENCE = 120.0
-"""Seconds without one after which an owner counts as dead; network file systems and clocks are late by less."""
+EXPIRY = 120.0
+"""Seconds without a renewal after which a holder counts as dead; network file systems and clocks are late by less."""
 
 
 @dataclass(frozen=True)
-class Owner:
+class Holder:
     """A process; `job` is the cluster's name of the job that it belongs to, or nothing."""
 
     host: str
@@ -35,33 +37,34 @@ class Owner:
         return f"{f'job {self.job}, ' if self.job else ''}process {self.pid} on {self.host}"
 
 
-def this_process() -> Owner:
-    """The owner of what is claimed here."""
+def this_process() -> Holder:
+    """The holder of the leases that are acquired here."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
-    return Owner(socket.gethostname(), os.getpid(), job)
+    return Holder(socket.gethostname(), os.getpid(), job)
 
 
-def owner_of(path: Path) -> Owner | None:
-    """Whoever holds the claim and is alive; None where nobody does."""
+def holder_of(path: Path) -> Holder | None:
+    """The living process that holds the lease; None where there is none."""
     try:
-        silent = time.time() - path.stat().st_mtime
+        age = time.time() - path.stat().st_mtime
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    if silent > SILENCE:
+    if age > EXPIRY:
         return None
     try:
-        owner = Owner(**json.loads(text))
+        holder = Holder(**json.loads(text))
     except (ValueError, TypeError):
-        return Owner("a machine that has not said its name yet", 0)  # made this moment, or cut off in being made
-    return owner if _may_live(owner) else None
+        return Holder("an unknown machine", 0)  # the file was made this moment, or its writing was cut off
+    return holder if _may_live(holder) else None
 
 
-class Claim(AbstractContextManager["Claim"]):
-    """Holds `path` while the block runs, after waiting for another living owner to let go.
+class Lease(AbstractContextManager["Lease"]):
+    """Holds `path` while the block runs, after waiting for another living holder to release it.
 
     Args:
+        path: the lease's file.
         pause: seconds between two attempts.
     """
 
@@ -69,24 +72,30 @@ class Claim(AbstractContextManager["Claim"]):
         self.path, self.pause = path, pause
         self._end = threading.Event()
 
-    def __enter__(self) -> Claim:
-        told = False
-        while not self.take():
-            if not told and (owner := owner_of(self.path)) is not None:
-                log.info("waiting for %s, which is at work on %s", owner, self.path.stem)
-                told = True
+    def __enter__(self) -> Lease:
+        logged = False
+        while not self.acquire():
+            if not logged and (holder := holder_of(self.path)) is not None:
+                log.info("waiting for %s, which is at work on %s", holder, self.path.stem)
+                logged = True
             time.sleep(self.pause)
         return self
 
-    def take(self) -> bool:
-        """Hold it from now on, until `release` or this process's end; False where a living owner has it."""
-        if not _take(self.path) and (owner_of(self.path) is not None or not _take(self.path)):
-            return False
-        threading.Thread(target=self._beat, daemon=True).start()
+    def acquire(self) -> bool:
+        """Hold it from now on, until `release` or the end of this process; False where a living process holds it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self.path.parent):
+            if not _create(self.path):
+                if holder_of(self.path) is not None:
+                    return False
+                _remove_expired(self.path)
+                if not _create(self.path):
+                    return False
+        threading.Thread(target=self._renew, daemon=True).start()
         return True
 
     def release(self) -> None:
-        """Let go of what is held."""
+        """Stop renewing, and remove the file."""
         self._end.set()
         self.path.unlink(missing_ok=True)
 
@@ -95,46 +104,59 @@ class Claim(AbstractContextManager["Claim"]):
     ) -> None:
         self.release()
 
-    def _beat(self) -> None:
-        while not self._end.wait(BEAT):
+    def _renew(self) -> None:
+        while not self._end.wait(RENEWAL):
             with suppress(OSError):  # a file system that is away for a moment
                 os.utime(self.path)
 
 
-def _take(path: Path) -> bool:
-    """Make the file as one's own; False where a living owner has it or others were quicker."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time, where the file system has locks, as local ones do; a dying process releases its own."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _create(path: Path) -> bool:
+    """Create the file for this process; False where there is one."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
-        if owner_of(path) is None:
-            _bury(path)
         return False
     with open(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(this_process()), file)
     return True
 
 
-def _bury(path: Path) -> None:
-    """Remove a dead owner's file. Moved aside first: of several that try, one gets it, and a living one goes back."""
-    grave = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+def _remove_expired(path: Path) -> None:
+    """Remove a dead holder's file.
+
+    It is renamed first: where there are no locks, one of several processes that try succeeds, and a file that a living
+    process has made in the meantime is renamed back.
+    """
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with suppress(FileNotFoundError):
-        path.rename(grave)
-        if owner_of(grave) is None:
-            grave.unlink()
+        path.rename(aside)
+        if holder_of(aside) is None:
+            aside.unlink()
         else:
-            grave.rename(path)
+            aside.rename(path)
 
 
-def _may_live(owner: Owner) -> bool:
-    """False where the process is one of this machine's and is gone; of other machines only silence tells."""
-    if owner.host != socket.gethostname() or os.name != "posix":
+def _may_live(holder: Holder) -> bool:
+    """False where the process was on this machine and is gone; one on another machine dies by expiry only."""
+    if holder.host != socket.gethostname():
         return True
     try:
-        os.kill(owner.pid, 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, so it is there
+    except PermissionError:  # another user's, so it is there
         return True
-    state = Path(f"/proc/{owner.pid}/stat")  # of Linux: a dead one that nobody has waited for is a zombie
+    state = Path(f"/proc/{holder.pid}/stat")  # on Linux: a dead process that nobody has waited for is a zombie
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"

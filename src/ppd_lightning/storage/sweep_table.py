@@ -21,7 +21,7 @@ from typing import Any
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
-from ppd_lightning.storage.leases import owner_of
+from ppd_lightning.storage.leases import holder_of
 
 FIXED = ("number", "state", "folder", "why")
 
@@ -39,8 +39,8 @@ class SweepRun:
     """One run of a sweep.
 
     state: waiting, running, done or failed; why: what it failed of; mistake: whether that was a fault of the input;
-    lost: whether it died without a word; owner: who has it or had it last; claim: the file that its owner keeps fresh;
-    numbers: what the run measured, by dotted name.
+    lost: whether its process died without a word; holder: the process that works on it or did last; lease: the file
+    that this process keeps fresh; numbers: what the run measured, by dotted name.
     """
 
     number: int
@@ -50,8 +50,8 @@ class SweepRun:
     why: str = ""
     mistake: bool = False
     lost: bool = False
-    owner: str = ""
-    claim: str = ""
+    holder: str = ""
+    lease: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
 
 
@@ -140,12 +140,12 @@ def numbers_of(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]
 
 def _read(file: Path) -> SweepRun:
     run = _noted(file)
-    if run.state != "running" or owner_of(Path(run.claim)) is not None:
+    if run.state != "running" or holder_of(Path(run.lease)) is not None:
         return run
     run = _noted(file)  # it may have ended between the two looks
-    if run.state != "running" or owner_of(Path(run.claim)) is not None:
+    if run.state != "running" or holder_of(Path(run.lease)) is not None:
         return run
-    return replace(run, state="failed", why=f"died without a word ({run.owner})", lost=True)
+    return replace(run, state="failed", why=f"died without a word ({run.holder})", lost=True)
 
 
 def _noted(file: Path) -> SweepRun:

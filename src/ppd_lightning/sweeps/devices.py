@@ -1,7 +1,7 @@
-"""Which GPUs a run has where several work at once on one machine: its own, as long as there are enough.
+"""Which GPUs a run uses where several work at once on one machine: its own, as long as there are enough.
 
-The processes of joblib and submitit_local know nothing of each other: all would train on the first GPU, or, where
-submitit_local is told of none, on none.
+The processes of joblib and submitit_local do not know each other: all would train on the first GPU, or, where
+submitit_local asks for none, on none.
 """
 
 from __future__ import annotations
@@ -14,33 +14,32 @@ from collections.abc import MutableMapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from ppd_lightning.config.schemas import Trainer
-from ppd_lightning.storage.leases import Claim
+from ppd_lightning.storage.leases import Lease
 
 log = logging.getLogger(__name__)
 
 LAUNCHERS = ("JoblibLauncher", ".LocalLauncher")
 """Those whose runs share this machine at the same time."""
 
-TOLD = "PPD_DEVICES"
-"""Where the processes that they start read which GPUs there are to choose from."""
+OFFERED = "PPD_DEVICES"
+"""The variable with the GPUs that the processes of a launcher choose from."""
 
 
-def tell_devices(launcher: str, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Before a launcher starts processes that inherit this environment."""
-    environment.pop(TOLD, None)
+def offer_devices(launcher: str, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Set the GPUs that runs choose from, before a launcher starts processes that inherit this environment."""
+    environment.pop(OFFERED, None)
     if launcher.endswith(LAUNCHERS):
-        environment[TOLD] = ",".join(_visible(environment))
+        environment[OFFERED] = ",".join(_visible(environment))
 
 
-def take_devices(config: Trainer, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let this process, and those that it starts, see `trainer.devices` GPUs that no other run has.
+def take_devices(accelerator: str, devices: int, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Restrict this process, and those that it starts, to `devices` GPUs that no other run uses.
 
-    They stay its own until it ends. Where all are taken, runs share them evenly; where nothing was told, each sees all.
+    It holds them until it ends. Where all are taken, runs share them evenly; where none were offered, each sees all.
     """
-    told = environment.get(TOLD)
-    if told and config.accelerator != "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(_own(tuple(told.split(",")), config.devices))
+    offered = environment.get(OFFERED)
+    if offered and accelerator != "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(_own(tuple(offered.split(",")), devices))
         log.info("it has GPU %s", environment["CUDA_VISIBLE_DEVICES"])
 
 
@@ -61,14 +60,14 @@ def _own(names: tuple[str, ...], count: int) -> Sequence[str]:
 
 
 def _take(group: Sequence[str], others: int) -> bool:
-    """Whether all of the group were taken; `others` is how many runs may have each of them already."""
+    """Whether leases of the whole group were acquired; `others` is how many runs may use each of them already."""
     folder = Path(tempfile.gettempdir()) / f"ppd-devices-{os.getuid()}"
-    held: list[Claim] = []
+    held: list[Lease] = []
     for name in group:
-        claim = Claim(folder / f"{name}-{others}".replace("/", "_"))
-        if not claim.take():
-            for taken in held:
-                taken.release()
+        lease = Lease(folder / f"{name}-{others}".replace("/", "_"))
+        if not lease.acquire():
+            for acquired in held:
+                acquired.release()
             return False
-        held.append(claim)
+        held.append(lease)
     return True

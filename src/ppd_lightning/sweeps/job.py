@@ -1,4 +1,4 @@
-"""One run of a sweep, in whatever process a launcher starts it; it is told the run's number, and reads the rest."""
+"""One run of a sweep, in whatever process a launcher starts it; it gets the run's number and reads the rest."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from ppd_lightning.commands.verbs import run_verb
 from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.root import Config
-from ppd_lightning.distributed.rank import place
+from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.logging_setup import set_up_logging
-from ppd_lightning.storage.leases import Claim, this_process
+from ppd_lightning.storage.leases import Lease, this_process
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, numbers_of, read_run, read_sweep, record
 from ppd_lightning.sweeps.devices import take_devices
 
@@ -34,22 +34,22 @@ def do_run(folder: Path, number: int) -> None:
     Of several processes that train the run together, the first notes and the others only work.
     """
     verbs, config = read_sweep(folder).verbs, read_config(config_file(folder, number))
-    if not place().is_first:
+    if not current_rank().is_first:
         for verb in verbs:
             run_verb(verb, config)
         return
     run = read_run(folder, number)
     assert run is not None
-    claim = Path(f"{run.folder}.owner").absolute()
-    with Claim(claim):
+    lease = Path(f"{run.folder}.lease").absolute()
+    with Lease(lease):
         run = read_run(folder, number)  # another process may have finished it while this one waited
         assert run is not None
         if run.state == "done":
             return
         log.info("run %d: %s", number, " ".join(f"{key}={value}" for key, value in run.overrides.items()))
-        run = replace(run, state="running", why="", mistake=False, owner=str(this_process()), claim=str(claim))
+        run = replace(run, state="running", why="", mistake=False, holder=str(this_process()), lease=str(lease))
         record(folder, run)
-        take_devices(config.trainer)
+        take_devices(config.trainer.accelerator, config.trainer.devices)
         record(folder, _outcome(folder, run, verbs, config))
 
 

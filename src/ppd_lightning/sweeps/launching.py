@@ -22,7 +22,7 @@ from ppd_lightning.config.compose import Composed, as_yaml, quoted
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.storage.atomic import write_text_atomic
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, read_run, read_runs, record
-from ppd_lightning.sweeps.devices import tell_devices
+from ppd_lightning.sweeps.devices import offer_devices
 from ppd_lightning.sweeps.job import job
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
             config.hydra.overrides.hydra = settings_of_jobs(folder)
             config.hydra.job.config_name = None
         began = time.time()
-        tell_devices(settings["_target_"])
+        offer_devices(settings["_target_"])
         try:
             launcher = Plugins.instance().instantiate_launcher(context, job, config)
             launcher.launch([[f"+run={run.number}"] for run in group], initial_job_idx=group[0].number)

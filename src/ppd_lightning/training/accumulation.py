@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning import Trainer as LightningTrainer
+from lightning import Trainer
 
-from ppd_lightning.config.schemas import Trainer
 from ppd_lightning.errors import UserError
 
 
-def micro_batches(config: Trainer, world_size: int) -> int:
-    """How many equal micro-batches, of at most `trainer.micro_batch_size` pairs, each device's share is made of.
+def micro_batches(batch_size: int, micro_batch_size: int | None, world_size: int = 1) -> int:
+    """How many equal micro-batches, of at most `micro_batch_size` pairs, each device's share of a batch is made of.
 
     Raises:
         UserError: the devices cannot share the batch equally.
     """
-    if config.batch_size % world_size:
+    if batch_size % world_size:
         raise UserError(
-            f"trainer.batch_size: {config.batch_size} pairs cannot be shared equally by {world_size} "
+            f"trainer.batch_size: {batch_size} pairs cannot be shared equally by {world_size} "
             f"devices; choose a multiple of {world_size}"
         )
-    own = config.batch_size // world_size
-    largest = min(config.micro_batch_size or own, own)
+    own = batch_size // world_size
+    largest = min(micro_batch_size or own, own)
     return own // next(size for size in range(largest, 0, -1) if own % size == 0)
 
 
-def ends_step(trainer: LightningTrainer, batch_index: Any) -> bool:
+def ends_step(trainer: Trainer, batch_index: Any) -> bool:
     """Whether this micro-batch was the last one of its optimizer step."""
     return (int(batch_index) + 1) % trainer.accumulate_grad_batches == 0

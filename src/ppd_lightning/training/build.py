@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import TYPE_CHECKING, cast
 
 import torch
-from diffusers import StableCascadeUNet
 from lightning import seed_everything
+from torch import nn
 
-from ppd_lightning.backbones.user_branch import attach_user_branch
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.noisy_latents import Batch
+from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.reference_error import reference_error_by_time
+from ppd_lightning.training.settings import Optimizer, Trainer
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
+
+    from ppd_lightning.backbones.backbone import Backbone
 
 log = logging.getLogger(__name__)
 
@@ -32,31 +37,49 @@ not this run's; nobody has measured bf16 on a GPU.
 
 
 def build_module(
-    config: Config, prior: StableCascadeUNet, data: PreferenceDataModule, world_size: int = 1
+    backbone: Backbone,
+    network: nn.Module,
+    data: PreferenceDataModule,
+    objective: Objective,
+    optimizer: Optimizer,
+    trainer: Trainer,
+    *,
+    seed: int,
+    world_size: int = 1,
 ) -> PPDModule:
-    """The module of a configuration, with a new branch drawn from its seed."""
-    seed_everything(config.seed, verbose=False)
-    branch = attach_user_branch(
-        prior, data.embedding_dim, num_tokens=config.model.num_tokens, null=config.model.null_user
-    )
-    if config.trainer.gradient_checkpointing:
-        prior.enable_gradient_checkpointing()
-    if config.trainer.compile:
-        prior.compile()
-    times = (config.objective.t_min, config.objective.t_max)
-    errors = None
-    if config.objective.weighting == "adaptive":
-        errors = reference_error_by_time(prior, _on(prior.device, data.first_batch()), *times, seed=config.seed)
+    """The module of a training, with a new branch drawn from `seed`.
+
+    Args:
+        backbone: whose network it is.
+        network: frozen, as `backbone.load_network` gives it.
+        data: set up.
+        objective: what is minimised.
+        optimizer: AdamW's settings.
+        trainer: how long, in which micro-batches, and how the network computes.
+        seed: of the branch, and of the draws of every example.
+        world_size: processes that train it together.
+    """
+    seed_everything(seed, verbose=False)
+    branch = backbone.attach(network, data.embedding_dim)
+    if trainer.gradient_checkpointing:
+        cast("ModelMixin", network).enable_gradient_checkpointing()
+    if trainer.compile:
+        network.compile()
+    times, errors = (objective.t_min, objective.t_max), None
+    if objective.weighting == "adaptive":
+        batch = _on(next(network.parameters()).device, data.first_batch())
+        errors = reference_error_by_time(backbone, network, batch, *times, seed=seed)
     return PPDModule(
-        prior,
+        backbone,
+        network,
         branch,
-        config.objective,
-        config.optimizer,
-        TimeWeight(config.objective.weighting, CosineSchedule(), *times, errors),
+        objective,
+        optimizer,
+        TimeWeight(objective.weighting, backbone.diffusion_path, *times, errors),
         latent_shape=data.latent_shape,
-        max_steps=config.trainer.max_steps,
-        seed=config.seed,
-        micro_batches=micro_batches(config.trainer, world_size),
+        max_steps=trainer.max_steps,
+        seed=seed,
+        micro_batches=micro_batches(trainer.batch_size, trainer.micro_batch_size, world_size),
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,6 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from ppd_lightning.backbones.released import open_model
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.diffusion.draws import choose
@@ -29,7 +27,10 @@ from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.training.noisy_latents import Batch
-from ppd_lightning.users.embeddings import open_user_rows
+
+if TYPE_CHECKING:
+    from ppd_lightning.data.prepared import PreparedData
+    from ppd_lightning.users.rows import UserRows
 
 log = logging.getLogger(__name__)
 
@@ -37,23 +38,40 @@ EXAMPLE_COLUMNS = ["pair_id", "user_id", "caption_id", "preferred", "dispreferre
 
 
 class PreferenceDataModule(LightningDataModule):
-    """Training and validation batches of a prepared and embedded data folder.
+    """Training and validation batches of prepared data and its users' embeddings.
 
-    A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, 16, h, w), text (B, L, C),
-    text_pooled (B, 1, C') and user (B, E), all float32, and reference (B, 2) where the reference's errors are stored.
-    Batch k of a run is the examples [k B, (k + 1) B) of an endless
-    stream (`ExampleOrder`), B = trainer.batch_size, of which every rank takes its equal part, in equal micro-batches.
-    Which grouping of shots describes the user of a pair is drawn from (seed, epoch, pair) among those without the pair
-    and its caption.
+    A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, ...), an array (B, ...) for
+    each of `text_arrays` and user (B, E), all float32, and reference (B, 2) where the reference's errors are stored.
+    Batch k of a run is the examples [k B, (k + 1) B) of an endless stream (`ExampleOrder`), B = batch_size, of which
+    every rank takes its equal part, in equal micro-batches. Which grouping of shots describes the user of a pair is
+    drawn from (seed, epoch, pair) among those without the pair and its caption.
+
+    Args:
+        data: prepared.
+        rows: the embeddings of its users.
+        text_arrays: arrays of the text store that go into a batch, under their names.
+        batch_size: pairs of an optimizer step, over all ranks.
+        micro_batch_size: most pairs that a rank works on at once; None is its whole share.
+        seed: of the order and of the groupings.
 
     Attributes:
         start_step: the batch at which the training loader starts; a resumed run sets it.
         workers: processes that assemble batches; 0 is the training process itself.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        data: PreparedData,
+        rows: UserRows,
+        *,
+        text_arrays: Sequence[str] = ("text", "text_pooled"),
+        batch_size: int = 16,
+        micro_batch_size: int | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.data, self.rows, self.text_arrays = data, rows, tuple(text_arrays)
+        self.batch_size, self.micro_batch_size, self.seed = batch_size, micro_batch_size, seed
         self.start_step = 0
         self.workers = 0
         self._training: Examples | None = None
@@ -65,20 +83,18 @@ class PreferenceDataModule(LightningDataModule):
 
         Raises:
             UserError: a table or a store is missing, damaged or stale, there is nothing to train on, or the batch
-                cannot be shared between the devices.
+                cannot be shared between the ranks.
         """
         if self._training is not None:
             return
-        config = self.config
-        micro_batches(config.trainer, self._rank_and_world_size()[1])
-        model = open_model(config.model)
-        latents = layout.open_latents(config, model.fingerprint("encoder"))
-        text = layout.open_text(config, model.fingerprint("text_encoder"), model.fingerprint("tokenizer"))
-        users = open_user_rows(config, model)
-        table = layout.read_pairs(config)
-        groupings = Groupings(users, table)
+        self._micro_batches()
+        latents, text = self.data.open_latents(), self.data.open_text()
+        table = self.data.read_pairs()
+        groupings = Groupings(self.rows, table)
         table = table.select(EXAMPLE_COLUMNS).filter(pc.is_in(table["split"], pa.array(["train", "validation"])))
-        everything = Examples(table, latents, text, users.embeddings, groupings, config.seed)
+        everything = Examples(
+            table, latents, text, self.rows.embeddings, groupings, self.seed, text_arrays=self.text_arrays
+        )
         trained = np.asarray(pc.equal(table["split"], "train"))
         training, validation = everything.part(trained), everything.part(~trained)
         for name, examples in (("training", training), ("validation", validation)):
@@ -90,7 +106,7 @@ class PreferenceDataModule(LightningDataModule):
                 )
         if not len(training):
             raise UserError(
-                f"{layout.pairs_path(config)}: there is no pair to train on; use more pairs, or other shares in data.*"
+                f"{self.data.pairs_path}: there is no pair to train on; use more pairs, or other shares in data.*"
             )
         self._training, self._validation = training, validation
         self._everything = everything.part(trained, described=False)
@@ -102,7 +118,7 @@ class PreferenceDataModule(LightningDataModule):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """(16, h, w)."""
+        """Of one latent, such as (16, h, w)."""
         return tuple(self._examples().latents.shape[1:])
 
     @property
@@ -113,8 +129,7 @@ class PreferenceDataModule(LightningDataModule):
     @property
     def pairs_at_once(self) -> int:
         """B of a micro-batch."""
-        config, (_, world_size) = self.config.trainer, self._rank_and_world_size()
-        return config.batch_size // world_size // micro_batches(config, world_size)
+        return self.batch_size // self._rank_and_world_size()[1] // self._micro_batches()
 
     def first_batch(self) -> Batch:
         """Batch 0, wherever the run starts and however many ranks share it, whole."""
@@ -122,7 +137,7 @@ class PreferenceDataModule(LightningDataModule):
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """One rank's part of batch `step` of the run, whole."""
-        return TrainingStream(self._examples(), self.config.trainer.batch_size, rank, world_size, 0, 1).batch(step)
+        return TrainingStream(self._examples(), self.batch_size, rank, world_size, 0, 1).batch(step)
 
     def reference_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """All pairs of the training split: their ids and the rows of their two latents and their text, each (N,).
@@ -132,39 +147,41 @@ class PreferenceDataModule(LightningDataModule):
         everything, _ = self._whole_stream()
         return everything.pairs, everything.preferred, everything.dispreferred, everything.caption
 
-    def reference_places(self, steps: int) -> int:
+    def reference_length(self, steps: int) -> int:
         """How far the first `steps` batches reach in the stream of all pairs of the training split."""
-        end, examples, (_, order) = steps * self.config.trainer.batch_size, self._examples(), self._whole_stream()
+        end, examples, (_, order) = steps * self.batch_size, self._examples(), self._whole_stream()
         rows, epochs = ExampleOrder(examples.pairs, examples.seed)(max(0, end - len(examples)), end)
-        return int(order.places(examples.pairs[rows], epochs).max()) + 1
+        return int(order.positions(examples.pairs[rows], epochs).max()) + 1
 
     def reference_batch(self, begin: int, end: int) -> Batch:
-        """The places [begin, end) of the stream of all pairs of the training split, without users."""
+        """The positions [begin, end) of the stream of all pairs of the training split, without users."""
         everything, order = self._whole_stream()
         return everything.without_user(*order(begin, end))
 
     def use_reference(self, errors: np.ndarray) -> None:
-        """Put stored errors (P, 2) of the reference, by place in that stream, into the training batches.
+        """Put stored errors (P, 2) of the reference, by position in that stream, into the training batches.
 
         What the loader fetches ahead of the last step lies beyond them: it gets nan, and is never trained on.
         """
         _, order = self._whole_stream()
         known = np.append(errors, np.full((1, 2), np.nan, errors.dtype), 0)
-        self._examples().reference = lambda pairs, epochs: known[np.minimum(order.places(pairs, epochs), len(errors))]
+        self._examples().reference = lambda pairs, epochs: known[
+            np.minimum(order.positions(pairs, epochs), len(errors))
+        ]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The endless stream of micro-batches from `start_step` on."""
-        config, (rank, world_size) = self.config.trainer, self._rank_and_world_size()
-        parts = micro_batches(config, world_size)
-        stream = TrainingStream(self._examples(), config.batch_size, rank, world_size, self.start_step, parts)
+        rank, world_size = self._rank_and_world_size()
+        parts = self._micro_batches()
+        stream = TrainingStream(self._examples(), self.batch_size, rank, world_size, self.start_step, parts)
         return DataLoader(stream, batch_size=None, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The validation split in the order of its pair ids, as of epoch 0; nothing where the split is empty."""
         self._examples()
         assert self._validation is not None
-        config, (rank, world_size) = self.config.trainer, self._rank_and_world_size()
-        size = config.batch_size // micro_batches(config, world_size)
+        rank, world_size = self._rank_and_world_size()
+        size = self.batch_size // self._micro_batches()
         batches = ValidationBatches(self._validation, size, rank, world_size)
         return DataLoader(batches, batch_size=None, num_workers=self.workers) if len(batches) else []
 
@@ -178,6 +195,9 @@ class PreferenceDataModule(LightningDataModule):
         assert self._everything is not None
         return self._everything, ExampleOrder(self._everything.pairs, self._everything.seed)
 
+    def _micro_batches(self) -> int:
+        return micro_batches(self.batch_size, self.micro_batch_size, self._rank_and_world_size()[1])
+
     def _rank_and_world_size(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 1
@@ -190,6 +210,7 @@ class Examples:
     Args:
         table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids, of which the caption is not needed.
         users: the embeddings (R, E) whose rows `groupings` knows.
+        text_arrays: arrays of `text` that go into a batch.
     """
 
     def __init__(
@@ -200,10 +221,12 @@ class Examples:
         users: np.ndarray | StoredArray,
         groupings: Groupings,
         seed: int,
+        *,
+        text_arrays: Sequence[str] = ("text", "text_pooled"),
     ) -> None:
         self.users, self.seed = users, seed
         self.latents = latents.arrays["latents"]
-        self.text, self.text_pooled = text.arrays["text"], text.arrays["text_pooled"]
+        self.text = {name: text.arrays[name] for name in text_arrays}
         self.reference: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
         self.left_out = 0
         self.pairs = stable_ids(table["pair_id"])
@@ -244,14 +267,13 @@ class Examples:
         return batch
 
     def without_user(self, rows: np.ndarray, epochs: np.ndarray) -> Batch:
-        """The same, but for who chose."""
+        """The same without user and reference."""
         return {
             "pair": torch.from_numpy(self.pairs[rows]),
             "epoch": torch.from_numpy(epochs),
             "latents_preferred": _gather(self.latents, self.preferred[rows]),
             "latents_dispreferred": _gather(self.latents, self.dispreferred[rows]),
-            "text": _gather(self.text, self.caption[rows]),
-            "text_pooled": _gather(self.text_pooled, self.caption[rows]),
+            **{name: _gather(array, self.caption[rows]) for name, array in self.text.items()},
         }
 
 

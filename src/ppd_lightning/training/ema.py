@@ -13,7 +13,7 @@ from ppd_lightning.backbones.user_branch import UserBranch
 
 
 class BranchAverage(EMAWeightAveraging):
-    """Lightning's moving average, of the user branch alone: the frozen prior is never copied.
+    """Lightning's moving average, of the user branch alone: the frozen network is never copied.
 
     Training and validation go on with the trained weights; the average lies in the checkpoint under its own name and is
     read with `weights()`.
@@ -25,7 +25,7 @@ class BranchAverage(EMAWeightAveraging):
 
     def __init__(self, branch: UserBranch, decay: float) -> None:
         super().__init__(decay=decay, use_buffers=False)
-        self._trained: Any = nn.ModuleDict(dict(branch.named_children()))  # its weights, without the prior it is on
+        self._trained: Any = nn.ModuleDict(dict(branch.named_children()))  # its weights, without the network it is on
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights, by the names of the branch's own.

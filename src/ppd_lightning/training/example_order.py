@@ -1,4 +1,4 @@
-"""The order in which examples are met: an endless stream in which each epoch is every pair once.
+"""The order of the training examples: an endless stream in which each epoch is every pair once.
 
 A pure function of (seed, epoch) and the pairs' ids: not of the rank, the workers, or where a run was cut off. Removing
 a pair leaves the order of the others as it was.
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class ExampleOrder:
-    """Which pair is met where in the endless stream.
+    """Which pair is at which position of the endless stream.
 
     Args:
         pair_ids: (N,) int64, distinct.
@@ -28,17 +28,17 @@ class ExampleOrder:
         self._sorted: np.ndarray | None = None
 
     def __call__(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of `pair_ids` and epochs, both (end - begin,) int64, of the places [begin, end) in the stream."""
-        places = np.arange(begin, end)
-        epochs = places // len(self.pair_ids)
-        rows = np.empty(len(places), np.int64)
+        """Rows of `pair_ids` and epochs, both (end - begin,) int64, at the positions [begin, end) of the stream."""
+        positions = np.arange(begin, end)
+        epochs = positions // len(self.pair_ids)
+        rows = np.empty(len(positions), np.int64)
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
-            rows[here] = self._epoch(epoch)[places[here] % len(self.pair_ids)]
+            rows[here] = self._epoch(epoch)[positions[here] % len(self.pair_ids)]
         return rows, epochs
 
-    def places(self, pair_ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
-        """The places (B,) int64 in the stream at which the pairs (B,) of these ids are met in `epochs` (B,).
+    def positions(self, pair_ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+        """The positions (B,) int64 in the stream of the pairs (B,) of these ids in `epochs` (B,).
 
         Raises:
             ValueError: a pair is not among those that were put in order.
@@ -50,11 +50,11 @@ class ExampleOrder:
         ]
         if not (self.pair_ids[rows] == pair_ids).all():
             raise ValueError("a pair is not among those that were put in order")
-        places = np.empty(len(rows), np.int64)
+        positions = np.empty(len(rows), np.int64)
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
-            places[here] = epoch * len(self.pair_ids) + self._inverse(epoch)[rows[here]]
-        return places
+            positions[here] = epoch * len(self.pair_ids) + self._inverse(epoch)[rows[here]]
+        return positions
 
     def _inverse(self, epoch: int) -> np.ndarray:
         if epoch not in self._inverses:

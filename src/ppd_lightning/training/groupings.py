@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.errors import UserError
-from ppd_lightning.users.embeddings import UserRows
+from ppd_lightning.users.rows import UserRows
 
 BLOCK = 65_536
 """Pairs that are compared with the captions of all their shots at once."""
@@ -35,8 +35,8 @@ class Groupings:
         self._captions = pc.unique(pairs["caption_id"])
         ids = stable_ids(pairs["pair_id"])
         order = np.argsort(ids)
-        place = np.searchsorted(ids, users.shots, sorter=order).clip(max=len(ids) - 1)
-        rows = order[place]
+        found = np.searchsorted(ids, users.shots, sorter=order).clip(max=len(ids) - 1)
+        rows = order[found]
         if not (ids[rows] == users.shots).all():
             raise UserError("the shots of the user embeddings are no pairs of these data; run `ppd embed` again")
         self._shot_captions = self._codes(pairs)[rows]  # (R, S)
@@ -62,12 +62,12 @@ class Groupings:
         Raises:
             UserError: no user has a row. One who could not be described has none: counts are 0.
         """
-        place = pc.index_in(pairs["user_id"], value_set=self._users)
-        if len(pairs) and place.null_count == len(pairs):
+        index = pc.index_in(pairs["user_id"], value_set=self._users)
+        if len(pairs) and index.null_count == len(pairs):
             raise UserError(
                 f"nobody in the pairs has an embedding, such as {pairs['user_id'][0]}; run `ppd embed` again"
             )
-        places, captions = np.asarray(pc.fill_null(place, -1)), self._codes(pairs)
+        indices, captions = np.asarray(pc.fill_null(index, -1)), self._codes(pairs)
         if self._by_caption is not None:
             asked = _joined(pairs["user_id"].combine_chunks(), pairs["caption_id"].combine_chunks())
             found = np.asarray(pc.fill_null(pc.index_in(asked, value_set=self._by_caption), -1))
@@ -77,9 +77,9 @@ class Groupings:
         counts = np.empty(len(pairs), np.int32)
         for begin in range(0, len(pairs), BLOCK):
             block = slice(begin, begin + BLOCK)
-            own = self._rows[places[block]]
+            own = self._rows[indices[block]]
             same = self._shot_captions[own] == captions[block, None, None]
-            allowed = (places[block, None] >= 0) & (own >= 0) & ~same.any(2)
+            allowed = (indices[block, None] >= 0) & (own >= 0) & ~same.any(2)
             first = np.argsort(~allowed, axis=1, kind="stable")
             rows[block], counts[block] = np.take_along_axis(own, first, 1), allowed.sum(1)
         return rows, counts

@@ -1,26 +1,21 @@
-"""Where a training's figures go beside metrics.csv, and that every logger is ended whatever becomes of the run."""
+"""Where a training's figures go beside metrics.csv: TensorBoard and trackers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.config.schemas import Logger as Settings
-from ppd_lightning.distributed.rank import ALONE, Place
+from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_text_atomic
+from ppd_lightning.training.settings import Logger as Settings
 
 FINISHED, FAILED = "success", "failed"
-"""What becomes of a run, in Lightning's words."""
-
-COMPARED = ("data", "model", "user", "objective", "optimizer", "trainer")
-"""The groups whose settings are shown beside a run's final figures."""
+"""The outcomes of a run, in Lightning's words."""
 
 
 def require_loggers(settings: Settings) -> None:
@@ -36,40 +31,57 @@ def require_loggers(settings: Settings) -> None:
         )
 
 
-def make_loggers(config: Config, folder: Path, start: int, here: Place = ALONE) -> list[Logger]:
-    """The loggers of a run whose last step was `start`; one that goes on adds to the records that it has."""
-    settings, output = config.logger, Path(config.output)
+def make_loggers(settings: Settings, folder: Path, output: Path, *, start: int = 0, rank: Rank = ALONE) -> list[Logger]:
+    """The loggers of a run; one that is resumed adds to the records that it has.
+
+    Args:
+        settings: which loggers.
+        folder: of the run.
+        output: where a tracker's records of all runs go unless the settings say where.
+        start: the last step that was trained.
+        rank: of this process.
+    """
     loggers: list[Logger] = []
     if settings.tensorboard:
         loggers.append(
             TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start, default_hp_metric=False)
         )
     if settings.tracker == "wandb":
-        place = Path(settings.place or output)
-        place.mkdir(parents=True, exist_ok=True)
+        records = Path(settings.place or output)
+        records.mkdir(parents=True, exist_ok=True)
         loggers.append(
             WandbLogger(
                 project=settings.project,
                 name=folder.name,
                 version=folder.name,
-                save_dir=place,
+                save_dir=records,
                 offline=settings.offline,
             )
         )
     if settings.tracker == "mlflow":
-        loggers.append(_mlflow(settings, output, folder, here))
+        loggers.append(_mlflow(settings, output, folder, rank))
     return loggers
 
 
-def log_final(loggers: Sequence[Logger], config: Config, figures: Mapping[str, float]) -> None:
-    """Tell what the run came to beside its settings, so that runs can be compared."""
-    settings, final = _flat(config), {f"final/{name}": value for name, value in figures.items()}
+def log_final(loggers: Sequence[Logger], settings: Mapping[str, Any], figures: Mapping[str, float], step: int) -> None:
+    """Log a run's final figures beside its settings, so that runs can be compared.
+
+    Args:
+        loggers: of the run.
+        settings: values by dotted key; what is no number or word is logged as text.
+        figures: at the end, by name.
+        step: the last one.
+    """
+    final = {f"final/{name}": value for name, value in figures.items()}
+    plain = {
+        key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in settings.items()
+    }
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(settings, metrics=final, step=config.trainer.max_steps)
+            logger.log_hyperparams(plain, metrics=final, step=step)
         else:
-            logger.log_hyperparams(settings)
-            logger.log_metrics(final, step=config.trainer.max_steps)
+            logger.log_hyperparams(plain)
+            logger.log_metrics(final, step=step)
 
 
 def end_loggers(loggers: Sequence[Logger], outcome: str) -> None:
@@ -82,8 +94,8 @@ def end_loggers(loggers: Sequence[Logger], outcome: str) -> None:
             wandb.finish(exit_code=0 if outcome == FINISHED else 1)
 
 
-def _mlflow(settings: Settings, output: Path, folder: Path, here: Place) -> MLFlowLogger:
-    """The run that this folder has begun, or a new one; its name for MLflow lies in the folder."""
+def _mlflow(settings: Settings, output: Path, folder: Path, rank: Rank) -> MLFlowLogger:
+    """The MLflow run that this folder has begun, or a new one; its id lies in the folder."""
     output.mkdir(parents=True, exist_ok=True)
     known = folder / "mlflow_run"
     logger = MLFlowLogger(
@@ -92,15 +104,6 @@ def _mlflow(settings: Settings, output: Path, folder: Path, here: Place) -> MLFl
         tracking_uri=settings.place or f"sqlite:///{output.resolve() / 'mlflow.db'}",
         run_id=known.read_text(encoding="utf-8") if known.exists() else None,
     )
-    if here.is_first and not known.exists() and logger.run_id is not None:
+    if rank.is_first and not known.exists() and logger.run_id is not None:
         write_text_atomic(known, logger.run_id)
     return logger
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    """The settings that make one run another, by dotted key; what is no number or word as text."""
-    flat: dict[str, Any] = {"seed": config.seed, "mode": config.mode}
-    for group in COMPARED:
-        for name, value in asdict(getattr(config, group)).items():
-            flat[f"{group}.{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return flat

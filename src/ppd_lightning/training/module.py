@@ -1,4 +1,6 @@
-"""The LightningModule: a frozen Stage C, a trainable user branch, and a preference loss against the branch turned off.
+"""The LightningModule: a frozen network, a trainable user branch, and an objective.
+
+The reference of a preference objective is the network with its branch off.
 
 B = pairs in the batch.
 """
@@ -8,60 +10,55 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import StableCascadeUNet
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from ppd_lightning.backbones.user_branch import UserBranch
-from ppd_lightning.config.schemas import Objective, Optimizer
 from ppd_lightning.diffusion.draws import Draw, draw_batch
-from ppd_lightning.diffusion.objectives import implicit_accuracy, loss_coefficient, preference_loss
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.training.learning_rate import learning_rate_factor
-from ppd_lightning.training.noisy_latents import Batch, drawn_times, noised_sides
+from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
+from ppd_lightning.training.objectives.objective import Loss, Objective, PairErrors
+from ppd_lightning.training.settings import Optimizer
 
-PREFERENCE_FIGURES = (
-    "loss",
-    "implicit_accuracy",
-    "margin",
-    "error_preferred",
-    "error_dispreferred",
-    "gain_preferred",
-    "gain_dispreferred",
-)
-SFT_FIGURES = ("loss", "error_preferred")
-"""What a step tells of each pair."""
+if TYPE_CHECKING:
+    from ppd_lightning.backbones.backbone import Backbone
 
 
 class PPDModule(LightningModule):
-    """PPD, Diffusion-DPO or SFT on one user branch; which one is `objective.name`.
+    """Trains one user branch by any objective.
 
-    A batch holds pair (B,) and epoch (B,) int64, latents_preferred and latents_dispreferred (B, 16, H, W), text
-    (B, L, C), text_pooled (B, 1, C') and user (B, E). Times, noise and user dropping are drawn from (seed, epoch,
-    pair). With reference (B, 2), the reference's stored errors of the preferred and the dispreferred images, these are
-    taken and not computed.
+    A batch holds pair (B,) and epoch (B,) int64, latents_preferred and latents_dispreferred (B, ...), the backbone's
+    `text_arrays` (B, ...) and user (B, E). Times, noise and user dropping are drawn from (seed, epoch, pair). With
+    reference (B, 2), the reference's stored errors of the preferred and the dispreferred images, these are taken and
+    not computed.
 
     Where several processes train it together, a step's figures are means over the pairs of all of them.
 
     Args:
-        prior: frozen and in evaluation mode (its dropout would make policy and reference differ).
-        branch: attached to `prior`.
+        backbone: whose network it is.
+        network: frozen and in evaluation mode (its dropout would make policy and reference differ).
+        branch: attached to `network`.
+        objective: what is minimised.
+        optimizer: AdamW's settings.
         time_weight: w(t) over the objective's times.
-        latent_shape: (16, H, W).
+        latent_shape: of one latent, such as (16, H, W).
         max_steps: for the learning rate's schedule.
+        seed: of the draws.
         micro_batches: batches that make up an optimizer step; figures are logged as means over its pairs.
 
     Raises:
-        ValueError: the prior is trainable or in training mode.
+        ValueError: the network is trainable or in training mode.
     """
 
     def __init__(
         self,
-        prior: StableCascadeUNet,
+        backbone: Backbone,
+        network: nn.Module,
         branch: UserBranch,
         objective: Objective,
         optimizer: Optimizer,
@@ -73,31 +70,27 @@ class PPDModule(LightningModule):
         micro_batches: int = 1,
     ) -> None:
         super().__init__()
-        if prior.training or any(parameter.requires_grad for parameter in prior.parameters()):
-            raise ValueError("the prior must be frozen and in evaluation mode: prior.eval().requires_grad_(False)")
-        self.prior, self.branch = prior, branch
+        if network.training or any(parameter.requires_grad for parameter in network.parameters()):
+            raise ValueError("the network must be frozen and in evaluation mode: network.eval().requires_grad_(False)")
+        self.backbone, self.network, self.branch = backbone, network, branch
         self.objective, self.optimizer_config = objective, optimizer
         self.time_weight = time_weight
         self.latent_shape, self.max_steps, self.seed = latent_shape, max_steps, seed
-        self.coefficient = loss_coefficient(
-            objective.beta,
-            math.prod(latent_shape),
-            reduction=objective.reduction,
-            timesteps_weight=objective.timesteps_weight,
-        )
+        self.coefficient = objective.coefficient(math.prod(latent_shape))
         self.strict_loading = False  # checkpoints hold the branch only; on_load_checkpoint checks that it is whole
         self.micro_batches = micro_batches
-        self._step_metrics: list[dict[str, Tensor]] = []
-        self._validation_metrics: list[dict[str, Tensor]] = []
+        self._figures = _figures_of(objective)
+        self._step_figures: list[dict[str, Tensor]] = []
+        self._validation_figures: list[dict[str, Tensor]] = []
         self._user = ExitStack()
         # Lightning's DDP reads this name: what is frozen is neither sent at the start nor watched.
-        frozen = [*self.prior.named_parameters(prefix="prior"), *self.prior.named_buffers(prefix="prior")]
+        frozen = [*network.named_parameters(prefix="network"), *network.named_buffers(prefix="network")]
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in frozen]
 
     def train(self, mode: bool = True) -> PPDModule:
-        """As everywhere, but the frozen prior stays in evaluation mode."""
+        """As everywhere, but the frozen network stays in evaluation mode."""
         super().train(mode)
-        self.prior.eval()
+        self.network.eval()
         return self
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -111,41 +104,39 @@ class PPDModule(LightningModule):
         if not len(batch["pair"]):
             self._log_step({})
             return torch.stack([0.0 * weight.sum() for weight in self.branch.parameters()]).sum()
-        loss, metrics = self._sft(batch, draws) if self.objective.name == "sft" else self._preference(batch, draws)
-        self._log_step(metrics)
-        return loss.sum() / count
+        errors = self._errors(batch, draws, both=self.objective.needs_reference)
+        weight = self.objective.weight(self._time_weight(draws), self.coefficient)
+        loss = self.objective.training_loss(errors, weight)
+        self._log_step(loss.figures)
+        return loss.total.sum() / count
 
     def on_after_backward(self) -> None:
         """Switch the user off again."""
         self._user.close()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """The preference loss and its accuracy on pairs that are not trained on, whatever the objective."""
-        _, metrics = self._preference(batch, self._draws(batch))
-        self._user.close()
+        """The preference loss (Eq. 6 of PPD) and its accuracy on held-out pairs, whatever the objective."""
+        figures = self._preference(batch).figures
         if distributed.is_initialized():
-            self._validation_metrics.append(metrics)
+            self._validation_figures.append(figures)
             return
         self.log_dict(
-            {f"validation/{name}": value.mean() for name, value in metrics.items()}, batch_size=len(batch["pair"])
+            {f"validation/{name}": value.mean() for name, value in figures.items()}, batch_size=len(batch["pair"])
         )
 
     def on_validation_epoch_end(self) -> None:
         """The means over the pairs of all ranks: Lightning's own rounds the numbers of pairs."""
-        if self._validation_metrics:
-            parts, self._validation_metrics = self._validation_metrics, []
-            figures = {name: torch.cat([part[name] for part in parts]) for name in PREFERENCE_FIGURES}
-            means, count = _means_of_all(figures, PREFERENCE_FIGURES, self.device)
+        if self._validation_figures:
+            parts, self._validation_figures = self._validation_figures, []
+            figures = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            means, count = _means_of_all(figures, tuple(figures), self.device)
             self.log_dict({f"validation/{name}": mean for name, mean in means.items()}, batch_size=count)
 
     @torch.no_grad()
     def step0_loss(self, batch: Batch) -> float:
         """The preference loss on `batch` as things stand: ln 2 for a new branch (exactly, but for rounding the log)."""
         computed = {name: part for name, part in batch.items() if name != "reference"}
-        policy, reference = self._errors(computed, self._draws(batch), with_dispreferred=True)
-        self._user.close()
-        loss, _ = preference_loss(policy[0], policy[1], reference[0], reference[1], self.coefficient)
-        return loss.mean().item()
+        return self._preference(computed, over_time=False).total.mean().item()
 
     @torch.no_grad()
     def stored_logits(self, batch: Batch) -> Tensor:
@@ -153,9 +144,7 @@ class PPDModule(LightningModule):
 
         They would be 0 for a new branch, so what they are then is the noise that reading the errors back adds.
         """
-        _, metrics = self._preference(batch, self._draws(batch))
-        self._user.close()
-        return metrics["margin"]
+        return self._preference(batch).figures["margin"]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on the branch alone; the rate warms up linearly, then follows the schedule to the last step."""
@@ -173,7 +162,7 @@ class PPDModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the trained weights only: the prior is on disk already."""
+        """Keep the trained weights only: the network is on disk already."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("branch.")}
 
@@ -193,58 +182,47 @@ class PPDModule(LightningModule):
             shift = batches - part["ready"]
             part |= {name: part[name] + shift for name in ("ready", "started", "processed", "completed")}
 
-    def _preference(self, batch: Batch, draws: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is minimised, and the figures of each pair, all (B,)."""
-        policy, reference = self._errors(batch, draws, with_dispreferred=True)
-        weight = self.coefficient * self.time_weight(drawn_times(self.objective, draws))
-        loss, logits = preference_loss(policy[0], policy[1], reference[0], reference[1], weight)
-        gain = [ours - base for ours, base in zip(policy, reference, strict=True)]
-        values = (loss, implicit_accuracy(logits), logits, *policy, *gain)
-        metrics = dict(zip(PREFERENCE_FIGURES, values, strict=True))
-        total = loss
-        if self.objective.sft_weight:
-            total = total + self.objective.sft_weight * weight * gain[0]
-        return total, {name: value.detach() for name, value in metrics.items()}
+    def _preference(self, batch: Batch, *, over_time: bool = True) -> Loss:
+        """The preference loss of a batch that is not trained on, weighted over time or not; the user is off again."""
+        draws = self._draws(batch)
+        errors = self._errors(batch, draws, both=True)
+        self._user.close()
+        return errors.preference_loss(self.coefficient * self._time_weight(draws) if over_time else self.coefficient)
 
-    def _sft(self, batch: Batch, draws: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-        (error,), _ = self._errors(batch, draws, with_dispreferred=False)
-        loss = self.time_weight(drawn_times(self.objective, draws)) * error
-        return loss, dict(zip(SFT_FIGURES, (loss.detach(), error.detach()), strict=True))
+    def _time_weight(self, draws: Draw) -> Tensor:
+        return self.time_weight(drawn_times(self.objective, draws))
 
-    def _log_step(self, metrics: dict[str, Tensor]) -> None:
+    def _log_step(self, figures_of_pairs: dict[str, Tensor]) -> None:
         """Keep a micro-batch's figures, each (B,), and log the means over the whole step at its end."""
-        self._step_metrics.append(metrics)
-        if len(self._step_metrics) < self.micro_batches:
+        self._step_figures.append(figures_of_pairs)
+        if len(self._step_figures) < self.micro_batches:
             return
-        parts = [part for part in self._step_metrics if part]
-        self._step_metrics = []
+        parts = [part for part in self._step_figures if part]
+        self._step_figures = []
         figures = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
         if distributed.is_initialized():
-            names = SFT_FIGURES if self.objective.name == "sft" else PREFERENCE_FIGURES
-            means, count = _means_of_all(figures, names, self.device)
+            means, count = _means_of_all(figures, self._figures, self.device)
         else:
             means = {name: values.mean() for name, values in figures.items()}
             count = len(next(iter(figures.values()), ()))
         if count:
             self.log_dict({f"train/{name}": mean for name, mean in means.items()}, batch_size=count)
 
-    def _errors(
-        self, batch: Batch, draws: Draw, *, with_dispreferred: bool
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Noise errors (B,) of policy and reference, each (preferred, dispreferred) or (preferred,) and ().
+    def _errors(self, batch: Batch, draws: Draw, *, both: bool) -> PairErrors:
+        """The errors on both images, of policy and reference, or the policy's on the preferred images.
 
         Leaves the user switched on, for the backward; close `self._user` after it.
         """
         self._user.close()  # a step that broke off may have left its user on, which the reference must not see
-        noised = noised_sides(self.objective, batch, draws, with_dispreferred=with_dispreferred)
+        noisy = noisy_latents(self.backbone, self.objective, batch, draws, with_dispreferred=both)
         reference: tuple[Tensor, ...] = ()
-        if with_dispreferred and "reference" in batch:
+        if both and "reference" in batch:
             reference = batch["reference"].unbind(1)
-        elif with_dispreferred:
+        elif both:
             with torch.no_grad():
-                reference = noised.errors(self.prior)
-        self._user.enter_context(self.branch.user(batch["user"].repeat(noised.sides, 1)))
-        return noised.errors(self.prior), reference
+                reference = noisy.errors(self.backbone, self.network)
+        self._user.enter_context(self.branch.user(batch["user"].repeat(noisy.sides, 1)))
+        return PairErrors(noisy.errors(self.backbone, self.network), reference)
 
     def _draws(self, batch: Batch) -> Draw:
         draws = draw_batch(self.seed, batch["epoch"], batch["pair"], self.latent_shape)
@@ -262,6 +240,13 @@ class PPDModule(LightningModule):
             {name: value[keep] for name, value in batch.items()},
             Draw(**{name: value[keep] for name, value in vars(draws).items()}),
         )
+
+
+def _figures_of(objective: Objective) -> tuple[str, ...]:
+    """The names of its figures: a rank without pairs in a step has to know them too."""
+    zeros = (torch.zeros(1), torch.zeros(1)) if objective.needs_reference else (torch.zeros(1),)
+    errors = PairErrors(zeros, zeros if objective.needs_reference else ())
+    return tuple(objective.loss(errors, torch.ones(1)).figures)
 
 
 def _means_of_all(

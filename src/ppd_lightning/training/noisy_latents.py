@@ -1,39 +1,46 @@
-"""What Stage C is asked about pairs: their latents with the noise and at the times that are drawn for them.
+"""Noisy latents of pairs at the times that are drawn for them, and the errors of a network's predictions on them.
 
-B = pairs in a batch, S = 2 where both images of a pair are asked about, 1 where the preferred one is alone.
+B = pairs in a batch, S = 2 for both images of a pair, 1 for the preferred one alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import StableCascadeUNet
-from torch import Tensor
+from torch import Tensor, nn
 
-from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.config.schemas import Objective
 from ppd_lightning.diffusion.draws import Draw
-from ppd_lightning.diffusion.objectives import noise_error
-from ppd_lightning.diffusion.schedule import CosineSchedule
+from ppd_lightning.diffusion.losses import prediction_error
+from ppd_lightning.training.objectives.objective import Objective
+
+if TYPE_CHECKING:
+    from ppd_lightning.backbones.backbone import Backbone
 
 Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Noised:
-    """The first B rows are the preferred images, the others the dispreferred ones.
+class NoisyLatents:
+    """What a backbone's network is asked about the images of a batch.
 
-    inputs: of `predict_noise`, each with S B rows. noise: what is in them. sides: S.
+    The first B rows are the preferred images, the others the dispreferred ones.
+
+    latents: (S B, ...) with noise. t: (S B,) times. conditions: of the captions, (S B, ...) each. target: (S B, ...),
+    what the network should predict. sides: S.
     """
 
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor]
-    noise: Tensor
+    latents: Tensor
+    t: Tensor
+    conditions: dict[str, Tensor]
+    target: Tensor
     sides: int
 
-    def errors(self, prior: StableCascadeUNet) -> tuple[Tensor, ...]:
-        """Mean squared noise errors of the network as it is, S times (B,) float32."""
-        return noise_error(predict_noise(prior, *self.inputs), self.noise).chunk(self.sides)
+    def errors(self, backbone: Backbone, network: nn.Module) -> tuple[Tensor, ...]:
+        """Mean squared errors of the network's predictions as it is, S times (B,) float32."""
+        predicted = backbone.predict(network, self.latents, self.t, self.conditions)
+        return prediction_error(predicted, self.target).chunk(self.sides)
 
 
 def drawn_times(objective: Objective, draws: Draw) -> Tensor:
@@ -41,18 +48,24 @@ def drawn_times(objective: Objective, draws: Draw) -> Tensor:
     return objective.t_min + (objective.t_max - objective.t_min) * draws.t
 
 
-def noised_sides(objective: Objective, batch: Batch, draws: Draw, *, with_dispreferred: bool = True) -> Noised:
-    """The noised images of a batch (see `PPDModule`; its users are not needed), and what goes with them."""
+def noisy_latents(
+    backbone: Backbone, objective: Objective, batch: Batch, draws: Draw, *, with_dispreferred: bool = True
+) -> NoisyLatents:
+    """The images of a batch (see `PPDModule`; its users are not needed) with the draws' noise, at the draws' times."""
     sides = [(batch["latents_preferred"], draws.noise_preferred)]
     if with_dispreferred:
-        sides += [
-            (
-                batch["latents_dispreferred"],
-                draws.noise_preferred if objective.share_noise else draws.noise_dispreferred,
-            )
-        ]
-    count, t, schedule = len(sides), drawn_times(objective, draws), CosineSchedule()
-    noise = torch.cat([noise for _, noise in sides])
-    noised = torch.cat([schedule.add_noise(latents, noise, t) for latents, noise in sides])
-    text, pooled = batch["text"].repeat(count, 1, 1), batch["text_pooled"].repeat(count, 1, 1)
-    return Noised((noised, t.repeat(count), text, pooled), noise, count)
+        noise = draws.noise_preferred if objective.share_noise else draws.noise_dispreferred
+        sides.append((batch["latents_dispreferred"], noise))
+    path, t = backbone.diffusion_path, drawn_times(objective, draws)
+    return NoisyLatents(
+        torch.cat([path.add_noise(latents, noise, t) for latents, noise in sides]),
+        t.repeat(len(sides)),
+        {name: _repeated(batch[name], len(sides)) for name in backbone.text_arrays},
+        torch.cat([path.target(latents, noise, t) for latents, noise in sides]),
+        len(sides),
+    )
+
+
+def _repeated(values: Tensor, times: int) -> Tensor:
+    """(B, ...) one after the other, (times B, ...)."""
+    return values.repeat(times, *(1,) * (values.ndim - 1))

@@ -1,11 +1,11 @@
 """The reference's errors of every training pair, computed once and read by every run of a sweep.
 
 What is random about a pair is a function of (seed, epoch, pair), and the reference is frozen: its two errors do not
-depend on beta, the learning rate, the users or the objective. They lie in the order in which a run without left-out
-pairs meets them, in units of so many places, so that a run makes those that it needs and a longer one adds to them. As
-in `data.encoding`, any number of processes share the work without knowing of each other.
+depend on beta, the learning rate, the users or the loss. They lie in the order of the stream of all training pairs, in
+units of so many positions, so that a run computes those that it needs and a longer one adds to them. As in
+`data.encoding`, any number of processes share the work without knowing of each other.
 
-B = pairs in a batch, P = places of the stream that are read.
+B = pairs in a batch, P = positions of the stream that are read.
 """
 
 from __future__ import annotations
@@ -15,68 +15,88 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import StableCascadeUNet
-from torch import Tensor
+from torch import Tensor, nn
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.folders import splits_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.stores import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.diffusion import draws
-from ppd_lightning.distributed.rank import Place
+from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.training.data_module import PreferenceDataModule
-from ppd_lightning.training.noisy_latents import noised_sides
+from ppd_lightning.training.noisy_latents import noisy_latents
+from ppd_lightning.training.objectives.objective import Objective
+
+if TYPE_CHECKING:
+    from ppd_lightning.backbones.backbone import Backbone
+    from ppd_lightning.data.prepared import PreparedData
 
 VERSION = 1
 """Raised when the same settings would give other errors."""
 UNIT = 1024
-"""Places of the stream that are computed and stored together."""
+"""Positions of the stream that are computed and stored together."""
 
 
 class StoredReference:
     """The reference errors that a run needs: where they are, what they are made from, and which are missing.
 
     Args:
-        config: of the run; its objective says at which times, its trainer in which precision.
-        data: set up.
+        folder: in which a folder `reference-{hash}` holds them.
+        data: prepared.
+        batches: of these data, set up.
+        backbone: whose network is the reference.
+        objective: of the run: at which times, with which noise.
+        precision: of the network's weights, fp32 or bf16.
+        seed: of the run.
+        steps: of the run.
         device: where they are computed, cpu or cuda: their last digits depend on it.
+        progress: whether a terminal gets a bar.
 
     Raises:
-        UserError: the model is not there.
+        UserError: files of the model are missing.
     """
 
-    def __init__(self, config: Config, model: ReleasedModel, data: PreferenceDataModule, device: torch.device) -> None:
-        self.config, self.data, self.device = config, data, device
-        objective = config.objective
+    def __init__(
+        self,
+        folder: Path,
+        data: PreparedData,
+        batches: PreferenceDataModule,
+        backbone: Backbone,
+        objective: Objective,
+        *,
+        precision: str,
+        seed: int,
+        steps: int,
+        device: torch.device,
+        progress: bool = True,
+    ) -> None:
+        self.batches, self.backbone, self.objective = batches, backbone, objective
+        self.seed, self.device, self.progress = seed, device, progress
         settings = {
-            "model": [config.model.name, config.model.path, config.model.codec_path],
-            "seed": config.seed,
+            "model": [backbone.name, backbone.path, backbone.codec_path],
+            "seed": seed,
             "times": [objective.t_min, objective.t_max],
             "share_noise": objective.share_noise,
-            "precision": config.trainer.precision,
+            "precision": precision,
         }
-        self.folder: Path = splits_folder(config) / f"reference-{fingerprint(settings)}"
+        self.folder = folder / f"reference-{fingerprint(settings)}"
         self.key: dict[str, Any] = {
             **settings,
             "version": f"{VERSION}, draws {draws.VERSION}",
             "device": device.type,
-            "prior": model.fingerprint("prior"),
-            **layout.latents_key(config, model.fingerprint("encoder")),
-            **layout.text_key(config, model.fingerprint("text_encoder"), model.fingerprint("tokenizer")),
-            "pairs": _pairs_fingerprint(data),
+            "prior": backbone.fingerprint("prior"),
+            **data.latents_key(),
+            **data.text_key(),
+            "pairs": _pairs_fingerprint(batches),
         }
-        self.places = data.reference_places(config.trainer.max_steps)
+        self.length = batches.reference_length(steps)
         # Whole units: a longer run goes on from where this one's end lies.
-        self.units = {f"{begin:09}": begin for begin in range(0, self.places, UNIT)}
+        self.units = {f"{begin:09}": begin for begin in range(0, self.length, UNIT)}
 
     def require_fresh(self) -> None:
         """Refuse errors of the same settings that were made from something else.
@@ -85,22 +105,28 @@ class StoredReference:
             UserError: there are such, with what differs.
         """
         try:
-            made_from = json.loads(self._told.read_text(encoding="utf-8"))
+            made_from = json.loads(self._key_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
         except ValueError as error:
-            raise UserError(f"{self._told}: damaged ({error}); run `ppd reference` with the same settings") from error
+            raise UserError(
+                f"{self._key_file}: damaged ({error}); run `ppd reference` with the same settings"
+            ) from error
         now = json.loads(json.dumps(self.key))
         if made_from != now:
             parts = sorted(part for part in now.keys() | made_from.keys() if now.get(part) != made_from.get(part))
-            told = "; ".join(f"{part} was {made_from.get(part)!r}, now {now.get(part)!r}" for part in parts)
+            changes = "; ".join(f"{part} was {made_from.get(part)!r}, now {now.get(part)!r}" for part in parts)
             raise UserError(
-                f"{self.folder}: these reference errors are stale ({told}); run `ppd reference` with the same "
+                f"{self.folder}: these reference errors are stale ({changes}); run `ppd reference` with the same "
                 f"settings, or train with trainer.reference=computed"
             )
 
-    def make(self, load_prior: Callable[[], StableCascadeUNet], place: Place) -> int:
-        """Compute the units that are missing, beside whoever else does; each rank begins with its own.
+    def make(self, load_network: Callable[[], nn.Module], rank: Rank = ALONE) -> int:
+        """Compute the units that are missing, beside other processes; each rank begins with its own share.
+
+        Args:
+            load_network: gives the backbone's network on `device`; called only where something is missing.
+            rank: of this process.
 
         Returns:
             how many pairs were computed here.
@@ -108,18 +134,18 @@ class StoredReference:
         try:
             self.require_fresh()
         except UserError:
-            self._told.unlink(missing_ok=True)
+            self._key_file.unlink(missing_ok=True)
         missing = sorted(self.units.keys() - finished_units(self.folder, self.key))
-        if not self._told.exists():
-            write_json_atomic(self._told, self.key)
+        if not self._key_file.exists():
+            write_json_atomic(self._key_file, self.key)
         if not missing:
             return 0
-        prior, computed, total = load_prior(), 0, UNIT * len(self.units)
+        network, computed, total = load_network(), 0, UNIT * len(self.units)
         done = total - UNIT * len(missing)
-        with Counted("reference errors", total, done=done, bar=self.config.trainer.progress) as counted:
-            for unit in _in_own_order(missing, place):
+        with Counted("reference errors", total, done=done, bar=self.progress) as counted:
+            for unit in _in_own_order(missing, rank):
                 if not is_finished(self.folder, unit, self.key):
-                    self._write(unit, prior)
+                    self._write(unit, network)
                     computed += UNIT
                 counted.add(UNIT)
         return computed
@@ -139,38 +165,39 @@ class StoredReference:
         return np.concatenate(parts)
 
     @property
-    def _told(self) -> Path:
+    def _key_file(self) -> Path:
         return self.folder / "key.json"
 
-    def _write(self, unit: str, prior: StableCascadeUNet) -> None:
-        begin, size = self.units[unit], self.data.pairs_at_once
+    def _write(self, unit: str, network: nn.Module) -> None:
+        begin, size = self.units[unit], self.batches.pairs_at_once
         end = begin + UNIT
-        errors = [self._errors(prior, at, min(at + size, end)) for at in range(begin, end, size)]
+        errors = [self._errors(network, at, min(at + size, end)) for at in range(begin, end, size)]
         write_shard(self.folder, unit, _ids(begin, end), {"errors": torch.cat(errors).numpy()}, self.key)
 
     @torch.no_grad()
-    def _errors(self, prior: StableCascadeUNet, begin: int, end: int) -> Tensor:
-        batch = self.data.reference_batch(begin, end)
-        drawn = draws.draw_batch(self.config.seed, batch["epoch"], batch["pair"], self.data.latent_shape)
-        batch = {name: part.to(prior.device) for name, part in batch.items()}
-        drawn = draws.Draw(**{name: part.to(prior.device) for name, part in vars(drawn).items()})
-        return torch.stack(noised_sides(self.config.objective, batch, drawn).errors(prior), 1).cpu()
+    def _errors(self, network: nn.Module, begin: int, end: int) -> Tensor:
+        batch = self.batches.reference_batch(begin, end)
+        drawn = draws.draw_batch(self.seed, batch["epoch"], batch["pair"], self.batches.latent_shape)
+        batch = {name: part.to(self.device) for name, part in batch.items()}
+        drawn = draws.Draw(**{name: part.to(self.device) for name, part in vars(drawn).items()})
+        noisy = noisy_latents(self.backbone, self.objective, batch, drawn)
+        return torch.stack(noisy.errors(self.backbone, network), 1).cpu()
 
 
-def _pairs_fingerprint(data: PreferenceDataModule) -> str:
+def _pairs_fingerprint(batches: PreferenceDataModule) -> str:
     digest = hashlib.sha256()
-    for part in data.reference_pairs():
+    for part in batches.reference_pairs():
         digest.update(np.ascontiguousarray(part, np.int64).tobytes())
     return digest.hexdigest()[:12]
 
 
 def _ids(begin: int, end: int) -> list[str]:
-    return [str(place) for place in range(begin, end)]
+    return [str(position) for position in range(begin, end)]
 
 
-def _in_own_order(units: list[str], place: Place) -> list[str]:
+def _in_own_order(units: list[str], rank: Rank) -> list[str]:
     """The share of this rank, then what the others may not have come to; other runs begin elsewhere."""
-    mine = units[place.rank :: place.size]
+    mine = units[rank.index :: rank.size]
     return _from_anywhere(mine) + _from_anywhere(sorted(set(units) - set(mine)))
 
 

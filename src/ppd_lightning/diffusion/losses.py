@@ -1,4 +1,4 @@
-"""Preference losses on mean squared noise errors (PPD, arXiv 2501.06655, Eq. 3 and 6).
+"""Preference losses on mean squared errors of predictions (PPD, arXiv 2501.06655, Eq. 3 and 6).
 
 B = batch, D = dimensions of a latent.
 """
@@ -33,9 +33,9 @@ def loss_coefficient(beta: float, dims: int, *, reduction: str = "sum", timestep
     return beta * timesteps_weight * (dims if reduction == "sum" else 1)
 
 
-def noise_error(predicted: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared error of a noise prediction, (B, ...) to (B,), in fp32."""
-    return (predicted.float() - noise.float()).square().flatten(1).mean(1)
+def prediction_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of a prediction of `target`, (B, ...) to (B,), in fp32."""
+    return (predicted.float() - target.float()).square().flatten(1).mean(1)
 
 
 def preference_loss(

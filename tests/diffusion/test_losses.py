@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppd_lightning.diffusion.objectives import implicit_accuracy, loss_coefficient, noise_error, preference_loss
+from ppd_lightning.diffusion.losses import implicit_accuracy, loss_coefficient, prediction_error, preference_loss
 
 D = 16 * 24 * 24
 
@@ -81,7 +81,7 @@ def test_loss_from_noise_predictions_is_the_closed_form() -> None:
 
     tensors = [torch.from_numpy(array.astype(np.float32)) for array in (policy, reference, noise)]
     (policy_w, policy_l), (reference_w, reference_l) = (
-        [noise_error(prediction[side], tensors[2][side]) for side in range(2)] for prediction in tensors[:2]
+        [prediction_error(prediction[side], tensors[2][side]) for side in range(2)] for prediction in tensors[:2]
     )
     loss, _ = preference_loss(
         policy_w, policy_l, reference_w, reference_l, loss_coefficient(0.2, 16 * 9, timesteps_weight=1.0)
@@ -114,10 +114,10 @@ def test_each_example_may_have_its_own_coefficient() -> None:
     torch.testing.assert_close(together, torch.cat(alone))
 
 
-def test_noise_errors_of_bf16_predictions_are_taken_in_fp32() -> None:
+def test_prediction_errors_of_bf16_predictions_are_taken_in_fp32() -> None:
     noise = torch.randn(3, 16, 4, 4)
     predicted = (noise + 0.1).bfloat16()
-    error = noise_error(predicted, noise)
+    error = prediction_error(predicted, noise)
     assert error.dtype == torch.float32
     expected = ((predicted.double() - noise.double()) ** 2).mean((1, 2, 3))
     torch.testing.assert_close(error.double(), expected, rtol=1e-5, atol=0)

@@ -1,52 +1,16 @@
-"""What is minimised, how, on what, and who is told."""
+"""The settings of a training: the optimizer, how long and on what it runs, and where its figures go."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from ppd_lightning.config.schemas.values import (
-    CHECKS,
-    Count,
-    Fraction,
-    Natural,
-    NonNegative,
-    Positive,
-    Precision,
-    ProperFraction,
-    Switch,
-)
+from ppd_lightning.settings.part import settings
+from ppd_lightning.settings.values import Count, Natural, NonNegative, Positive, Precision, ProperFraction, Switch
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKS)
-class Objective:
-    """What is minimised."""
-
-    name: Literal["ppd", "diffusion_dpo", "sft"]
-    """The loss: PPD, Diffusion-DPO (PPD with one constant user) or supervised on the preferred image."""
-    beta: Positive
-    """Strength of the pull towards the reference; the convention is the next two keys."""
-    reduction: Literal["sum", "mean"]
-    """Whether a squared norm is summed or averaged over the latent's dimensions."""
-    timesteps_weight: Positive
-    """The factor T * w that multiplies beta."""
-    weighting: Literal["const", "p2", "adaptive", "elbo"]
-    """Weight over time; adaptive divides by the base's mean error at each noise level."""
-    t_min: Fraction
-    """Lowest time that is drawn."""
-    t_max: Fraction
-    """Highest time that is drawn; 1 is pure noise."""
-    share_noise: Switch
-    """Whether both images of a pair get the same noise."""
-    drop_user: Fraction
-    """Share of the examples that are shown without their user."""
-    sft_weight: NonNegative
-    """Weight of an added supervised loss on the preferred image; 0 leaves it out."""
-
-
-@dataclass(frozen=True, kw_only=True, config=CHECKS)
+@settings
 class Optimizer:
     """AdamW and its learning rate over time."""
 
@@ -66,7 +30,7 @@ class Optimizer:
     """Decay a step of a moving average of the weights, kept beside the trained ones; null keeps none."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKS)
+@settings
 class Trainer:
     """How long and on what."""
 
@@ -102,7 +66,7 @@ class Trainer:
     """A progress bar where there is a terminal."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKS)
+@settings
 class Logger:
     """Where the figures of a training go."""
 
