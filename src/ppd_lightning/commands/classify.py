@@ -1,4 +1,4 @@
-"""`ppd classify`: do the embeddings tell people apart? Whose choices made an embedding, among many users."""
+"""`ppd classify`: how well embeddings identify users, by a classifier of whose choices made an embedding."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import time
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from ppd_lightning.backbones.released import open_model
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.long_tail import numbers_of_pairs
+from ppd_lightning.evaluation.scores.long_tail import numbers_of_pairs
+from ppd_lightning.evaluation.settings import Classification
 from ppd_lightning.evaluation.statistics.classification import top_rates
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.users.embeddings import UserRows, embeddings_folder, embeddings_key, open_user_rows
-from ppd_lightning.users.kinds import is_described
+from ppd_lightning.users.rows import UserRows
+from ppd_lightning.users.users import Users
 
 VERSION = 2
 """Raised when the same embeddings would give other figures."""
@@ -36,17 +37,17 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the embeddings are missing, or there is one row a user.
     """
-    begun, settings = time.monotonic(), config.classification
-    model = open_model(config.model)
-    rows = open_user_rows(config, model)
-    chosen = _users_with_most_pairs(config, rows)
-    key = {"settings": settings, "embeddings": embeddings_key(config, model), "version": VERSION}
-    path = embeddings_folder(config) / f"classification-{fingerprint(key)}" / "summary.json"
+    begun, workspace, settings = time.monotonic(), Workspace(config), config.classification
+    people = workspace.users
+    rows = people.rows()
+    chosen = _users_with_most_pairs(people, rows, workspace.data.read_pairs(), settings.users)
+    key = {"settings": settings, "embeddings": people.key(), "version": VERSION}
+    path = people.folder / f"classification-{fingerprint(key)}" / "summary.json"
     if path.exists():
         finished: dict[str, Any] = json.loads(path.read_text())
-        _print(config, finished)
+        _print(settings, finished)
         return finished
-    number = {user: place for place, user in enumerate(chosen)}
+    number = {user: index for index, user in enumerate(chosen)}
     own = np.array([row for row, user in enumerate(rows.users) if user in number])
     users = np.array([number[rows.users[row]] for row in own])
     rates, tested = top_rates(
@@ -68,32 +69,31 @@ def run(config: Config) -> dict[str, Any]:
         "seconds": round(time.monotonic() - begun, 1),
     }
     write_json_atomic(path, summary)
-    _print(config, summary)
+    _print(settings, summary)
     return summary
 
 
-def _users_with_most_pairs(config: Config, rows: UserRows) -> list[str]:
-    """The `classification.users` users with the most pairs, ties by hash; only those who have several rows."""
+def _users_with_most_pairs(people: Users, rows: UserRows, pairs: pa.Table, count: int) -> list[str]:
+    """The `count` users with the most pairs, ties by hash; only those who have several rows."""
     names, counts = np.unique(np.array(rows.users, object).astype(str), return_counts=True)
     several = {str(name) for name in names[counts > 1]}
-    if not is_described(config) or len(several) < 2 or not rows.shots.shape[1]:
+    if not people.kind.described or len(several) < 2 or not rows.shots.shape[1]:
         raise UserError(
-            f"user.kind={config.user.kind}: a classifier learns from some rows of each user and is tested on others, "
+            f"user.kind={people.kind.kind}: a classifier learns from some rows of each user and is tested on others, "
             f"and {len(several)} users have several; take a kind that choices describe, such as user=features, with "
             "shots.groupings above 1"
         )
-    pairs = numbers_of_pairs(layout.read_pairs(config))
-    order = sorted(several, key=lambda user: (-pairs[user], hashlib.blake2b(user.encode()).digest()))
-    return sorted(order[: config.classification.users])
+    numbers = numbers_of_pairs(pairs)
+    order = sorted(several, key=lambda user: (-numbers[user], hashlib.blake2b(user.encode()).digest()))
+    return sorted(order[:count])
 
 
-def _print(config: Config, summary: dict[str, Any]) -> None:
-    table = Table(
-        title=f"Whose choices are these? {summary['users']} users, {summary['tests']} tests each", title_justify="left"
-    )
-    for name in ("among the first", "right", "95 %", "chance"):
+def _print(settings: Classification, summary: dict[str, Any]) -> None:
+    title = f"Whose choices are these? {summary['users']} users, {summary['tests']} tests each"
+    table = Table(title=f"{title}; 95 % intervals: bootstrap over users", title_justify="left")
+    for name in ("among the first", "right", "95 % interval", "chance"):
         table.add_column(name, justify="right")
-    for size in config.classification.top:
+    for size in settings.top:
         rate = summary[f"top_{size}"]
         interval = f"{rate['low']:.3f}-{rate['high']:.3f}"
         table.add_row(str(size), f"{rate['rate']:.3f}", interval, f"{rate['chance']:.3f}")
