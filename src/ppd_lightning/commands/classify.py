@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
@@ -37,10 +36,9 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: the embeddings are missing, or there is one row a user.
     """
-    begun, workspace, settings = time.monotonic(), Workspace(config), config.classification
-    people = workspace.users
+    begun, settings, people = time.monotonic(), config.classification, Workspace(config).users
     rows = people.rows()
-    chosen = _users_with_most_pairs(people, rows, workspace.data.read_pairs(), settings.users)
+    chosen = _users_with_most_pairs(people, rows, settings.users)
     key = {"settings": settings, "embeddings": people.key(), "version": VERSION}
     path = people.folder / f"classification-{fingerprint(key)}" / "summary.json"
     if path.exists():
@@ -73,18 +71,18 @@ def run(config: Config) -> dict[str, Any]:
     return summary
 
 
-def _users_with_most_pairs(people: Users, rows: UserRows, pairs: pa.Table, count: int) -> list[str]:
+def _users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str]:
     """The `count` users with the most pairs, ties by hash; only those who have several rows."""
     names, counts = np.unique(np.array(rows.users, object).astype(str), return_counts=True)
     several = {str(name) for name in names[counts > 1]}
-    if not people.kind.described or len(several) < 2 or not rows.shots.shape[1]:
+    if len(several) < 2 or not rows.shots.shape[1]:
         raise UserError(
             f"user.kind={people.kind.kind}: a classifier learns from some rows of each user and is tested on others, "
             f"and {len(several)} users have several; take a kind that choices describe, such as user=features, with "
             "shots.groupings above 1"
         )
-    numbers = numbers_of_pairs(pairs)
-    order = sorted(several, key=lambda user: (-numbers[user], hashlib.blake2b(user.encode()).digest()))
+    pairs = numbers_of_pairs(people.data.read_pairs())
+    order = sorted(several, key=lambda user: (-pairs[user], hashlib.blake2b(user.encode()).digest()))
     return sorted(order[:count])
 
 
