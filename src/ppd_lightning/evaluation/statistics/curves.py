@@ -94,10 +94,10 @@ def differences(one: Curves, other: Curves, levels: list[float]) -> list[Differe
     asked = np.broadcast_to(np.array(inside, np.float64), (len(low), len(inside)))
     at_levels = taste_at(one.content, one.taste, asked) - taste_at(other.content, other.taste, asked)
     found = np.column_stack([mean_differences(one, other), at_levels])  # (1 + R, 1 + L)
-    found: list[Difference] = []
+    results: list[Difference] = []
     for level, values in zip([None, *inside], found.T, strict=True):
         drawn = values[1:][np.isfinite(values[1:])]
         ends = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else np.full(2, np.nan)
         share = len(drawn) / max(1, len(values) - 1)
-        found.append(Difference(level, float(values[0]), float(ends[0]), float(ends[1]), share, begin, end))
-    return found
+        results.append(Difference(level, float(values[0]), float(ends[0]), float(ends[1]), share, begin, end))
+    return results
