@@ -140,8 +140,8 @@ def test_the_demos_people_are_one_for_each_favourite_style(world: Path) -> None:
     chosen = workspace.simulation.representatives(users)
     favourites = people.select([user for user, _ in chosen]).style_weights.argmax(1).tolist()
     assert favourites == sorted(set(people.select(users).style_weights.argmax(1).tolist()))
-    for (user, label), style in zip(chosen, favourites, strict=True):
-        assert label == f"person {user}\nlikes {people.styles[style]}"
+    for (user, name), style in zip(chosen, favourites, strict=True):
+        assert name == f"person {user}\nlikes {people.styles[style]}"
 
 
 def test_real_people_have_no_demo(world: Path) -> None:

@@ -1,4 +1,4 @@
-"""People of another world than the one that ships: a simulation of one's own, of which evaluation knows the protocol."""
+"""A simulation of another world than the one that ships: evaluation needs nothing but the protocol."""
 
 from __future__ import annotations
 

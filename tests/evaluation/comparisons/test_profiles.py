@@ -11,8 +11,8 @@ import pytest
 from tests import tiny
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.evaluation.comparisons.profiles import augmented, count_overruns, read_profiles
+from ppd_lightning.evaluation.comparisons.selection import Comparison
 
 TEXTS = {"ann": "Likes flat colours.", "bob/2": "Likes round things."}
 
