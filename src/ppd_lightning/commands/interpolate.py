@@ -50,7 +50,7 @@ def run(config: Config) -> dict[str, Any]:
         UserError: people are no synthetic users, there are too few, or the training is not finished.
     """
     begun, workspace, settings = time.monotonic(), Workspace(config), config.interpolation
-    users = _corners(config)
+    users = _corners(config, list(workspace.rewards_that_label))
     rewards = workspace.open_rewards(users)
     captions = evaluated_captions(config.evaluation.captions, workspace.data)
     if settings.captions is not None:
@@ -110,7 +110,7 @@ def run(config: Config) -> dict[str, Any]:
     return summary
 
 
-def _corners(config: Config) -> list[str]:
+def _corners(config: Config, synthetic_users: Sequence[str]) -> list[str]:
     """The users at the corners.
 
     Raises:
@@ -121,11 +121,11 @@ def _corners(config: Config) -> list[str]:
             f"interpolation: blends are scored by the rewards that are the users, and here data.labels="
             f"{config.data.labels}, user.kind={config.user.kind}; use mode=synthetic with objective=ppd or sft"
         )
-    users = list(config.rewards) if config.interpolation.users is None else list(config.interpolation.users)
-    absent = sorted(set(users) - set(config.rewards))
+    users = list(config.interpolation.users or synthetic_users)
+    absent = sorted(set(users) - set(synthetic_users))
     if absent or not 2 <= len(set(users)) <= 4 or len(set(users)) < len(users):
         raise UserError(
-            f"interpolation.users: expected two to four different ones of {', '.join(config.rewards)}, got "
+            f"interpolation.users: expected two to four different ones of {', '.join(synthetic_users)}, got "
             f"{', '.join(users)}"
         )
     return users
