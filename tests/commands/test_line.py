@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.worlds.emoji import packages as handmade
 
-from ppd_lightning.commands import demo, embed, evaluate, generate, label, train
+from ppd_lightning.commands import demo, embed, evaluate, generate, interpolate, label, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
@@ -171,6 +171,26 @@ def test_synthetic_users_are_labelled_trained_and_judged_by_their_own_rewards(wo
         images = read_images([Path(config.output) / file for file in drawn])
         found = image_statistics.brightness(images).mean().item()
         assert summary["mean_scores"][mean]["brightness"] == pytest.approx(found, abs=1e-4)
+
+
+def test_blends_are_of_the_rewards_that_are_users(world: Path) -> None:
+    config = configured(
+        world,
+        "mode=synthetic",
+        "reward=[emoji_clip,brightness,symmetry,clutter]",
+        "evaluation.rewards=[clutter]",
+        "optimizer.lr=2e-3",
+        "interpolation.divisions=2",
+        "interpolation.captions=2",
+    )
+    summary = interpolate.run(config)
+    assert sorted(summary["users"]) == ["brightness", "emoji_clip", "symmetry"]
+    assert len(summary["points"]) == 6
+    assert summary["images"] == 6 * 2
+    corner = summary["points"][0]
+    assert corner["weights"] == dict(zip(summary["users"], (1.0, 0.0, 0.0), strict=True))
+    assert corner["scores"].keys() == set(summary["users"])
+    assert (Path(summary["folder"]) / "simplex.png").is_file()
 
 
 def test_the_demo_shows_what_rewards_like(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
