@@ -127,11 +127,6 @@ def test_what_was_not_trained_cannot_be_drawn_with(world: Path) -> None:
     assert str(run_folder(config)) in str(caught.value)
 
 
-def test_a_judge_that_the_simulation_has_not_is_named(world: Path) -> None:
-    with pytest.raises(UserError, match=r"evaluation\.judges: .* no judge taste; expected some of pixels, statistics"):
-        evaluate.run(configured(world, "evaluation.judges=[pixels,taste]"))
-
-
 def test_the_demos_people_are_one_for_each_favourite_style(world: Path) -> None:
     workspace = Workspace(configured(world))
     assert workspace.simulation is not None
