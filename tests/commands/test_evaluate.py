@@ -21,13 +21,14 @@ from tests import tiny
 from tests.killing import killed_at
 from tests.training import tiny_world
 
-from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
-from ppd_lightning.backbones.user_branch import attach_user_branch
+from ppd_lightning.backbones.adapter import save_adapter
+from ppd_lightning.backbones.base_fingerprint import base_fingerprint
 from ppd_lightning.commands import evaluate
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.prepared import captions_of, people_of
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.rewards.reward import Reward, open_rewards
@@ -52,13 +53,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared world with two finished runs, whose branches were made by hand."""
     folder = tiny_world.make(tmp_path_factory.mktemp("evaluate"))
     for width, overrides in ((5, ()), (1, CONSTANT)):
-        prior = tiny.unet()
+        network = tiny.unet()
         torch.manual_seed(width)
-        branch = attach_user_branch(prior, width)
+        branch = tiny.backbone().attach(network, width)
         for block in branch.blocks:
             torch.nn.init.normal_(block.to_v.weight, std=0.2)
         run = run_folder(configured(folder, *overrides))
-        save_adapter(branch, run / "adapter.safetensors", base=base_fingerprint(prior))
+        save_adapter(branch, run / "adapter.safetensors", base=base_fingerprint(network))
         (run / ".done").touch()
     return folder
 
@@ -76,6 +77,10 @@ def judged(world: Path) -> dict[str, Any]:
     return evaluate.run(configured(world))
 
 
+def data_of(world: Path) -> PreparedData:
+    return Workspace(configured(world)).data
+
+
 def table_of(summary: dict[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(Path(summary["folder"]) / "comparisons.parquet").to_pylist()
     return rows
@@ -90,9 +95,10 @@ def brightness(world: Path, file: str) -> float:
 
 def test_the_table_says_what_every_picture_scores(world: Path, judged: dict[str, Any]) -> None:
     rows = table_of(judged)
-    people = people_of(configured(world))
+    data = data_of(world)
+    people = data.people()
     assert {(row["group"], row["user"]) for row in rows} <= {(group, one) for group in people for one in people[group]}
-    assert {row["caption"] for row in rows} <= set(captions_of(configured(world), held_out=True))
+    assert {row["caption"] for row in rows} <= set(data.captions(held_out=True))
     for row in rows:
         for kind in ("base", "own"):
             assert row[f"{kind}/brightness"] == pytest.approx(brightness(world, row[f"{kind}_image"]), abs=1e-6)
@@ -119,7 +125,7 @@ def test_the_summary_follows_from_the_table(judged: dict[str, Any]) -> None:
 
 
 def test_people_whom_nobody_knows_need_a_reward(world: Path) -> None:
-    with pytest.raises(UserError, match=r"evaluation\.rewards: nothing says .* data\.name=pickapic .*`ppd judge`"):
+    with pytest.raises(UserError, match=r"evaluation\.rewards: nothing says what the people .*`ppd judge`"):
         evaluate.run(configured(world, "evaluation.rewards=[]"))
 
 
@@ -167,8 +173,8 @@ def test_the_bases_images_and_scores_serve_other_scales_and_other_runs(
 
 def test_where_all_users_are_one_a_caption_has_one_image(world: Path) -> None:
     summary = evaluate.run(configured(world, *CONSTANT, "evaluation.comparisons=null"))
-    config = configured(world)
-    users, captions = sum(map(len, people_of(config).values())), captions_of(config, held_out=True)
+    data = data_of(world)
+    users, captions = sum(map(len, data.people().values())), data.captions(held_out=True)
     rows = table_of(summary)
     assert len(rows) == users * len(captions)
     assert len({row["own_image"] for row in rows}) == len({row["base_image"] for row in rows}) == len(captions)
@@ -184,7 +190,7 @@ def test_prompts_of_a_file_need_not_be_in_the_data(world: Path, tmp_path: Path) 
     (tmp_path / "prompts.tsv").write_text("Prompt\tCategory\n" + "".join(f"{one}\tx\n" for one in [*prompts, "bond"]))
     named = [f"evaluation.captions={tmp_path / 'prompts.tsv'}", "evaluation.comparisons=null", "evaluation.seeds=2"]
     summary = evaluate.run(configured(world, *named))
-    rows, people = table_of(summary), people_of(configured(world))
+    rows, people = table_of(summary), data_of(world).people()
     everybody = [user for users in people.values() for user in users]
     assert {(row["user"], row["caption"], row["seed"]) for row in rows} == set(
         itertools.product(everybody, prompts, (1000, 1001))
@@ -194,15 +200,15 @@ def test_prompts_of_a_file_need_not_be_in_the_data(world: Path, tmp_path: Path) 
     assert evaluate.run(configured(world, *named))["folder"] != summary["folder"]
 
 
-def test_profiles_are_told_to_the_base_and_overruns_are_counted(world: Path, tmp_path: Path) -> None:
+def test_the_base_reads_profiles_and_overruns_are_counted(world: Path, tmp_path: Path) -> None:
     config = configured(world)
     drawn_for = {row["user"] for row in table_of(evaluate.run(config))}
-    told, *_ = sorted(drawn_for)
-    (tmp_path / "profiles.json").write_text(json.dumps({told: "loud and red, " * 9, "stranger": "flat"}))
+    described, *_ = sorted(drawn_for)
+    (tmp_path / "profiles.json").write_text(json.dumps({described: "loud and red, " * 9, "stranger": "flat"}))
     summary = evaluate.run(configured(world, f"evaluation.profiles={tmp_path / 'profiles.json'}"))
     rows = table_of(summary)
     profiles = summary["profiles"]
-    own = [row for row in rows if row["user"] == told]
+    own = [row for row in rows if row["user"] == described]
     assert profiles["without"] == len(drawn_for) - 1
     assert profiles["overruns"] == {
         "captions": len({row["caption"] for row in own}),
@@ -211,8 +217,8 @@ def test_profiles_are_told_to_the_base_and_overruns_are_counted(world: Path, tmp
     }
     assert sum(rate["n"] for rate in profiles["win_rate"].values()) == len(own)
     for row in rows:
-        assert (row["profile_image"] is None) == (row["profile/brightness"] is None) == (row["user"] != told)
-        if row["user"] == told:
+        assert (row["profile_image"] is None) == (row["profile/brightness"] is None) == (row["user"] != described)
+        if row["user"] == described:
             assert row["profile/brightness"] == pytest.approx(brightness(world, row["profile_image"]), abs=1e-6)
             assert Path(row["profile_image"]).parent == Path(row["base_image"]).parent
     (tmp_path / "profiles.json").write_text(json.dumps({"stranger": "flat"}))

@@ -19,17 +19,19 @@ from PIL import Image
 from tests import tiny
 from tests.training import tiny_world
 
-from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
-from ppd_lightning.backbones.user_branch import attach_user_branch
+from ppd_lightning.backbones.adapter import save_adapter
+from ppd_lightning.backbones.base_fingerprint import base_fingerprint
 from ppd_lightning.commands import generate
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.prepared import captions_of, people_of
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
-from ppd_lightning.generation import image_files
+from ppd_lightning.evaluation.comparisons.images import BASE, OWN, draw_comparisons
+from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.generation import gallery
 from ppd_lightning.generation.grid import as_bytes, cell_for, draw_grid
-from ppd_lightning.generation.trained_run import TrainedRun, open_run
+from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage import atomic
 from ppd_lightning.storage.fingerprints import file_sha256
 
@@ -46,13 +48,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared world with a run whose branch and moving average were made by hand."""
     folder = tiny_world.make(tmp_path_factory.mktemp("generate"))
     for name, seed in (("adapter", 0), ("adapter-ema", 1)):
-        prior = tiny.unet()
+        network = tiny.unet()
         torch.manual_seed(seed)
-        branch = attach_user_branch(prior, 5)
+        branch = tiny.backbone().attach(network, 5)
         for block in branch.blocks:
             torch.nn.init.normal_(block.to_v.weight, std=0.2)
         path = run_folder(configured(folder)) / f"{name}.safetensors"
-        save_adapter(branch, path, base=base_fingerprint(prior))
+        save_adapter(branch, path, base=base_fingerprint(network))
     (path.parent / ".done").touch()
     return folder
 
@@ -70,20 +72,32 @@ def drawn(world: Path) -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The bytes of every file, and of the images that its manifest names."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+    if "manifest.parquet" in files:
+        files |= {row["file"]: (folder / row["file"]).read_bytes() for row in rows_of(folder)}
+    return files
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder / "manifest.parquet").to_pylist()
+    return rows
+
+
+def images_of(output: Path) -> dict[str, bytes]:
+    """The bytes of the images of all galleries."""
+    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob(f"{'[0-9a-f]' * 32}.png")}
 
 
 def test_each_image_is_what_its_row_says(world: Path, drawn: Path) -> None:
     """Drawn again from its row alone, in a batch of one."""
-    trained, rows = open_run(configured(world)), pq.read_table(drawn / "manifest.parquet").to_pylist()
-    assert len(rows) == IMAGES
-    assert {row["file"] for row in rows} == {str(path.relative_to(drawn)) for path in drawn.glob("images/*")}
+    trained, rows = Workspace(configured(world)).trained_run(), rows_of(drawn)
+    assert len({row["file"] for row in rows}) == len(rows) == IMAGES
     for row in rows:
         people = None
         if row["user"] is not None:
             blend = json.loads(row["blend"])
-            people = sum(weight * trained.users([name], [row["caption"]]) for name, weight in blend.items())
+            people = sum(weight * trained.embeddings([name], [row["caption"]]) for name, weight in blend.items())
         expected = as_bytes(trained.draw([row["caption"]], people, [row["seed"]]))[0]
         with Image.open(drawn / row["file"]) as image:
             assert image.size == (row["width"], row["height"])
@@ -91,8 +105,8 @@ def test_each_image_is_what_its_row_says(world: Path, drawn: Path) -> None:
 
 
 def test_the_manifest_holds_every_combination_and_the_settings(world: Path, drawn: Path) -> None:
-    rows = pq.read_table(drawn / "manifest.parquet").to_pylist()
-    told = {(row["caption"], row["user"], row["blend"], row["seed"]) for row in rows}
+    rows = rows_of(drawn)
+    found = {(row["caption"], row["user"], row["blend"], row["seed"]) for row in rows}
     people = [
         (None, None),
         ("1", '{"1": 1.0}'),
@@ -100,7 +114,7 @@ def test_the_manifest_holds_every_combination_and_the_settings(world: Path, draw
         ("2", '{"2": 1.0}'),
         ("3", '{"3": 1.0}'),
     ]
-    assert told == {(caption, *person, seed) for caption in CAPTIONS for person in people for seed in SEEDS}
+    assert found == {(caption, *person, seed) for caption in CAPTIONS for person in people for seed in SEEDS}
     run = run_folder(configured(world))
     same = {
         "steps": 3,
@@ -118,7 +132,7 @@ def test_the_manifest_holds_every_combination_and_the_settings(world: Path, draw
 
 
 def test_a_grid_is_composed_of_the_images_that_were_written(drawn: Path) -> None:
-    rows = pq.read_table(drawn / "manifest.parquet").to_pylist()
+    rows = rows_of(drawn)
     for seed in SEEDS:
         files = [row["file"] for row in rows if row["seed"] == seed]
         pictures = [Image.open(drawn / file).convert("RGB") for file in files]
@@ -130,7 +144,7 @@ def test_a_grid_is_composed_of_the_images_that_were_written(drawn: Path) -> None
 
 
 def test_users_differ_and_share_the_noise_of_their_row(drawn: Path) -> None:
-    rows = pq.read_table(drawn / "manifest.parquet").to_pylist()
+    rows = rows_of(drawn)
     images = np.stack([np.asarray(Image.open(drawn / row["file"])) for row in rows])
     assert len({image.tobytes() for image in images}) == IMAGES
 
@@ -153,14 +167,15 @@ def generate_until(config: Config, moment: str, call: int) -> None:
     generate.run(config)
 
 
-# When each process is killed, how many images are there then, and the batches that are left: of the base's 6 images and
-# of the users' 24, five at once.
+# When each process is killed, how many images are there then, and the sizes of the batches that may be left: of the
+# base's 6 images and of the users' 24, five at once, in an order of each process's own. A batch that lacks an image is
+# drawn whole.
 @pytest.mark.parametrize(
     ("kills", "left"),
     [
-        ([("before", 3, 2), ("after", 6, 8), ("after", 1, 9)], [5, 5, 5, 5, 4]),
-        ([("before", IMAGES, IMAGES - 1)], [4]),
-        ([("after", IMAGES + 1, IMAGES), ("before", 3, IMAGES)], []),
+        ([("before", 3, 2), ("after", 6, 8), ("after", 1, 9)], [[4, 5, 5, 5, 5]]),
+        ([("before", IMAGES, IMAGES - 1)], [[4], [5]]),
+        ([("after", IMAGES + 1, IMAGES), ("before", 3, IMAGES)], [[]]),
     ],
     ids=["in the batches", "in the last image", "in the grids and the manifest"],
 )
@@ -170,27 +185,29 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_draws_only_what_is_missing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kills: list[tuple[str, int, int]],
-    left: list[int],
+    left: list[list[int]],
 ) -> None:
-    shutil.copytree(world / "out", tmp_path / "out", ignore=shutil.ignore_patterns("generation-*"))
+    leftovers = shutil.ignore_patterns("generation-*", "images-*", "base-*")
+    shutil.copytree(world / "out", tmp_path / "out", ignore=leftovers)
     config = replace(configured(world), output=str(tmp_path / "out"))
     folder = run_folder(config) / drawn.name
     expected = content(drawn)
+    finished = images_of(world / "out")
     for moment, call, there in kills:
         process = PROCESSES.Process(target=generate_until, args=(config, moment, call))
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        images = {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("images/[0-9]*.png")}
+        images = images_of(tmp_path / "out")
         assert len(images) == there
-        assert images.items() <= expected.items()
+        assert images.items() <= finished.items()
         assert not (folder / "summary.json").exists()
     batches: list[int] = []
     draw = TrainedRun.draw
     monkeypatch.setattr(TrainedRun, "draw", lambda self, *args: batches.append(len(args[0])) or draw(self, *args))
     generate.run(config)
-    assert batches == left
-    found = {name: data for name, data in content(folder).items() if not Path(name).name.startswith(".")}
+    assert sorted(batches) in left
+    found = content(folder)
     assert json.loads(found.pop("summary.json"))["images"] == json.loads(expected.pop("summary.json"))["images"]
     assert found == expected
 
@@ -198,32 +215,41 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_draws_only_what_is_missing(
 def test_the_same_command_again_draws_nothing_and_loads_no_network(
     world: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(image_files, "as_picture", None)
-    monkeypatch.setattr("ppd_lightning.backbones.released.ReleasedModel.load_prior", None)
+    monkeypatch.setattr(gallery, "as_picture", None)
+    monkeypatch.setattr("ppd_lightning.worlds.emoji.backbone.EmojiBackbone.load_network", None)
     caplog.set_level("INFO")
-    before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (world / "out").rglob("*")}
     assert generate.run(configured(world)) == {"folder": str(drawn), "images": IMAGES}
-    assert {path: path.stat().st_mtime_ns for path in drawn.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in (world / "out").rglob("*")} == before
     assert "is finished" in caplog.text
 
 
 def test_an_image_that_was_deleted_comes_back_bit_for_bit(world: Path, drawn: Path) -> None:
     expected = content(drawn)
-    (drawn / "images/00005-001-002.png").unlink()
+    (drawn / rows_of(drawn)[17]["file"]).unlink()
     generate.run(configured(world))
     assert content(drawn) == expected
 
 
-def test_lines_tell_how_far_it_is(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_how_many_are_drawn(world: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    summary = generate.run(configured(world, captions=["tree"], users=["4"], seeds=[1, 2]))
-    lines = [record.getMessage() for record in caplog.records if "of 4 images" in record.getMessage()]
-    assert lines == ["drawn 2 of 4 images", "drawn 4 of 4 images"]
-    (Path(summary["folder"]) / "images/00002-000-001.png").unlink()
-    caplog.clear()
-    generate.run(configured(world, captions=["tree"], users=["4"], seeds=[1, 2]))
-    lines = [record.getMessage() for record in caplog.records if "of 4 images" in record.getMessage()]
-    assert lines == ["3 of 4 images are there already", "drawn 4 of 4 images"]
+    config = configured(world, captions=["tree"], users=["4"], seeds=[1, 2])
+    folder = Path(generate.run(config)["folder"])
+    (folder / rows_of(folder)[1]["file"]).unlink()
+    generate.run(config)
+    lines = [message.partition(",")[0] for message in caplog.messages if message.startswith("images ")]
+    assert lines == ["images 2/2", "images 2/2", "images 2/2"]  # the base's, the user's, and again the user's
+
+
+def test_evaluate_and_generate_share_their_images(world: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Workspace(configured(world)).trained_run()
+    monkeypatch.setattr(TrainedRun, "draw", None)
+    comparisons = [Comparison("seen", "1", caption, seed) for seed in SEEDS for caption in CAPTIONS]
+    images = draw_comparisons(trained, comparisons)
+    files = {(row["caption"], row["user"], row["seed"]): (drawn / row["file"]).resolve() for row in rows_of(drawn)}
+    for kind, user in ((BASE, None), (OWN, "1")):
+        for one, file in zip(comparisons, images[kind].files, strict=True):
+            assert file.resolve() == files[one.caption, user, one.seed]
 
 
 @pytest.mark.parametrize(
@@ -254,11 +280,13 @@ def test_the_moving_average_draws_other_images(world: Path) -> None:
     images = {}
     for weights in ("trained", "ema"):
         folder = Path(generate.run(configured(world, captions=["tree"], weights=weights))["folder"])
-        rows = pq.read_table(folder / "manifest.parquet").to_pylist()
+        rows = rows_of(folder)
         assert {row["weights"] for row in rows} == {weights}
         for row in rows:
             images[weights, row["user"], row["seed"]] = (folder / row["file"]).read_bytes()
-        assert rows[0]["adapter"] == file_sha256(open_run(configured(world, weights=weights)).adapter)[:12]
+        assert (
+            rows[0]["adapter"] == file_sha256(Workspace(configured(world, weights=weights)).trained_run().adapter)[:12]
+        )
     assert images["trained", None, 3] == images["ema", None, 3]
     assert images["trained", "1", 3] != images["ema", "1", 3]
 
@@ -268,17 +296,17 @@ def test_a_run_without_a_moving_average_says_how_to_have_one(world: Path, tmp_pa
     shutil.copytree(run_folder(config), run_folder(replace(config, output=str(tmp_path))))
     (run_folder(replace(config, output=str(tmp_path))) / "adapter-ema.safetensors").unlink()
     with pytest.raises(UserError, match=r"generation\.weights=ema: .* train with optimizer\.ema_decay, or take"):
-        open_run(replace(config, output=str(tmp_path)))
+        Workspace(replace(config, output=str(tmp_path))).trained_run()
 
 
-def test_missing_files_and_a_missing_training_are_told_at_once(world: Path, tmp_path: Path) -> None:
+def test_missing_files_and_a_missing_training_are_named_at_once(world: Path, tmp_path: Path) -> None:
     config = configured(world, f"model.path={tmp_path}")
     with pytest.raises(UserError) as caught:
-        open_run(config)
-    told = str(caught.value)
-    assert "no finished training" in told
+        Workspace(config).trained_run()
+    faults = str(caught.value)
+    assert "no finished training" in faults
     for part in ("prior/config.json", "text_encoder/config.json", "tokenizer/", "scheduler/", "codec/config.json"):
-        assert part in told
+        assert part in faults
 
 
 def test_people_who_do_not_exist_are_named_alone_and_in_blends(world: Path) -> None:
@@ -289,7 +317,7 @@ def test_people_who_do_not_exist_are_named_alone_and_in_blends(world: Path) -> N
 
 def test_what_is_left_open_is_chosen_among_the_held_out_and_the_unseen(world: Path) -> None:
     config = configured(world, captions=None, users=None, columns=2, seeds=[0])
-    rows = pq.read_table(Path(generate.run(config)["folder"]) / "manifest.parquet").to_pylist()
-    assert {row["caption"] for row in rows} <= set(captions_of(config, held_out=True))
-    assert {row["user"] for row in rows} - {None} <= set(people_of(config)["unseen"])
+    rows, data = rows_of(Path(generate.run(config)["folder"])), Workspace(config).data
+    assert {row["caption"] for row in rows} <= set(data.captions(held_out=True))
+    assert {row["user"] for row in rows} - {None} <= set(data.people()["unseen"])
     assert len(rows) == 6

@@ -11,14 +11,16 @@ import pytest
 from PIL import Image
 from tests.worlds.emoji import packages as handmade
 
-from ppd_lightning.commands import demo, embed, evaluate, generate, label, train
+from ppd_lightning.commands import demo, embed, evaluate, generate, interpolate, label, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.gallery import read_images
 from ppd_lightning.rewards import image_statistics
 from ppd_lightning.worlds.emoji import choices as source
+from ppd_lightning.worlds.emoji.people import read_people
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS = 6
@@ -103,9 +105,9 @@ def test_generate_says_what_each_image_is(world: Path) -> None:
     config = replace(config, generation=replace(config.generation, captions=captions, users=users, seeds=[5, 6]))
     folder = Path(generate.run(config)["folder"])
     rows = pq.read_table(folder / "manifest.parquet").to_pylist()
-    told = {(row["caption"], row["user"], row["seed"]) for row in rows}
-    assert told == {(c, u, s) for c in captions for u in [None, *users] for s in (5, 6)}
-    assert {row["file"] for row in rows} == {str(path.relative_to(folder)) for path in folder.glob("images/*.png")}
+    found = {(row["caption"], row["user"], row["seed"]) for row in rows}
+    assert found == {(c, u, s) for c in captions for u in [None, *users] for s in (5, 6)}
+    assert len({row["file"] for row in rows}) == len(rows)
     for row in rows:
         with Image.open(folder / row["file"]) as image:
             assert image.size == (64, 64)
@@ -123,6 +125,24 @@ def test_what_was_not_trained_cannot_be_drawn_with(world: Path) -> None:
     with pytest.raises(UserError, match="run `ppd train`") as caught:
         evaluate.run(config)
     assert str(run_folder(config)) in str(caught.value)
+
+
+def test_the_demos_people_are_one_for_each_favourite_style(world: Path) -> None:
+    workspace = Workspace(configured(world))
+    assert workspace.simulation is not None
+    people = read_people(workspace.data.folder / "people.json")
+    users = workspace.data.people()["unseen"]
+    chosen = workspace.simulation.representatives(users)
+    favourites = people.select([user for user, _ in chosen]).style_weights.argmax(1).tolist()
+    assert favourites == sorted(set(people.select(users).style_weights.argmax(1).tolist()))
+    for (user, name), style in zip(chosen, favourites, strict=True):
+        assert name == f"person {user}\nlikes {people.styles[style]}"
+
+
+def test_real_people_have_no_demo(world: Path) -> None:
+    config = compose(["data=pickapic", f"data.root={world}", f"output={world / 'real'}"])
+    with pytest.raises(UserError, match="demo: needs simulated people, and those of data=pickapic are not"):
+        demo.run(config)
 
 
 SYNTHETIC = ("mode=synthetic", "reward=[emoji_clip,brightness,symmetry]", "optimizer.lr=2e-3")
@@ -144,8 +164,28 @@ def test_synthetic_users_are_labelled_trained_and_judged_by_their_own_rewards(wo
     own = [row["own_image"] for row in rows if row["user"] == "brightness"]
     for drawn, mean in ((own, "brightness"), ([row["base_image"] for row in rows], "base")):
         images = read_images([Path(config.output) / file for file in drawn])
-        told = image_statistics.brightness(images).mean().item()
-        assert summary["mean_scores"][mean]["brightness"] == pytest.approx(told, abs=1e-4)
+        found = image_statistics.brightness(images).mean().item()
+        assert summary["mean_scores"][mean]["brightness"] == pytest.approx(found, abs=1e-4)
+
+
+def test_blends_are_of_the_rewards_that_are_users(world: Path) -> None:
+    config = configured(
+        world,
+        "mode=synthetic",
+        "reward=[emoji_clip,brightness,symmetry,clutter]",
+        "evaluation.rewards=[clutter]",
+        "optimizer.lr=2e-3",
+        "interpolation.divisions=2",
+        "interpolation.captions=2",
+    )
+    summary = interpolate.run(config)
+    assert sorted(summary["users"]) == ["brightness", "emoji_clip", "symmetry"]
+    assert len(summary["points"]) == 6
+    assert summary["images"] == 6 * 2
+    corner = summary["points"][0]
+    assert corner["weights"] == dict(zip(summary["users"], (1.0, 0.0, 0.0), strict=True))
+    assert corner["scores"].keys() == set(summary["users"])
+    assert (Path(summary["folder"]) / "simplex.png").is_file()
 
 
 def test_the_demo_shows_what_rewards_like(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`ppd classify`: do the embeddings tell people apart? Whose choices made an embedding, among many users."""
+"""`ppd classify`: how well embeddings identify users, by a classifier of whose choices made an embedding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.long_tail import numbers_of_pairs
+from ppd_lightning.evaluation.scores.long_tail import numbers_of_pairs
 from ppd_lightning.evaluation.settings import Classification
 from ppd_lightning.evaluation.statistics.classification import top_rates
 from ppd_lightning.storage.atomic import write_json_atomic
@@ -87,10 +87,9 @@ def _users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[st
 
 
 def _print(settings: Classification, summary: dict[str, Any]) -> None:
-    table = Table(
-        title=f"Whose choices are these? {summary['users']} users, {summary['tests']} tests each", title_justify="left"
-    )
-    for name in ("among the first", "right", "95 %", "chance"):
+    title = f"Whose choices are these? {summary['users']} users, {summary['tests']} tests each"
+    table = Table(title=f"{title}; 95 % intervals: bootstrap over users", title_justify="left")
+    for name in ("among the first", "right", "95 % interval", "chance"):
         table.add_column(name, justify="right")
     for size in settings.top:
         rate = summary[f"top_{size}"]

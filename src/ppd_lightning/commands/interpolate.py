@@ -15,26 +15,24 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.splits import choose_count
-from ppd_lightning.devices import compute_device
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.comparisons import FIRST_SEED, evaluated_captions
-from ppd_lightning.evaluation.reward_scores import score_images
+from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, evaluated_captions
+from ppd_lightning.evaluation.scores.reward_scores import score_images
 from ppd_lightning.evaluation.simplex_picture import draw_simplex
 from ppd_lightning.evaluation.statistics.simplex import rank_correlations, simplex_grid
 from ppd_lightning.generation.gallery import own_gallery, read_picture
 from ppd_lightning.generation.grid import cell_for
-from ppd_lightning.generation.trained_run import open_run
-from ppd_lightning.rewards.reward import fingerprints_of, open_rewards
+from ppd_lightning.rewards.reward import fingerprints_of
 from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
 log = logging.getLogger(__name__)
 
 DRAWN_AT_MOST = 3
-"""Of so many users the grid has a place on paper."""
+"""Users whose grid fits on a page."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -51,13 +49,13 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         UserError: people are no synthetic users, there are too few, or the training is not finished.
     """
-    begun, settings = time.monotonic(), config.interpolation
-    users = _corners(config)
-    rewards = open_rewards({user: config.rewards[user] for user in users}, compute_device(config.trainer))
-    captions = evaluated_captions(config)
+    begun, workspace, settings = time.monotonic(), Workspace(config), config.interpolation
+    users = _corners(config, list(workspace.rewards_that_label))
+    rewards = workspace.open_rewards(users)
+    captions = evaluated_captions(config.evaluation.captions, workspace.data)
     if settings.captions is not None:
         captions = sorted(choose_count("interpolation", captions, settings.captions))
-    trained = open_run(config)
+    trained = workspace.trained_run()
     gallery = own_gallery(trained)
     key = {
         "interpolation": settings,
@@ -67,7 +65,7 @@ def run(config: Config) -> dict[str, Any]:
         "rewards": fingerprints_of(rewards),
         "bootstrap": config.evaluation.bootstrap,
     }
-    folder = run_folder(config) / f"interpolation-{fingerprint(key)}"
+    folder = trained.folder / f"interpolation-{fingerprint(key)}"
     if (folder / "summary.json").exists():
         log.info("%s is finished; delete it to draw again", folder)
         finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
@@ -75,10 +73,13 @@ def run(config: Config) -> dict[str, Any]:
         return finished
     weights = simplex_grid(len(users), settings.divisions)  # (G, K)
     blends = [dict(zip(users, map(float, point), strict=True)) for point in weights]
-    drawn = list(product(captions, range(FIRST_SEED, FIRST_SEED + settings.seeds), blends))
-    told = [caption for caption, _, _ in drawn]
-    files = gallery.draw(told, trained.users([blend for *_, blend in drawn], told), [seed for _, seed, _ in drawn])
-    scores = np.stack([score_images(reward, files, told, bar=config.trainer.progress) for reward in rewards.values()])
+    images = list(product(captions, range(FIRST_SEED, FIRST_SEED + settings.seeds), blends))
+    prompts = [caption for caption, _, _ in images]
+    embeddings = trained.embeddings([blend for *_, blend in images], prompts)
+    files = gallery.draw(prompts, embeddings, [seed for _, seed, _ in images])
+    scores = np.stack(
+        [score_images(reward, files, prompts, progress=workspace.progress) for reward in rewards.values()]
+    )
     shaped = scores.reshape(len(users), len(captions), settings.seeds, len(weights)).mean(2)  # (K, C, G)
     found = rank_correlations(weights, shaped.transpose(1, 2, 0), resamples=config.evaluation.bootstrap)
     means, deviations = shaped.mean(1), scores.std(1)  # (K, G), (K)
@@ -91,14 +92,14 @@ def run(config: Config) -> dict[str, Any]:
         "points": [
             {
                 "weights": blend,
-                "scores": {user: round(float(means[place, point]), 4) for place, user in enumerate(users)},
+                "scores": {user: round(float(means[row, point]), 4) for row, user in enumerate(users)},
             }
             for point, blend in enumerate(blends)
         ],
         "rank_correlation": {
             user: {name: round(value, 4) for name, value in asdict(one).items()}
-            | {"rise": round(_rise(weights[:, place], means[place], float(deviations[place])), 4)}
-            for place, (user, one) in enumerate(zip(users, found, strict=True))
+            | {"rise": round(_rise(weights[:, row], means[row], float(deviations[row])), 4)}
+            for row, (user, one) in enumerate(zip(users, found, strict=True))
         },
         "seconds": round(time.monotonic() - begun, 1),
     }
@@ -109,7 +110,7 @@ def run(config: Config) -> dict[str, Any]:
     return summary
 
 
-def _corners(config: Config) -> list[str]:
+def _corners(config: Config, synthetic_users: Sequence[str]) -> list[str]:
     """The users at the corners.
 
     Raises:
@@ -120,11 +121,11 @@ def _corners(config: Config) -> list[str]:
             f"interpolation: blends are scored by the rewards that are the users, and here data.labels="
             f"{config.data.labels}, user.kind={config.user.kind}; use mode=synthetic with objective=ppd or sft"
         )
-    users = list(config.rewards) if config.interpolation.users is None else list(config.interpolation.users)
-    absent = sorted(set(users) - set(config.rewards))
+    users = list(config.interpolation.users or synthetic_users)
+    absent = sorted(set(users) - set(synthetic_users))
     if absent or not 2 <= len(set(users)) <= 4 or len(set(users)) < len(users):
         raise UserError(
-            f"interpolation.users: expected two to four different ones of {', '.join(config.rewards)}, got "
+            f"interpolation.users: expected two to four different ones of {', '.join(synthetic_users)}, got "
             f"{', '.join(users)}"
         )
     return users
@@ -143,9 +144,10 @@ def _draw(files: Sequence[Path], weights: np.ndarray, users: Sequence[str], path
 
 
 def _print(summary: dict[str, Any]) -> None:
-    points, drawn = len(summary["points"]), summary["captions"] * summary["seeds"]
-    table = Table(title=f"{points} blends, {drawn} images each", title_justify="left")
-    for name in ("user", "rank correlation", "95 %", "steps that rise", "rise, in deviations"):
+    points, each = len(summary["points"]), summary["captions"] * summary["seeds"]
+    title = f"{points} blends, {each} images each; 95 % intervals: bootstrap over captions"
+    table = Table(title=title, title_justify="left")
+    for name in ("user", "rank correlation", "95 % interval", "steps that rise", "rise, in deviations"):
         table.add_column(name, justify="left" if name == "user" else "right")
     for user, one in summary["rank_correlation"].items():
         interval = f"{one['low']:.2f} to {one['high']:.2f}"

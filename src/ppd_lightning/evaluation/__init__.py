@@ -1,1 +1,1 @@
-"""Whether people really prefer the result: judges, win rates and the best that anyone could do."""
+"""Whether people prefer the result: comparisons with the base, what scores them, and win rates with intervals."""

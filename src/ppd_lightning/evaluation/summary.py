@@ -1,4 +1,4 @@
-"""What an evaluation says in the end: the numbers of its summary.json.
+"""The numbers of an evaluation's summary.json.
 
 N = comparisons.
 """
@@ -11,88 +11,94 @@ from typing import Any
 
 import numpy as np
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.schemas import Config, DescribedUser
-from ppd_lightning.data.prepared import open_latents, read_pairs
-from ppd_lightning.evaluation.comparison_images import BASE, OWN, PROFILE, Drawn
-from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.group_win_rates import lowest, margins, rates_by_group, win_rates
-from ppd_lightning.evaluation.long_tail import consistencies, numbers_of_pairs, rates_of_thirds
-from ppd_lightning.evaluation.mean_scores import mean_own_score, mean_scores
-from ppd_lightning.evaluation.scorers import CONCEPT, Measures
-from ppd_lightning.users.embeddings import NOT_SERVED, asked_rows, people_served
+from ppd_lightning.data.prepared import PreparedData
+from ppd_lightning.evaluation.comparisons.images import BASE, OWN, PROFILE, ComparisonImages
+from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.evaluation.scores.group_win_rates import WinRates, margins
+from ppd_lightning.evaluation.scores.long_tail import consistencies, numbers_of_pairs, rates_of_thirds
+from ppd_lightning.evaluation.scores.mean_scores import mean_own_score, mean_scores
+from ppd_lightning.evaluation.scores.scorers import CONCEPT, Scorers
+from ppd_lightning.users.users import Users
 
 log = logging.getLogger(__name__)
 
-Measured = Mapping[str, np.ndarray]
-"""(N,) by name of the measure."""
+Scores = Mapping[str, np.ndarray]
+"""(N,) by name of the scorer."""
 
 
 def summarise(
-    config: Config,
-    model: ReleasedModel,
-    measures: Measures,
-    drawn: Mapping[str, Drawn],
-    measured: Mapping[str, Measured],
+    scorers: Scorers,
+    images: Mapping[str, ComparisonImages],
+    scores: Mapping[str, Scores],
+    *,
+    data: PreparedData,
+    users: Users,
+    method: str,
+    tie: float,
+    bootstrap: int,
 ) -> dict[str, Any]:
-    """All that the measures tell of the pictures.
+    """Everything that follows from the scores of the images.
 
     Args:
-        measures: what `measured` comes from.
-        drawn, measured: by kind of picture.
+        scorers: where `scores` come from.
+        images, scores: by kind of image.
+        data, users: of the run.
+        method: what the run is called beside the base, such as ppd.
+        tie: margins up to this count as a tie.
+        bootstrap: resamples for the intervals.
     """
-    comparisons, base, own = drawn[OWN].comparisons, measured[BASE], measured[OWN]
-    margin = margins(measures, comparisons, base, own)
-    summary = win_rates(config, comparisons, margin)
-    summary["mean_own_score"] = mean_own_score(config, measures, comparisons, base, own)
-    if measures.rewards:
-        summary["mean_scores"] = mean_scores(config, measures, comparisons, base, own)
-    summary["lowest"] = lowest(config, comparisons, margin.decisive)
-    if PROFILE in drawn:
-        summary["profiles"] = _of_profiles(config, measures, drawn, measured)
-    summary |= _not_served(config)
-    if measures.judges:
-        summary["long_tail"] = _long_tail(config, model, comparisons, margin.decisive)
+    rates = WinRates(tie, bootstrap, bool(scorers.synthetic_users))
+    comparisons, base, own = images[OWN].comparisons, scores[BASE], scores[OWN]
+    margin = margins(scorers, comparisons, base, own)
+    summary = rates.of(comparisons, margin)
+    summary["mean_own_score"] = mean_own_score(scorers, comparisons, base, own, method)
+    if scorers.rewards:
+        summary["mean_scores"] = mean_scores(scorers, comparisons, base, own, method)
+    summary["lowest"] = rates.lowest(comparisons, margin.decisive)
+    if PROFILE in images:
+        summary["profiles"] = _of_profiles(rates, scorers, images, scores)
+    summary |= _not_served(users)
+    if scorers.judges:
+        summary["long_tail"] = _long_tail(rates, data, comparisons, margin.decisive)
     if CONCEPT in base:
-        if measures.judges and isinstance(config.user, DescribedUser):
-            captions = [one.caption for one in comparisons]
-            rows = asked_rows(config, model, [one.user for one in comparisons], captions)
-            best = measures.world.oracle_utilities(comparisons, rows) - base[measures.judges[0]]
-            summary["oracle_win_rate"] = rates_by_group(config, comparisons, best)
+        if scorers.simulation is not None and scorers.judges and users.kind.by_shots:
+            people, captions = [one.user for one in comparisons], [one.caption for one in comparisons]
+            shots = users.asked(people, captions).shots
+            best = scorers.simulation.best_utilities(people, captions, shots) - base[scorers.judges[0]]
+            summary["oracle_win_rate"] = rates.by_group(comparisons, best)
         summary["concept_accuracy"] = {
-            config.objective.name if kind == OWN else kind: round(float(of_kind[CONCEPT].mean()), 4)
-            for kind, of_kind in measured.items()
+            method if kind == OWN else kind: round(float(of_kind[CONCEPT].mean()), 4)
+            for kind, of_kind in scores.items()
         }
     return summary
 
 
 def _of_profiles(
-    config: Config, measures: Measures, drawn: Mapping[str, Drawn], measured: Mapping[str, Measured]
+    rates: WinRates, scorers: Scorers, images: Mapping[str, ComparisonImages], scores: Mapping[str, Scores]
 ) -> dict[str, Any]:
     """The win rates of the baseline over the base, for those who have a profile, and how many have none."""
-    rows, comparisons = drawn[PROFILE].rows, drawn[PROFILE].comparisons
-    base = {name: values[rows] for name, values in measured[BASE].items()}
-    rates = win_rates(config, comparisons, margins(measures, comparisons, base, measured[PROFILE]))
-    without = {one.user for one in drawn[OWN].comparisons} - {one.user for one in comparisons}
-    return {**rates, "without": len(without)}
+    rows, comparisons = images[PROFILE].rows, images[PROFILE].comparisons
+    base = {name: values[rows] for name, values in scores[BASE].items()}
+    found = rates.of(comparisons, margins(scorers, comparisons, base, scores[PROFILE]))
+    without = {one.user for one in images[OWN].comparisons} - {one.user for one in comparisons}
+    return {**found, "without": len(without)}
 
 
-def _not_served(config: Config) -> dict[str, Any]:
-    people = people_served(config)[1]
+def _not_served(users: Users) -> dict[str, Any]:
+    people, why = users.served()[1], users.kind.not_served
     if not people:
         return {}
-    why = NOT_SERVED[config.user.kind]
     log.warning("%d people are not drawn for: %s", len(people), why)
     return {"not_served": {"people": len(people), "why": why}}
 
 
 def _long_tail(
-    config: Config, model: ReleasedModel, comparisons: Sequence[Comparison], margin: np.ndarray
+    rates: WinRates, data: PreparedData, comparisons: Sequence[Comparison], margin: np.ndarray
 ) -> dict[str, Any]:
     """Win rates of thirds of each group of people, by number of pairs and by consistency."""
-    pairs = read_pairs(config)
+    pairs = data.read_pairs()
     values: dict[str, Mapping[str, float]] = {
         "pairs": numbers_of_pairs(pairs),
-        "consistency": consistencies(pairs, open_latents(config, model.fingerprint("encoder"))),
+        "consistency": consistencies(pairs, data.open_latents()),
     }
-    return {name: rates_of_thirds(config, comparisons, margin, of_people) for name, of_people in values.items()}
+    return {name: rates_of_thirds(rates, comparisons, margin, of_people) for name, of_people in values.items()}

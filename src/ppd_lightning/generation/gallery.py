@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ppd_lightning.config.folders import run_folder
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.trained_run import TrainedRun
@@ -45,18 +44,18 @@ class Gallery:
         folder: of this generator and setting.
         paint: draws a batch.
         batch_size: images drawn at once, B.
-        bar: whether a terminal gets a progress bar.
+        progress: whether a terminal gets a bar.
     """
 
-    def __init__(self, folder: Path, paint: Paint, batch_size: int, *, bar: bool = True) -> None:
-        self.folder, self.batch_size, self.bar = folder, batch_size, bar
+    def __init__(self, folder: Path, paint: Paint, batch_size: int, *, progress: bool = True) -> None:
+        self.folder, self.batch_size, self.progress = folder, batch_size, progress
         self._paint = paint
 
     def file(self, caption: str, user: Tensor | None, seed: int, prompt: str | None = None) -> Path:
-        """Where an image lies, or would; user (E,), None for the base; prompt as for `draw`."""
-        told = json.dumps([caption, seed, caption if prompt is None else prompt]).encode()
+        """The path of an image, drawn or not; user (E,), None for the base; prompt as for `draw`."""
+        text = json.dumps([caption, seed, caption if prompt is None else prompt]).encode()
         vector = b"" if user is None else user.detach().cpu().float().contiguous().numpy().tobytes()
-        return self.folder / f"{hashlib.blake2b(told + b'/' + vector, digest_size=16).hexdigest()}.png"
+        return self.folder / f"{hashlib.blake2b(text + b'/' + vector, digest_size=16).hexdigest()}.png"
 
     def draw(
         self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int], prompts: Sequence[str] | None = None
@@ -73,34 +72,34 @@ class Gallery:
         owners: Sequence[Tensor | None] = [None] * len(captions) if users is None else list(users)
         asked = zip(captions, owners, seeds, prompts, strict=True)
         files = [self.file(*one) for one in asked]
-        first = {file: place for place, file in reversed(list(enumerate(files)))}
-        places = sorted(first.values())
-        batches = [places[begin : begin + self.batch_size] for begin in range(0, len(places), self.batch_size)]
-        missing = [batch for batch in batches if not all(files[place].exists() for place in batch)]
+        first = {file: row for row, file in reversed(list(enumerate(files)))}
+        rows = sorted(first.values())
+        batches = [rows[begin : begin + self.batch_size] for begin in range(0, len(rows), self.batch_size)]
+        missing = [batch for batch in batches if not all(files[row].exists() for row in batch)]
         if not missing:
             return files
-        done = len(places) - sum(map(len, missing))
-        with Counted("images", len(places), done=done, bar=self.bar) as counted:
+        done = len(rows) - sum(map(len, missing))
+        with Counted("images", len(rows), done=done, bar=self.progress) as counted:
             # In an order that no other process has, so that few are drawn twice; what comes out does not depend on it.
             for batch in random.Random().sample(missing, len(missing)):
-                absent = [place for place in batch if not files[place].exists()]
+                absent = [row for row in batch if not files[row].exists()]
                 if absent:
                     images = self._paint(
-                        [captions[place] for place in batch],
+                        [captions[row] for row in batch],
                         None if users is None else users[batch],
-                        [seeds[place] for place in batch],
-                        [prompts[place] for place in batch],
+                        [seeds[row] for row in batch],
+                        [prompts[row] for row in batch],
                     )
-                    for place in absent:
-                        with atomic_path(files[place]) as unfinished:
-                            as_picture(images[batch.index(place)]).save(unfinished)
+                    for row in absent:
+                        with atomic_path(files[row]) as unfinished:
+                            as_picture(images[batch.index(row)]).save(unfinished)
                 counted.add(len(batch))
         return files
 
 
 def base_gallery(trained: TrainedRun) -> Gallery:
     """The base's images, shared by all runs, methods and guidance scales of the user in the same output folder."""
-    folder = Path(trained.config.output) / "images" / f"base-{fingerprint(_base_setting(trained))}"
+    folder = trained.output / "images" / f"base-{fingerprint(_base_setting(trained))}"
     return _gallery(trained, folder)
 
 
@@ -108,9 +107,9 @@ def own_gallery(trained: TrainedRun) -> Gallery:
     """The run's images for users."""
     setting = _base_setting(trained)
     for name in ("user_guidance", "user_guidance_interval"):
-        setting[name] = getattr(trained.config.generation, name)
+        setting[name] = getattr(trained.settings, name)
     setting["adapter"] = file_sha256(trained.adapter)
-    return _gallery(trained, run_folder(trained.config) / f"images-{fingerprint(setting)}")
+    return _gallery(trained, trained.folder / f"images-{fingerprint(setting)}")
 
 
 def read_picture(file: Path) -> Image.Image:
@@ -133,11 +132,10 @@ def read_images(files: Sequence[Path]) -> Tensor:
 
 
 def _gallery(trained: TrainedRun, folder: Path) -> Gallery:
-    return Gallery(folder, trained.draw, trained.config.generation.batch_size, bar=trained.config.trainer.progress)
+    return Gallery(folder, trained.draw, trained.settings.batch_size, progress=trained.progress)
 
 
 def _base_setting(trained: TrainedRun) -> dict[str, Any]:
-    """All that an image of the base depends on beside its name."""
-    config = trained.config
-    setting: dict[str, Any] = {name: getattr(config.generation, name) for name in ("steps", "text_guidance", "decoder")}
-    return setting | {"image_size": config.data.image_size, "model": trained.parts, "dtype": str(trained.dtype)}
+    """Everything that an image of the base depends on beside its name."""
+    setting: dict[str, Any] = {name: getattr(trained.settings, name) for name in ("steps", "text_guidance", "decoder")}
+    return setting | {"image_size": trained.data.image_size, "model": trained.parts, "dtype": str(trained.dtype)}

@@ -17,7 +17,7 @@ COLUMNS = {".tsv": "Prompt", ".csv": "caption", ".parquet": "caption"}
 """The column that holds the captions, by the end of the file's name; of .txt every line is one."""
 
 EXPECTED = "expected .txt with a caption a line, .tsv with a column Prompt, or .csv or .parquet with a column caption"
-FAULTS_TOLD = 10
+FAULTS_LISTED = 10
 
 
 def read_prompts(path: Path, key: str) -> list[str]:
@@ -44,8 +44,8 @@ def read_prompts(path: Path, key: str) -> list[str]:
         raise UserError(f"{key}: {path} cannot be read ({reason}); {EXPECTED}") from None
     empty = [row for row, caption in found if not caption]
     if empty:
-        faults = [f"{key}: {path}, row {row}: the column {COLUMNS[kind]} is empty" for row in empty[:FAULTS_TOLD]]
-        more = len(empty) - FAULTS_TOLD
+        faults = [f"{key}: {path}, row {row}: the column {COLUMNS[kind]} is empty" for row in empty[:FAULTS_LISTED]]
+        more = len(empty) - FAULTS_LISTED
         raise UserError([*faults, f"{key}: {path}: and {more} rows more"] if more > 0 else faults)
     captions = list(dict.fromkeys(caption for _, caption in found))
     if not captions:

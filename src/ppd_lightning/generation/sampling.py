@@ -1,4 +1,4 @@
-"""Many images in batches, as the settings of `generation` say.
+"""Sampling many images in batches, by the settings of `generation`.
 
 B = images, R = captions, K = users, E = width of a user embedding.
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ppd_lightning.config.schemas import Generation
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.generation.settings import Generation
 
 Draw = Callable[[Sequence[str], Tensor | None, Sequence[int]], Tensor]
 """Captions (B), users (B, E) or None for the base, and seeds (B) to images (B, 3, H, W) float in [0, 1]."""

@@ -1,46 +1,45 @@
-"""What is drawn and for whom: as `generation` says, or where it leaves that open, by hash."""
+"""Which captions and users are drawn: those that `generation` names, or where it names none, some by hash."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.prepared import captions_of
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.prompts import read_prompts
+from ppd_lightning.generation.settings import Generation
 from ppd_lightning.users.blends import Asked, people_in
-from ppd_lightning.users.embeddings import NOT_SERVED, people_served
+from ppd_lightning.users.users import Users
 
 
-def chosen_captions(config: Config) -> list[str]:
+def chosen_captions(settings: Generation, data: PreparedData) -> list[str]:
     """`generation.captions`, a list or those of a file, or some held-out ones by hash.
 
     Raises:
         UserError: the file is missing or holds something else.
     """
-    asked = config.generation.captions
-    if isinstance(asked, str):
-        return read_prompts(Path(asked), "generation.captions")
-    if asked is not None:
-        return list(asked)
-    return sorted(choose_count("grid", captions_of(config, held_out=True), config.generation.columns))
+    if isinstance(settings.captions, str):
+        return read_prompts(Path(settings.captions), "generation.captions")
+    if settings.captions is not None:
+        return list(settings.captions)
+    return sorted(choose_count("grid", data.captions(held_out=True), settings.columns))
 
 
-def chosen_users(config: Config) -> list[Asked]:
+def chosen_users(settings: Generation, users: Users) -> list[Asked]:
     """`generation.users`, or some by hash: people who were not trained on, where there are any.
 
     Raises:
         UserError: somebody is asked for, alone or in a blend, who is not in the pairs.
     """
-    groups, not_served = people_served(config)
-    asked = config.generation.users
-    if asked is None:
-        return [*sorted(choose_count("grid", groups["unseen"] or groups["seen"], config.generation.columns))]
-    refused = sorted(set(people_in(asked)) & set(not_served))
+    groups, not_served = users.served()
+    if settings.users is None:
+        return [*sorted(choose_count("grid", groups["unseen"] or groups["seen"], settings.columns))]
+    people = people_in(settings.users)
+    refused = sorted(set(people) & set(not_served))
     if refused:
-        raise UserError(f"generation.users: {', '.join(refused)}: {NOT_SERVED[config.user.kind]}")
-    absent = sorted(set(people_in(asked)) - {*groups["seen"], *groups["unseen"]})
+        raise UserError(f"generation.users: {', '.join(refused)}: {users.kind.not_served}")
+    absent = sorted(set(people) - {*groups["seen"], *groups["unseen"]})
     if absent:
         raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
-    return list(asked)
+    return list(settings.users)

@@ -14,116 +14,134 @@ import torch
 from torch import Tensor
 
 from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
-from ppd_lightning.backbones.cascade.stage_b import SCALE
-from ppd_lightning.backbones.released import ReleasedModel, open_model
-from ppd_lightning.config.contradictions import STRIDES
-from ppd_lightning.config.folders import ADAPTERS, run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.devices import compute_device
+from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
-from ppd_lightning.generation.pipeline import CODEC_PARTS, UserPipeline
+from ppd_lightning.generation.pipeline import UserPipeline
 from ppd_lightning.generation.sampling import draw_images
+from ppd_lightning.generation.settings import Generation
 from ppd_lightning.users.blends import Asked, blended_embeddings, sheet_embeddings
-from ppd_lightning.users.embeddings import users_fingerprint
+from ppd_lightning.users.users import Users
+
+ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
+"""The files of a run's folder that hold the weights which `generation.weights` names."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
     """What a run draws with; networks are loaded for the first image.
 
-    adapter: the file of the user branch.
+    folder: of the run. adapter: the file of the user branch. backbone: frozen. data: that the run was trained on.
+    users: as the run describes people. settings: how images are drawn. output: the folder of everything, where the
+    base's images lie. device, dtype: of the network while images are drawn. threads: of the CPU; None leaves them as
+    they are. progress: whether a terminal gets bars.
     """
 
-    config: Config
-    model: ReleasedModel
+    folder: Path
     adapter: Path
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the prior's weights as images are drawn."""
-        half = compute_device(self.config.trainer).type == "cuda" and self.config.trainer.precision == "bf16"
-        return torch.bfloat16 if half else torch.float32
+    backbone: Backbone
+    data: PreparedData
+    users: Users
+    settings: Generation
+    output: Path
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float32
+    threads: int | None = None
+    progress: bool = True
 
     @cached_property
     def parts(self) -> dict[str, str]:
         """The fingerprint of each of the base's parts that images are drawn with."""
-        return {part: self.model.fingerprint(part) for part in drawing_parts(self.config)}
+        return {part: self.backbone.fingerprint(part) for part in drawing_parts(self.backbone, self.settings)}
 
     @cached_property
     def pipeline(self) -> UserPipeline:
-        """The pipeline, on a GPU where the configuration allows one and there is one; bf16 there if that was trained.
+        """The pipeline with the run's user branch.
 
         Raises:
             UserError: a file is damaged, or the adapter belongs to another base.
         """
-        config = self.config
-        if config.trainer.threads is not None:
-            torch.set_num_threads(config.trainer.threads)
-        prior = self.model.load_prior(self.dtype).to(compute_device(config.trainer))
-        branch = load_adapter(prior, self.adapter).eval().requires_grad_(False)
-        size, decoder = config.data.image_size, config.generation.decoder
-        return UserPipeline.of(self.model, prior, branch, image_size=size, decoder=decoder)
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        network = self.backbone.load_network(self.dtype).to(self.device)
+        branch = load_adapter(self.backbone, network, self.adapter).eval().requires_grad_(False)
+        size, decoder = self.data.image_size, self.settings.decoder
+        return UserPipeline.of(self.backbone, network, branch, image_size=size, decoder=decoder)
 
-    def users(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
-        """Embeddings (K, E) of people and blends, each for the caption beside it, as the run describes people.
+    def embeddings(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+        """Embeddings (K, E) of people and blends, each for the caption beside it.
 
         Raises:
             UserError: somebody cannot be described, or people are described otherwise than when the run was trained.
         """
         self._require_same_users()
-        return blended_embeddings(self.config, self.model, asked, captions)
+        return blended_embeddings(self.users, asked, captions)
 
-    def sheet(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
-        """Embeddings (C, K, E) of all of them for all captions; raises as `users`."""
+    def sheet_embeddings(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
+        """Embeddings (C, K, E) of all of them for all captions; raises as `embeddings`."""
         self._require_same_users()
-        return sheet_embeddings(self.config, self.model, asked, captions)
+        return sheet_embeddings(self.users, asked, captions)
 
     def _require_same_users(self) -> None:
         trained = adapter_metadata(self.adapter).get("users")
-        if trained is not None and trained != users_fingerprint(self.config, self.model):
+        if trained is not None and trained != self.users.fingerprint():
             raise UserError(
                 f"{self.adapter}: trained for people who were described otherwise: the pairs, or the encoder of "
-                f"user={self.config.user.kind}, are others now; bring those back, or delete "
+                f"user={self.users.kind.kind}, are others now; bring those back, or delete "
                 f"{self.adapter.parent / '.done'} and train again"
             )
 
     def draw(
         self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int], prompts: Sequence[str] | None = None
     ) -> Tensor:
-        """Images (B, 3, H, W) float in [0, 1] by the configuration's `generation`; users (B, E), None for the base.
+        """Images (B, 3, H, W) float in [0, 1]; users (B, E), None for the base.
 
         The model reads the prompts, where there are any, instead of the captions.
         """
-        return draw_images(self.pipeline, self.config.generation, captions, users, seeds, prompts)
+        return draw_images(self.pipeline, self.settings, captions, users, seeds, prompts)
 
 
-def open_run(config: Config) -> TrainedRun:
-    """The run that `ppd train` made of this configuration.
+def open_trained_run(
+    folder: Path,
+    backbone: Backbone,
+    data: PreparedData,
+    users: Users,
+    settings: Generation,
+    *,
+    output: Path,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    threads: int | None = None,
+    progress: bool = True,
+) -> TrainedRun:
+    """The run that `ppd train` finished in `folder`.
+
+    Args:
+        precision: of the training; a GPU draws in bf16 after a training in bf16, everything else in fp32.
+        output, device, threads, progress: see `TrainedRun`.
 
     Raises:
         UserError: there is none, it is not finished or kept no moving average, or files of the model are missing.
     """
-    folder, model = run_folder(config), open_model(config.model)
-    adapter = folder / ADAPTERS[config.generation.weights]
-    faults = model.faults(*drawing_parts(config))
-    side = int(config.data.image_size // STRIDES[config.model.name] * SCALE)
-    if config.generation.decoder == "full" and config.model.name != "emoji" and side % 2:
-        faults.append(
-            f"data.image_size: {config.data.image_size} pixels give Stage B latents of {side} x {side}, an odd side, "
-            "which it cannot halve; use another multiple of 32, such as 768, or generation.decoder=preview"
-        )
+    adapter = folder / ADAPTERS[settings.weights]
+    faults = [
+        *backbone.faults(*drawing_parts(backbone, settings)),
+        *backbone.size_faults(data.image_size, settings.decoder),
+    ]
     if not (folder / ".done").exists():
         faults.append(f"{folder}: no finished training of this configuration; run `ppd train` with the same settings")
-    elif config.generation.weights == "ema" and not adapter.exists():
+    elif settings.weights == "ema" and not adapter.exists():
         faults.append(
             f"generation.weights=ema: {folder} kept no moving average of its weights; train with optimizer.ema_decay, "
             "or take generation.weights=trained"
         )
     if faults:
         raise UserError(faults)
-    return TrainedRun(config, model, adapter)
+    half = torch.device(device).type == "cuda" and precision == "bf16"
+    dtype = torch.bfloat16 if half else torch.float32
+    return TrainedRun(folder, adapter, backbone, data, users, settings, output, device, dtype, threads, progress)
 
 
-def drawing_parts(config: Config) -> tuple[str, ...]:
+def drawing_parts(backbone: Backbone, settings: Generation) -> tuple[str, ...]:
     """The parts of the model that images are drawn with."""
-    return "prior", "text_encoder", "tokenizer", "scheduler", CODEC_PARTS[config.generation.decoder]
+    return "prior", "text_encoder", "tokenizer", "scheduler", backbone.decoder_parts[settings.decoder]

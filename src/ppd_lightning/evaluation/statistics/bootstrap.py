@@ -1,9 +1,9 @@
 """How far a figure would move with other people and other seeds of the training: a bootstrap over both.
 
-R = resamplings, P = people, S = seeds of the training (one trained model each), N = comparisons.
+R = resamples, P = people, S = seeds of the training (one trained model each), N = comparisons.
 
-Two things are drawn anew, independently of each other: people, each with all of their comparisons, and trainings. P
-of P people are drawn with replacement (percentile bootstrap, Efron 1979). Of S trainings S - 1 are drawn, because S
+Two things are resampled independently of each other: people, each with all of their comparisons, and trainings. P of
+P people are drawn with replacement (percentile bootstrap, Efron 1979). Of S trainings S - 1 are drawn, because S
 of so few would make intervals too narrow: the variance of a mean of S draws is (S - 1) / S of what it should be, that
 of S - 1 draws is right (Rao and Wu 1988). A single training is always drawn: then an interval tells of people alone.
 """
@@ -50,7 +50,7 @@ def draw_people(person: np.ndarray, resamples: int, seed: int = 0) -> Draws:
 
 
 def draw_trainings(trainings: int, resamples: int, seed: int = 1) -> np.ndarray:
-    """(R, S): the share of each training in a resampling, from S - 1 draws; all ones where S is 1."""
+    """(R, S): the share of each training in a resample, from S - 1 draws; all ones where S is 1."""
     drawn = max(1, trainings - 1)
     shares: np.ndarray = np.random.default_rng(seed).multinomial(
         drawn, np.full(trainings, 1 / trainings), size=resamples
@@ -59,7 +59,7 @@ def draw_trainings(trainings: int, resamples: int, seed: int = 1) -> np.ndarray:
 
 
 def resampled_means(values: np.ndarray, person: np.ndarray, people: Draws, shares: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean of values in each resampling.
+    """The mean of values in each resample.
 
     Args:
         values: (S1, ..., Sk, N), of every combination of trainings of k methods; or (N,) where nothing was trained.
@@ -87,7 +87,7 @@ def estimate(values: np.ndarray, people: Sequence[str], resamples: int) -> Estim
         raise ValueError(f"expected (..., N) values of N >= 1 people, got {values.shape} and {len(people)}")
     _, person = np.unique(np.asarray(people, str), return_inverse=True)
     drawn = draw_people(person, resamples)
-    shares = [draw_trainings(count, resamples, place + 1) for place, count in enumerate(values.shape[:-1])]
+    shares = [draw_trainings(count, resamples, axis + 1) for axis, count in enumerate(values.shape[:-1])]
     low, high = np.quantile(resampled_means(values, person, drawn, shares), [0.025, 0.975])
     trainings = min(values.shape[:-1], default=1)
     return Estimate(float(values.mean()), float(low), float(high), len(people), len(drawn.counts), trainings)

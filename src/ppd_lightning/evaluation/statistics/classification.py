@@ -84,7 +84,7 @@ def classify(vectors: np.ndarray, users: np.ndarray, asked: np.ndarray, regulari
 
 
 def hits(odds: np.ndarray, users: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """How likely the true user of each row is among the k likeliest, (N, K): 0 or 1, but where equals share a place."""
+    """How likely the true user of each row is among the k likeliest, (N, K): 0 or 1, but where equals share a rank."""
     own = odds[np.arange(len(users)), users][:, None]
     above, equal = (odds > own).sum(1)[:, None], (odds == own).sum(1)[:, None]
     likely: np.ndarray = ((np.asarray(sizes) - above) / equal).clip(0, 1)
@@ -104,7 +104,7 @@ def top_rates(
     """How often the right one of U users is among the k likeliest, and whose split is not clean.
 
     `tests` splits, each with a classifier of its own. Users are tested only in the splits in which their rows for
-    training and test share no pair; in the others, and where there is no such split, they are there to be told from.
+    training and test share no pair; in the others they are only classes for the users who are tested.
     The intervals hold the middle 95 % over resampled users, each with all of their tests; they do not know that another
     draw of the training rows would give another classifier.
 

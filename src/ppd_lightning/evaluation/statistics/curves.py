@@ -1,9 +1,9 @@
 """Taste against content: which method pleases people more *where both keep the caption equally well*.
 
-R = resamplings, G = user guidance scales, L = levels of content.
+R = resamples, G = user guidance scales, L = levels of content.
 
-Along the user guidance scale each method trades content (how well the caption is kept: in the emoji world the share of
-pictures whose concept is recognised) for taste (how much better people like their pictures than the base's). A method
+Along the user guidance scale each method trades content (how well the caption is kept, such as the share of
+images whose content is recognised) for taste (how much better people like their pictures than the base's). A method
 with a larger step on that scale is not a better one, so methods are compared at equal content:
 
 - A method's curve joins its measured points by straight lines in the order of the guidance scale. Its first point is
@@ -11,8 +11,8 @@ with a larger step on that scale is not a better one, so methods are compared at
 - Where a curve passes a level of content several times, its highest taste counts: who may choose the scale takes that
   one.
 - Two curves are compared over the contents that both have: at single levels, and as the mean difference over that range
-  (the area between the curves, divided by the width). Each resampling finds the range anew.
-- Both methods' curves of one resampling are made of the same people; see `evaluation.resampling`.
+  (the area between the curves, divided by the width). Each resample has its own range.
+- Both methods' curves of one resample are made of the same people; see `statistics.bootstrap`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GRID = 65
 
 @dataclass(frozen=True)
 class Curves:
-    """A method's measured points and the same in R resamplings: content and taste, each (1 + R, G), scales rising."""
+    """A method's measured points and the same in R resamples: content and taste, each (1 + R, G), scales rising."""
 
     content: np.ndarray
     taste: np.ndarray
@@ -37,7 +37,7 @@ class Curves:
 class Difference:
     """One curve's taste less another's.
 
-    value, low, high: with its 95 % interval, over the resamplings in which both curves reach the level. reached: the
+    value, low, high: with its 95 % interval, over the resamples in which both curves reach the level. reached: the
     share of those; an interval is worth less where it is well below 1. level: of content; None for the mean over the
     common range [begin, end] of the measured curves.
     """
@@ -94,10 +94,10 @@ def differences(one: Curves, other: Curves, levels: list[float]) -> list[Differe
     asked = np.broadcast_to(np.array(inside, np.float64), (len(low), len(inside)))
     at_levels = taste_at(one.content, one.taste, asked) - taste_at(other.content, other.taste, asked)
     found = np.column_stack([mean_differences(one, other), at_levels])  # (1 + R, 1 + L)
-    told: list[Difference] = []
+    results: list[Difference] = []
     for level, values in zip([None, *inside], found.T, strict=True):
         drawn = values[1:][np.isfinite(values[1:])]
         ends = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else np.full(2, np.nan)
         share = len(drawn) / max(1, len(values) - 1)
-        told.append(Difference(level, float(values[0]), float(ends[0]), float(ends[1]), share, begin, end))
-    return told
+        results.append(Difference(level, float(values[0]), float(ends[0]), float(ends[1]), share, begin, end))
+    return results

@@ -1,6 +1,6 @@
 """Blends of users: does what each of them likes come with their weight? PPD paper, Figure 4.
 
-K = users, G = points of the grid, C = captions (each with its seeds), R = resamplings.
+K = users, G = points of the grid, C = captions (each with its seeds), R = resamples.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def rank_correlations(
 ) -> list[RankCorrelation]:
     """Each user's own weight against the mean of their own score over the captions.
 
-    Captions are drawn anew for the interval, each with the scores of all points, which share caption and noise.
+    The interval is a bootstrap over captions, each with the scores of all points, which share caption and noise.
 
     Args:
         weights: (G, K).
@@ -69,11 +69,11 @@ def rank_correlations(
     flat = scores.reshape(captions, -1)
     means = scores.mean(0)  # (G, K)
     again = (drawn @ flat / captions).reshape(resamples, *means.shape)
-    told = []
+    found = []
     for user in range(weights.shape[1]):
         own = weights[:, user]
         low, high = np.quantile(_spearman(own, again[:, :, user]), [0.025, 0.975])
-        told.append(
+        found.append(
             RankCorrelation(
                 correlation=float(_spearman(own, means[None, :, user])[0]),
                 low=float(low),
@@ -82,7 +82,7 @@ def rank_correlations(
                 rises=_rises(weights, user, means[:, user]),
             )
         )
-    return told
+    return found
 
 
 def _spearman(weights: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """How often one of two pictures is liked better, and how sure that is.
 
-N = comparisons, P = people, R = resamplings.
+N = comparisons, P = people, R = resamples.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The best that anyone could do from the same few choices: what no method of describing people can beat.
+"""Upper bound of what any method can do from the same few choices.
 
-The oracle knows how the world is made (how tastes are distributed, how noisy choices are, every real picture), but not
-the person: of them it sees the shots alone. It shows the real picture with the highest expected utility.
+The oracle knows how the world is made (how tastes are distributed, how noisy choices are, every real picture), but of
+the person it sees the shots alone. It takes the real picture with the highest expected utility.
 
 M = imagined people, K = concepts, S = styles, J = image statistics, N = shots, C = concepts that are asked for.
 """
@@ -40,7 +40,7 @@ class Oracle:
         self.utility = utility.astype(np.float32)
         scaled = utility / temperature
         scaled -= scaled.max(2, keepdims=True)
-        # The picked one of S with Gumbel noise (Plackett-Luce); what it is then shown beside is drawn blindly.
+        # The picked one of S with Gumbel noise (Plackett-Luce); the other picture of the pair is drawn at random.
         self.log_likelihood = (scaled - np.log(np.exp(scaled).sum(2, keepdims=True))).astype(np.float32)
 
     def posterior(self, concepts: np.ndarray, picked: np.ndarray) -> np.ndarray:
@@ -55,11 +55,11 @@ class Oracle:
         return posterior
 
     def expected_utilities(self, concepts: np.ndarray, picked: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        """What the person thinks of the real pictures of the concepts `asked` (C,), by what the shots tell: (C, S)."""
+        """What the person thinks of the real pictures of the concepts `asked` (C,), given the shots: (C, S)."""
         expected: np.ndarray = np.tensordot(self.posterior(concepts, picked), self.utility[:, asked], 1)
         return expected
 
     def styles_for(self, concepts: np.ndarray, picked: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        """The style of the best picture to show of each concept `asked` (C,) int: (C,) int64."""
+        """The style of the best picture of each concept `asked` (C,) int: (C,) int64."""
         best: np.ndarray = self.expected_utilities(concepts, picked, asked).argmax(1)
         return best

@@ -42,8 +42,8 @@ class People:
 
     def select(self, ids: Sequence[str]) -> People:
         """The people with these ids, in this order; an unknown id is a KeyError."""
-        place = {name: row for row, name in enumerate(self.ids)}
-        rows = [place[name] for name in ids]
+        number = {name: row for row, name in enumerate(self.ids)}
+        rows = [number[name] for name in ids]
         return People(
             tuple(ids),
             self.styles,

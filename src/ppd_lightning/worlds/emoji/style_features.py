@@ -1,4 +1,4 @@
-"""Hand-made features of how a picture is drawn, whatever it shows: colours, palette, edges and smoothness.
+"""Hand-made features of how a picture is drawn, whatever its content: colours, palette, edges and smoothness.
 
 B = batch, H, W = height and width, F = features.
 """
@@ -15,14 +15,14 @@ SATURATION = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
 VALUE = (0.08, 0.2, 0.4, 0.6, 0.8, 0.95)
 SLOPE = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3)
 BEND = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Where the bins of each histogram part: chroma, brightest channel, first and second differences of the colour."""
+"""The edges of the bins of each histogram: chroma, brightest channel, first and second differences of the colour."""
 
 PALETTE = 6
 """Levels of a channel when colours are counted."""
 
 _BINS = {"saturation": SATURATION, "value": VALUE, "slope": SLOPE, "bend": BEND}
 FEATURES = (
-    *[f"{name}_{place}" for name, parts in _BINS.items() for place in range(len(parts) + 1)],
+    *[f"{name}_{number}" for name, parts in _BINS.items() for number in range(len(parts) + 1)],
     "ink",
     "palette_size",
     "palette_entropy",
@@ -33,7 +33,7 @@ FEATURES = (
     "smooth_shading",
     "width",
     "height",
-    *[f"colour_{place}" for place in range(PALETTE**3)],
+    *[f"colour_{number}" for number in range(PALETTE**3)],
 )
 """The columns of `style_features`, in order. Histograms are over the drawing: the paper around does not count."""
 
@@ -58,8 +58,8 @@ def style_features(images: Tensor) -> Tensor:
     edge = slope > 0.15
     columns: list[Tensor] = []
     for values, parts in ((chroma, SATURATION), (high, VALUE), (slope, SLOPE), (bend, BEND)):
-        place = torch.bucketize(values, values.new_tensor(parts))
-        columns += (_count(place, inside, len(parts) + 1) / count[:, None]).unbind(1)
+        bins = torch.bucketize(values, values.new_tensor(parts))
+        columns += (_count(bins, inside, len(parts) + 1) / count[:, None]).unbind(1)
     palette = _count(_colour(images), inside, PALETTE**3) / count[:, None]
     entropy = -(palette * palette.clamp(min=1e-12).log()).sum(1)
     columns += [
@@ -106,7 +106,7 @@ def _colour(images: Tensor) -> Tensor:
     return (red * PALETTE + green) * PALETTE + blue
 
 
-def _count(place: Tensor, inside: Tensor, bins: int) -> Tensor:
-    """Pixels of the drawing in each bin: place (B, H, W) int64 in [0, bins), inside (B, H, W) bool to (B, bins)."""
-    counts = torch.zeros(len(place), bins, device=place.device)
-    return counts.scatter_add_(1, place.flatten(1), inside.flatten(1).float())
+def _count(bins: Tensor, inside: Tensor, number: int) -> Tensor:
+    """Pixels of the drawing in each bin: bins (B, H, W) int64 in [0, number), inside (B, H, W) bool to (B, number)."""
+    counts = torch.zeros(len(bins), number, device=bins.device)
+    return counts.scatter_add_(1, bins.flatten(1), inside.flatten(1).float())

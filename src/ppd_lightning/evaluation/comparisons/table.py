@@ -1,4 +1,4 @@
-"""comparisons.parquet: every comparison with its pictures and what was measured, a row each, to compare methods by."""
+"""comparisons.parquet: every comparison with its images and their scores, a row each, to compare methods by."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppd_lightning.evaluation.comparisons import Comparison
+from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.storage.atomic import atomic_path
 
 
 class ComparisonsTable:
-    """A table in the making.
+    """The table, column by column.
 
-    Its columns are group, user, caption and seed; then for each kind of picture, such as base and own, `{kind}_image`,
-    the file relative to the output folder, and `{kind}/{name}` for each measure, float64, or bool for the concept. A
+    Its columns are group, user, caption and seed; then for each kind of image, such as base and own, `{kind}_image`,
+    the file relative to the output folder, and `{kind}/{name}` for each scorer, float64, or bool for the concept. A
     kind that only some comparisons have is null in the others.
     """
 
@@ -34,16 +34,16 @@ class ComparisonsTable:
             )
         }
 
-    def add(self, kind: str, files: Sequence[Path], measured: Mapping[str, np.ndarray], rows: Sequence[int]) -> None:
-        """Add the columns of a kind of picture.
+    def add(self, kind: str, files: Sequence[Path], scores: Mapping[str, np.ndarray], rows: Sequence[int]) -> None:
+        """Add the columns of a kind of image.
 
         Args:
-            files, measured: one for each of `rows`.
-            rows: the places of the comparisons that have such a picture.
+            files, scores: one for each of `rows`.
+            rows: of the comparisons that have such an image.
         """
         named = [Path(os.path.relpath(file, self.output)).as_posix() for file in files]
         self._columns[f"{kind}_image"] = self._spread(pa.array(named, pa.string()), rows)
-        for name, values in measured.items():
+        for name, values in scores.items():
             self._columns[f"{kind}/{name}"] = self._spread(pa.array(values), rows)
 
     def write(self, path: Path) -> None:
@@ -52,5 +52,5 @@ class ComparisonsTable:
             pq.write_table(pa.table(self._columns), unfinished)
 
     def _spread(self, values: pa.Array, rows: Sequence[int]) -> pa.Array:
-        place = {row: number for number, row in enumerate(rows)}
-        return values.take(pa.array([place.get(row) for row in range(len(self.comparisons))], pa.int64()))
+        numbers = {row: number for number, row in enumerate(rows)}
+        return values.take(pa.array([numbers.get(row) for row in range(len(self.comparisons))], pa.int64()))

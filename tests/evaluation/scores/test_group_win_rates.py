@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppd_lightning.config.compose import compose
-from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.group_win_rates import lowest, margins, win_rates
-from ppd_lightning.evaluation.mean_scores import mean_own_score, mean_scores
+from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.evaluation.scores.group_win_rates import WinRates, margins
+from ppd_lightning.evaluation.scores.mean_scores import mean_own_score, mean_scores
 
-SYNTHETIC = ("mode=synthetic", "reward=[clutter,brightness,symmetry]", "evaluation.rewards=[symmetry]")
+PEOPLE, SYNTHETIC = WinRates(tie=0.1, resamples=50), WinRates(tie=0.1, resamples=50, synthetic_users=True)
 COMPARISONS = [Comparison("seen", user, f"c{n}", 1000) for n in range(2) for user in ("brightness", "clutter")]
 BASE = {"brightness": np.array([1.0, 3, 1, 3]), "clutter": np.zeros(4), "symmetry": np.array([5.0, 5, 5, 5])}
 OWN = {
@@ -23,20 +22,20 @@ OWN = {
 }
 
 
-def measures(**changes: Any) -> Any:
+def scorers(**changes: Any) -> Any:
     """Rewards as users, and one that only scores."""
-    told = {"names": ["brightness", "clutter", "symmetry"], "users": ["brightness", "clutter"], "judges": []}
-    rewards = dict.fromkeys(["brightness", "clutter", "symmetry"])
-    return SimpleNamespace(**{**told, "of_rewards": True, "rewards": rewards, **changes})
+    names = ["brightness", "clutter", "symmetry"]
+    own = {"names": names, "synthetic_users": names[:2], "judges": [], "rewards": dict.fromkeys(names)}
+    return SimpleNamespace(**own | changes)
 
 
 def test_a_synthetic_users_comparison_is_decided_by_their_own_reward() -> None:
-    margin = margins(measures(), COMPARISONS, BASE, OWN)
+    margin = margins(scorers(), COMPARISONS, BASE, OWN)
     bright = (OWN["brightness"] - BASE["brightness"]) / np.std([*OWN["brightness"], *BASE["brightness"]])
     clutter = (OWN["clutter"] - BASE["clutter"]) / np.std([*OWN["clutter"], *BASE["clutter"]])
     np.testing.assert_allclose(margin.decisive, [bright[0], clutter[1], bright[2], clutter[3]])
     assert margin.further.keys() == {"symmetry"}
-    rates = win_rates(compose(SYNTHETIC), COMPARISONS, margin)
+    rates = SYNTHETIC.of(COMPARISONS, margin)
     assert rates["win_rate"]["seen"]["wins"] == 1
     assert rates["win_rate"]["seen"]["ties"] == 2
     assert rates["win_rate_of_each"]["brightness"] | {"low": 0, "high": 0} == {
@@ -52,41 +51,39 @@ def test_a_synthetic_users_comparison_is_decided_by_their_own_reward() -> None:
     assert rates["win_rate_by_symmetry"]["seen"]["n"] == 4
 
 
-def test_of_people_the_first_measure_decides_and_utilities_are_not_scaled() -> None:
-    people = measures(of_rewards=False, users=[], names=["pixels", "brightness"], judges=["pixels"])
+def test_of_people_the_first_scorer_decides_and_utilities_are_not_scaled() -> None:
+    people = scorers(synthetic_users=[], names=["pixels", "brightness"], judges=["pixels"])
     base, own = {**BASE, "pixels": np.zeros(4)}, {**OWN, "pixels": np.array([0.05, 7, -7, 0.2])}
     margin = margins(people, COMPARISONS, base, own)
     assert margin.decisive.tolist() == [0.05, 7, -7, 0.2]
-    rates = win_rates(compose([]), COMPARISONS, margin)
+    rates = PEOPLE.of(COMPARISONS, margin)
     assert rates.keys() == {"win_rate", "win_rate_by_brightness"}
     assert [rates["win_rate"]["seen"][key] for key in ("wins", "losses", "ties")] == [2, 1, 1]
 
 
 def test_a_reward_that_never_differs_ties() -> None:
-    margin = margins(measures(), COMPARISONS, BASE, BASE)
+    margin = margins(scorers(), COMPARISONS, BASE, BASE)
     assert not margin.decisive.any()
 
 
 def test_the_lowest_are_those_who_gain_least() -> None:
-    told = lowest(compose([]), COMPARISONS, np.array([0.5, -1.0, 0.05, -3.0]))
-    assert told == [
+    assert PEOPLE.lowest(COMPARISONS, np.array([0.5, -1.0, 0.05, -3.0])) == [
         {"user": "clutter", "group": "seen", "rate": 0.0, "n": 2, "margin": -2.0},
         {"user": "brightness", "group": "seen", "rate": 0.75, "n": 2, "margin": 0.275},
     ]
 
 
 def test_a_users_own_score_counts_in_deviations_of_the_base() -> None:
-    config = compose(SYNTHETIC)
     base = {**BASE, "clutter": np.array([0.0, 2, 0, 2])}
-    told = mean_own_score(config, measures(), COMPARISONS, base, OWN)
+    found = mean_own_score(scorers(), COMPARISONS, base, OWN, "ppd")
     # brightness: base 2 +- 1, own (3 + 1) / 2; clutter: base 1 +- 1, own (-4 + 0) / 2
-    assert told == {"base": pytest.approx((-1 + 1) / 2), "ppd": pytest.approx((0 - 3) / 2)}
+    assert found == {"base": pytest.approx((-1 + 1) / 2), "ppd": pytest.approx((0 - 3) / 2)}
 
 
 def test_mean_scores_are_of_each_synthetic_user_and_of_people_together() -> None:
-    told = mean_scores(compose(SYNTHETIC), measures(), COMPARISONS, BASE, OWN)
-    assert told["base"] == {"brightness": 2.0, "clutter": 0.0, "symmetry": 5.0}
-    assert told["clutter"] == {"brightness": 6.0, "clutter": -2.0, "symmetry": 5.5}
-    people = mean_scores(compose([]), measures(of_rewards=False), COMPARISONS, BASE, OWN)
+    found = mean_scores(scorers(), COMPARISONS, BASE, OWN, "ppd")
+    assert found["base"] == {"brightness": 2.0, "clutter": 0.0, "symmetry": 5.0}
+    assert found["clutter"] == {"brightness": 6.0, "clutter": -2.0, "symmetry": 5.5}
+    people = mean_scores(scorers(synthetic_users=[]), COMPARISONS, BASE, OWN, "ppd")
     assert people.keys() == {"base", "ppd"}
     assert people["ppd"]["symmetry"] == 5.25

@@ -10,25 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 from tests import tiny
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.compose import compose
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.profiles import augmented, count_overruns, read_profiles
+from ppd_lightning.evaluation.comparisons.profiles import augmented, count_overruns, read_profiles
+from ppd_lightning.evaluation.comparisons.selection import Comparison
 
 TEXTS = {"ann": "Likes flat colours.", "bob/2": "Likes round things."}
 
 
-def read(path: Path) -> dict[str, str] | None:
-    return read_profiles(compose([f"evaluation.profiles='{path}'"]))
-
-
 def test_peoples_own_words_are_read(tmp_path: Path) -> None:
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
-    assert read(tmp_path / "texts.json") == TEXTS
+    assert read_profiles(tmp_path / "texts.json") == TEXTS
     pq.write_table(pa.table({"user": list(TEXTS), "text": list(TEXTS.values())}), tmp_path / "texts.parquet")
-    assert read(tmp_path / "texts.parquet") == TEXTS
-    assert read_profiles(compose([])) is None
+    assert read_profiles(tmp_path / "texts.parquet") == TEXTS
 
 
 def test_of_the_profiles_that_a_model_wrote_a_users_first_set_is_taken(tmp_path: Path) -> None:
@@ -38,16 +31,16 @@ def test_of_the_profiles_that_a_model_wrote_a_users_first_set_is_taken(tmp_path:
         for user, text in TEXTS.items()
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "profiles.parquet")
-    assert read(tmp_path / "profiles.parquet") == {user: f"{text}1" for user, text in TEXTS.items()}
+    assert read_profiles(tmp_path / "profiles.parquet") == {user: f"{text}1" for user, text in TEXTS.items()}
 
 
 @pytest.mark.parametrize("name", ["no.json", "no.parquet"])
-def test_a_missing_or_damaged_file_is_told_with_its_key(tmp_path: Path, name: str) -> None:
+def test_a_missing_or_damaged_file_is_named_with_its_key(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"evaluation\.profiles: there is no file"):
-        read(tmp_path / name)
+        read_profiles(tmp_path / name)
     (tmp_path / name).write_text("nonsense")
     with pytest.raises(UserError, match=rf"evaluation\.profiles: .*{name}"):
-        read(tmp_path / name)
+        read_profiles(tmp_path / name)
 
 
 def test_who_has_no_text_is_left_out() -> None:
@@ -56,7 +49,7 @@ def test_who_has_no_text_is_left_out() -> None:
 
 
 def test_prompts_longer_than_the_encoder_reads_are_counted_once_each(tmp_path: Path) -> None:
-    model = ReleasedModel("emoji", str(tiny.model_folder(tmp_path)))
+    backbone = tiny.backbone(tiny.model_folder(tmp_path))
     letters = tiny.TEXT_LENGTH - 2  # beside the tokens of beginning and end
     prompts = ["x" * letters, "x" * (letters + 1), "x" * (letters + 1), "y"]
-    assert count_overruns(model, prompts) == {"captions": 3, "over": 1, "limit": tiny.TEXT_LENGTH}
+    assert count_overruns(backbone, prompts) == {"captions": 3, "over": 1, "limit": tiny.TEXT_LENGTH}

@@ -1,4 +1,4 @@
-"""The pictures of comparisons, drawn or found: files of the run's gallery and of the base's.
+"""The images of comparisons, drawn or found in the galleries of the run and of the base.
 
 N = comparisons.
 """
@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppd_lightning.evaluation.comparisons import Comparison
+from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained_run import TrainedRun
 
 BASE, OWN, PROFILE = "base", "own", "profile"
-"""The kinds of picture: by the base, by the run for the person, by the base with the person's profile in its prompt."""
+"""The kinds of image: by the base, by the run for the person, by the base with the person's profile in its prompt."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Pictures of one kind, each of one comparison.
+class ComparisonImages:
+    """Images of one kind, each of one comparison.
 
-    rows: the comparisons' places among all. comparisons: these. files: the pictures, in the same order.
+    rows: of these comparisons among all. comparisons: these. files: the images, in the same order.
     """
 
     rows: list[int]
@@ -31,28 +31,29 @@ class Drawn:
 
 def draw_comparisons(
     trained: TrainedRun, comparisons: Sequence[Comparison], prompts: Mapping[Comparison, str] | None = None
-) -> dict[str, Drawn]:
-    """Draw what is missing of N comparisons; where all users are one, so are their images.
+) -> dict[str, ComparisonImages]:
+    """Draw what is missing of N comparisons; where all users have one vector, they have one image.
 
     Args:
-        prompts: what the base is told of the person of a comparison; who has none has no picture of that kind.
+        prompts: what the base reads about the person of a comparison; who has none has no image of that kind.
 
     Returns:
-        the pictures by kind.
+        the images by kind.
 
     Raises:
         UserError: somebody cannot be described.
     """
     every = list(range(len(comparisons)))
-    drawn = {
-        BASE: Drawn(every, [*comparisons], draw_base(trained, comparisons)),
-        OWN: Drawn(every, [*comparisons], draw_own(trained, comparisons)),
+    images = {
+        BASE: ComparisonImages(every, [*comparisons], draw_base(trained, comparisons)),
+        OWN: ComparisonImages(every, [*comparisons], draw_own(trained, comparisons)),
     }
     if prompts is not None:
         rows = [row for row, one in enumerate(comparisons) if one in prompts]
         of_rows = [comparisons[row] for row in rows]
-        drawn[PROFILE] = Drawn(rows, of_rows, draw_base(trained, of_rows, [prompts[one] for one in of_rows]))
-    return drawn
+        files = draw_base(trained, of_rows, [prompts[one] for one in of_rows])
+        images[PROFILE] = ComparisonImages(rows, of_rows, files)
+    return images
 
 
 def draw_base(
@@ -70,5 +71,5 @@ def draw_own(trained: TrainedRun, comparisons: Sequence[Comparison]) -> list[Pat
         UserError: somebody cannot be described.
     """
     captions, seeds = [one.caption for one in comparisons], [one.seed for one in comparisons]
-    users = trained.users([one.user for one in comparisons], captions)
+    users = trained.embeddings([one.user for one in comparisons], captions)
     return own_gallery(trained).draw(captions, users, seeds)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppd_lightning.evaluation.long_tail import consistency, thirds
+from ppd_lightning.evaluation.scores.long_tail import consistency, thirds
 
 
-def test_somebody_who_always_chooses_alike_is_foretold_every_time() -> None:
+def test_somebody_who_always_chooses_alike_is_predicted_every_time() -> None:
     generator = np.random.default_rng(0)
     liked = np.array([3.0, -1.0, 2.0])
     differences = generator.normal(size=(20, 3))
@@ -17,7 +17,7 @@ def test_somebody_who_always_chooses_alike_is_foretold_every_time() -> None:
     assert consistency(np.tile(liked, (5, 1))) == 1.0
 
 
-def test_coin_tosses_are_foretold_half_the_time() -> None:
+def test_coin_tosses_are_predicted_half_the_time() -> None:
     generator = np.random.default_rng(1)
     found = [consistency(generator.normal(size=(30, 6))) for _ in range(400)]
     assert np.mean(found) == pytest.approx(0.5, abs=0.03)
@@ -29,7 +29,7 @@ def test_it_is_leave_one_out_as_written_out() -> None:
     assert consistency(differences) == pytest.approx(np.mean(right))
 
 
-def test_a_single_choice_foretells_nothing() -> None:
+def test_a_single_choice_predicts_nothing() -> None:
     assert consistency(np.ones((1, 3))) == 0.5
 
 

@@ -1,16 +1,16 @@
-"""How images are drawn."""
+"""The settings of drawing."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from ppd_lightning.config.schemas.values import CHECKS, Blend, Count, Fraction, Name, Natural, NonNegative
+from ppd_lightning.settings.part import settings
+from ppd_lightning.settings.values import Blend, Count, Fraction, Name, Natural, NonNegative
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKS)
+@settings
 class Generation:
     """How images are drawn."""
 
@@ -21,13 +21,13 @@ class Generation:
     user_guidance: NonNegative
     """Guidance scale of the user (0 is the base model, 1 the plain conditional model)."""
     user_guidance_interval: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
-    """The times [low, high] at which the user is shown to the model."""
+    """The times [low, high] at which the network is conditioned on the user."""
     batch_size: Count
     """Images drawn at once."""
     seeds: Annotated[list[Natural], Field(min_length=1)]
     """A seed is one noise, shared by all users."""
     decoder: Literal["full", "preview"]
-    """What turns latents into images: Stage B and Stage A, or the small previewer (one and the same for emoji)."""
+    """What turns latents into images: the full decoder, or the small previewer (one and the same in some models)."""
     weights: Literal["trained", "ema"]
     """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
     captions: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)] | None

@@ -1,4 +1,4 @@
-"""The table of comparisons keeps every picture with its numbers, and leaves empty what is not there."""
+"""The table of comparisons keeps every image with its scores; what is not there is null."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.comparisons_table import ComparisonsTable
+from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.evaluation.comparisons.table import ComparisonsTable
 
 COMPARISONS = [Comparison("seen", "ann", "cup", 1000), Comparison("unseen", "bob", "tree", 1003)]
 

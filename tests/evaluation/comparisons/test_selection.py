@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ppd_lightning.evaluation.comparisons import choose_comparisons
+from ppd_lightning.evaluation.comparisons.selection import choose_comparisons
 
 USERS, CAPTIONS, SEEDS = ["x", "y", "z"], [f"thing {number}" for number in range(5)], range(1000, 1004)
 

@@ -1,16 +1,16 @@
-"""How images and embeddings are judged."""
+"""The settings of `ppd evaluate`, `ppd classify` and `ppd interpolate`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, Strict
-from pydantic.dataclasses import dataclass
 
-from ppd_lightning.config.schemas.values import CHECKS, Count, Name, NonNegative, Positive
+from ppd_lightning.settings.part import settings
+from ppd_lightning.settings.values import Count, Name, NonNegative, Positive
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKS)
+@settings
 class Evaluation:
     """How the images are judged."""
 
@@ -26,15 +26,16 @@ class Evaluation:
     profiles: str | None
     """A text about each user, as for user.texts, or user=vlm's profiles.parquet: it is also compared with the base what
     the base draws for the caption with the user's text appended."""
-    judges: Annotated[list[Literal["pixels", "statistics"]], Field(min_length=1)]
-    """Independent judges of an image's style; the first decides, the others are reported beside it."""
+    judges: Annotated[list[Name], Field(min_length=1)]
+    """Where people are simulated: which judges say what a person thinks of an image; the first decides, the others are
+    reported beside it."""
     bootstrap: Count
-    """Resamplings of the people for the interval of a rate."""
+    """Bootstrap resamples of the people for the interval of a rate."""
     tie: NonNegative
     """Differences of utility up to this count as a tie."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKS)
+@settings
 class Classification:
     """How it is measured whether embeddings tell users apart."""
 
@@ -47,4 +48,18 @@ class Classification:
     regularisation: Positive
     """Weight of half the squared length of the classifier's coefficients, beside the summed cross entropy."""
     bootstrap: Count
-    """Resamplings of the users for the interval of a rate."""
+    """Bootstrap resamples of the users for the interval of a rate."""
+
+
+@settings
+class Interpolation:
+    """The grid of blends of synthetic users that is drawn and scored."""
+
+    users: Annotated[list[Name], Field(min_length=2, max_length=4)] | None
+    """The corners, by name; null is all synthetic users."""
+    divisions: Count
+    """Steps from one user to another: with 4, weights are multiples of a quarter and three users make 15 points."""
+    captions: Count | None
+    """How many of the captions of evaluation.captions are drawn, chosen by hash; null draws all."""
+    seeds: Count
+    """Noises that each caption is drawn with, the same at every point."""

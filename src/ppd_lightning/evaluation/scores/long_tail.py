@@ -1,4 +1,4 @@
-"""Whom is it hard to draw for? People by how many choices they made, and by how consistent these are.
+"""Win rates of people by how many choices they made, and by how consistent these are.
 
 N = choices of a person, F = features.
 """
@@ -12,11 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.config.schemas import Config
 from ppd_lightning.data.stores import Store
-from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.evaluation.group_win_rates import rates_by_group
-from ppd_lightning.users.shots import DESCRIBING
+from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.evaluation.scores.group_win_rates import WinRates
+from ppd_lightning.users.shot_sets import DESCRIBING
 
 THIRDS = ("low", "middle", "high")
 
@@ -28,10 +27,10 @@ def numbers_of_pairs(pairs: pa.Table) -> dict[str, int]:
 
 
 def consistencies(pairs: pa.Table, latents: Store) -> dict[str, float]:
-    """How well each person's choices foretell one another, by what the codec sees of the images.
+    """How well each person's choices predict one another, by what the codec sees of the images.
 
     Args:
-        pairs: `data.pairs.PAIRS_SCHEMA`; those that describe people are looked at.
+        pairs: `data.pairs.PAIRS_SCHEMA`; those that describe people are used.
         latents: of all their images.
     """
     own = pairs.filter(pc.is_in(pairs["split"], pa.array(DESCRIBING)))
@@ -45,13 +44,13 @@ def consistencies(pairs: pa.Table, latents: Store) -> dict[str, float]:
         for side in ("preferred", "dispreferred")
     )
     users, number = np.unique(np.array(own["user_id"].to_pylist(), object).astype(str), return_inverse=True)
-    return {str(user): consistency((preferred - other)[number == place]) for place, user in enumerate(users)}
+    return {str(user): consistency((preferred - other)[number == index]) for index, user in enumerate(users)}
 
 
 def consistency(differences: np.ndarray) -> float:
-    """The share of choices that the mean of the person's other choices foretells; one half is chance, ties count half.
+    """The share of choices that the mean of the person's other choices predicts; one half is chance, ties count half.
 
-    Leave-one-out accuracy of the simplest rule: a choice is foretold where its difference of features points the way
+    Leave-one-out accuracy of the simplest rule: a choice is predicted where its difference of features points the way
     that the others' mean difference does.
 
     Args:
@@ -63,7 +62,7 @@ def consistency(differences: np.ndarray) -> float:
 
 
 def rates_of_thirds(
-    config: Config, comparisons: Sequence[Comparison], margin: np.ndarray, values: Mapping[str, float]
+    rates: WinRates, comparisons: Sequence[Comparison], margin: np.ndarray, values: Mapping[str, float]
 ) -> dict[str, Any]:
     """Win rates of thirds of each group of people by their values, with the number and the range of each third.
 
@@ -71,16 +70,16 @@ def rates_of_thirds(
         margin: by how much each comparison is won.
         values: of people; 0 where there is none.
     """
-    told: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for group in dict.fromkeys(one.group for one in comparisons):
-        drawn_for = {one.user: float(values.get(one.user, 0)) for one in comparisons if one.group == group}
-        for third, people in thirds(drawn_for).items():
+        of_group = {one.user: float(values.get(one.user, 0)) for one in comparisons if one.group == group}
+        for third, people in thirds(of_group).items():
             rows = [row for row, one in enumerate(comparisons) if one.group == group and one.user in set(people)]
-            [rate] = rates_by_group(config, [comparisons[row] for row in rows], margin[rows]).values()
-            span = {"people": len(people), "from": min(drawn_for[one] for one in people)}
-            span["to"] = max(drawn_for[one] for one in people)
-            told.setdefault(group, {})[third] = span | rate
-    return told
+            [rate] = rates.by_group([comparisons[row] for row in rows], margin[rows]).values()
+            span = {"people": len(people), "from": min(of_group[one] for one in people)}
+            span["to"] = max(of_group[one] for one in people)
+            found.setdefault(group, {})[third] = span | rate
+    return found
 
 
 def thirds(values: Mapping[str, float]) -> dict[str, list[str]]:

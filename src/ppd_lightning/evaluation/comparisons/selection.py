@@ -1,4 +1,4 @@
-"""Which pictures are compared: for a person and a caption, one drawn for the person beside one drawn by the base."""
+"""Which images are compared: for a person and a caption, one drawn for the person beside one drawn by the base."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data.prepared import captions_of
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.generation.prompts import read_prompts
-from ppd_lightning.users.embeddings import people_served
+from ppd_lightning.users.users import Users
 
 FIRST_SEED, SEEDS = 1000, 4
 """The noises of the comparisons, more where few users and captions need them; `ppd generate`'s sheets use others."""
@@ -21,7 +20,7 @@ FIRST_SEED, SEEDS = 1000, 4
 
 @dataclass(frozen=True)
 class Comparison:
-    """One person, one caption, one seed; the person's picture and the base's share the noise of (caption, seed)."""
+    """One person, one caption, one seed; the person's image and the base's share the noise of (caption, seed)."""
 
     group: str
     user: str
@@ -29,19 +28,21 @@ class Comparison:
     seed: int
 
 
-def evaluated_captions(config: Config) -> list[str]:
-    """The captions that `evaluation.captions` names: some of the data's, or those of a file.
+def evaluated_captions(named: str, data: PreparedData) -> list[str]:
+    """The captions that `evaluation.captions` names.
+
+    Args:
+        named: held_out or train, of the data, or a file.
 
     Raises:
         UserError: the data are not prepared, or the file is missing or holds something else.
     """
-    named = config.evaluation.captions
     if named in ("held_out", "train"):
-        return captions_of(config, held_out=named == "held_out")
+        return data.captions(held_out=named == "held_out")
     return read_prompts(Path(named), "evaluation.captions")
 
 
-def comparisons_of(config: Config, captions: Sequence[str], count: int | None, seeds_each: int = 1) -> list[Comparison]:
+def comparisons_of(users: Users, captions: Sequence[str], count: int | None, seeds_each: int = 1) -> list[Comparison]:
     """Comparisons for each group of people whom the run can serve.
 
     Args:
@@ -54,17 +55,17 @@ def comparisons_of(config: Config, captions: Sequence[str], count: int | None, s
         UserError: the pairs are missing.
     """
     chosen: list[Comparison] = []
-    for group, users in people_served(config)[0].items():
-        if not users:
+    for group, people in users.served()[0].items():
+        if not people:
             continue
         if count is None:
             noises = range(FIRST_SEED, FIRST_SEED + seeds_each)
-            every = itertools.product(noises, captions, sorted(users))
+            every = itertools.product(noises, captions, sorted(people))
             chosen += [Comparison(group, user, caption, seed) for seed, caption, user in every]
             continue
-        rounds = math.ceil(math.ceil(math.ceil(count / seeds_each) / len(users)) / len(captions))
+        rounds = math.ceil(math.ceil(math.ceil(count / seeds_each) / len(people)) / len(captions))
         seeds = range(FIRST_SEED, FIRST_SEED + max(SEEDS, rounds * seeds_each))
-        chosen += choose_comparisons(group, users, captions, seeds, count, seeds_each)
+        chosen += choose_comparisons(group, people, captions, seeds, count, seeds_each)
     return chosen
 
 

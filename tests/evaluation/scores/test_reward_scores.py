@@ -14,12 +14,12 @@ from tests.killing import killed_at
 from torch import Tensor
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation import reward_scores as scores
-from ppd_lightning.evaluation.reward_scores import score_images
+from ppd_lightning.evaluation.scores import reward_scores as scores
+from ppd_lightning.evaluation.scores.reward_scores import score_images
 from ppd_lightning.rewards.reward import Reward
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.evaluation.test_reward_scores"])
+PROCESSES.set_forkserver_preload(["tests.evaluation.scores.test_reward_scores"])
 COUNT = 11
 
 
@@ -75,8 +75,8 @@ def test_what_was_scored_is_not_scored_again_and_what_is_new_is(files: list[Path
 
 
 def test_an_image_that_comes_often_is_scored_once(files: list[Path]) -> None:
-    told = score_images(Redness("redness", {}), files[:1] * 6, CAPTIONS[:1] * 6)
-    assert told.tolist() == EXPECTED[:1] * 6
+    found = score_images(Redness("redness", {}), files[:1] * 6, CAPTIONS[:1] * 6)
+    assert found.tolist() == EXPECTED[:1] * 6
     assert Redness.scored == 1
 
 

@@ -26,7 +26,9 @@ PART = 256
 SCHEMA = pa.schema({"file": pa.string(), "score": pa.float64()})
 
 
-def score_images(reward: Reward, files: Sequence[Path], captions: Sequence[str], *, bar: bool = True) -> np.ndarray:
+def score_images(
+    reward: Reward, files: Sequence[Path], captions: Sequence[str], *, progress: bool = True
+) -> np.ndarray:
     """The scores (N,) float64 of images of galleries, each for its own caption.
 
     An image's name stands for its caption as well, so a score belongs to a file. Scores lie in `scores-{reward}-{key}`
@@ -36,17 +38,17 @@ def score_images(reward: Reward, files: Sequence[Path], captions: Sequence[str],
     Raises:
         UserError: an image, a part or the reward's weights are missing or damaged.
     """
-    place = f"scores-{reward.name}-{reward.fingerprint()}"
+    name = f"scores-{reward.name}-{reward.fingerprint()}"
     captioned = dict(zip(files, captions, strict=True))
     known: dict[Path, float] = {}
     for gallery in dict.fromkeys(file.parent for file in captioned):
-        own, folder = [file for file in captioned if file.parent == gallery], gallery / place
+        own, folder = [file for file in captioned if file.parent == gallery], gallery / name
         there = _read(folder)
         missing = [file for file in own if file.name not in there]
         if missing:
             parts = [missing[begin : begin + PART] for begin in range(0, len(missing), PART)]
             done = len(own) - len(missing)
-            with Counted(f"scores by {reward.name}", len(own), done=done, bar=bar) as counted:
+            with Counted(f"scores by {reward.name}", len(own), done=done, bar=progress) as counted:
                 # In an order that no other process has; what comes out does not depend on it.
                 for part in random.Random().sample(parts, len(parts)):
                     _score(reward, part, [captioned[file] for file in part], folder)

@@ -1,4 +1,4 @@
-"""Figure 5's baseline: the base is told of a person in words, a text about them appended to the caption."""
+"""Figure 5's baseline: a text about the person is appended to the caption that the base reads."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppd_lightning.backbones.released import ReleasedModel
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.comparisons import Comparison
-from ppd_lightning.users.stated import read_texts
+from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.users.texts import read_texts
 
 log = logging.getLogger(__name__)
 
 KEY = "evaluation.profiles"
 
 
-def read_profiles(config: Config) -> dict[str, str] | None:
-    """The text of each user in the file `evaluation.profiles`, by name; None where that is null.
+def read_profiles(path: Path) -> dict[str, str]:
+    """The text of each user in the file that `evaluation.profiles` names, by the user's name.
 
-    It is such a table as `users.stated.read_texts` reads, or the profiles.parquet that `ppd embed` leaves with
+    It is such a table as `users.texts.read_texts` reads, or the profiles.parquet that `ppd embed` leaves with
     user=vlm, of which a user's first set of choices, by its name, is taken.
 
     Raises:
         UserError: the file is missing, damaged or of another form.
     """
-    if config.evaluation.profiles is None:
-        return None
-    path = Path(config.evaluation.profiles)
     if path.suffix.lower() == ".parquet":
         try:
             with pq.ParquetFile(path) as file:
@@ -65,13 +61,13 @@ def augmented(comparisons: Iterable[Comparison], profiles: dict[str, str]) -> di
     return prompts
 
 
-def count_overruns(model: ReleasedModel, prompts: Sequence[str]) -> dict[str, int]:
+def count_overruns(backbone: Backbone, prompts: Sequence[str]) -> dict[str, int]:
     """How many different prompts are longer than the text encoder reads, so that their ends are cut off.
 
     Returns:
         captions: different prompts; over: those of them that are too long; limit: tokens that are read.
     """
-    tokenizer = model.load_tokenizer()
+    tokenizer = backbone.load_tokenizer()
     unique = sorted(set(prompts))
     limit = int(tokenizer.model_max_length)
     over = sum(len(tokens) > limit for tokens in tokenizer(unique, verbose=False).input_ids)

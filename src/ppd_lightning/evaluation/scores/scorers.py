@@ -1,0 +1,93 @@
+"""What scores the images of comparisons: rewards, and the judges of simulated people.
+
+N = comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ppd_lightning.data.simulation import Simulation
+from ppd_lightning.errors import UserError
+from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.evaluation.scores.reward_scores import score_images
+from ppd_lightning.generation.gallery import read_images
+from ppd_lightning.rewards.reward import Reward, fingerprints_of
+
+CONCEPT = "concept"
+"""The name of what says whether an image shows its caption."""
+
+AT_ONCE = 1024
+"""Images that judges see at once, a multiple of what they see in a batch."""
+
+
+class Scorers:
+    """Everything that scores an image for a person and a caption; the first of them decides a comparison.
+
+    Synthetic users are decided by their own reward, simulated people by the first judge, other people by the first
+    reward.
+
+    Args:
+        rewards: by name, opened.
+        synthetic_users: which of the rewards are the users; none where people are.
+        simulation: of the people, where they are simulated.
+        judges: which of its judges say what people think; synthetic users are not asked about.
+        progress: whether a terminal gets bars.
+
+    Raises:
+        UserError: there is no such judge, nothing to score by, or files of rewards are missing.
+    """
+
+    def __init__(
+        self,
+        rewards: Mapping[str, Reward],
+        *,
+        synthetic_users: Sequence[str] = (),
+        simulation: Simulation | None = None,
+        judges: Sequence[str] = (),
+        progress: bool = True,
+    ) -> None:
+        self.rewards, self.synthetic_users = dict(rewards), list(synthetic_users)
+        self.simulation, self.judges, self.progress = simulation, list[str](), progress
+        if simulation is not None and not synthetic_users:
+            self.judges += judges
+            unknown = [name for name in judges if name not in simulation.judges]
+            if unknown:
+                raise UserError(
+                    f"evaluation.judges: these people have no judge {', '.join(unknown)}; expected some of "
+                    f"{', '.join(simulation.judges)}"
+                )
+        if not self.names:
+            raise UserError(
+                "evaluation.rewards: nothing says what the people of these data like: choose rewards that score the "
+                "images, such as reward=[clip] evaluation.rewards=[clip], or ask a vision-language model by `ppd judge`"
+            )
+        self.fingerprints = fingerprints_of(self.rewards)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the judges, and of the rewards."""
+        return [*self.judges, *self.rewards]
+
+    def score(self, comparisons: Sequence[Comparison], files: Sequence[Path]) -> dict[str, np.ndarray]:
+        """What each scorer says of the image of each comparison, (N,) float64 by name.
+
+        A judge's is the utility for the person of the comparison; a reward's, its score for the caption. CONCEPT (N,)
+        bool says whether the content is recognised, where it can be for all captions.
+        """
+        users, captions = [one.user for one in comparisons], [one.caption for one in comparisons]
+        parts = [slice(begin, begin + AT_ONCE) for begin in range(0, len(files), AT_ONCE)]
+        scores: dict[str, np.ndarray] = {}
+        if self.simulation is not None:
+            for name in self.judges:
+                of_parts = [self.simulation.utilities(name, users[part], read_images(files[part])) for part in parts]
+                scores[name] = np.concatenate(of_parts)
+        for name, reward in self.rewards.items():
+            scores[name] = score_images(reward, files, captions, progress=self.progress)
+        if self.simulation is not None and self.simulation.contents.issuperset(captions):
+            right = [self.simulation.recognised(captions[part], read_images(files[part])) for part in parts]
+            scores[CONCEPT] = np.concatenate(right)
+        return scores
