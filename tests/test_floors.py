@@ -5,7 +5,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src/ppd_lightning"
 FLOORS = [
-    {"diffusion", "config", "run"},
+    {"diffusion", "config", "run", "figures"},
     {"models", "data"},
     {"rewards"},
     {"users"},
