@@ -103,6 +103,8 @@ def test_dots_stand_for_what_is_left_out_of_a_name() -> None:
 
 def test_labels_of_other_scripts_are_drawn_and_not_boxes() -> None:
     pictures = as_pictures(torch.zeros(1, 1, 3, 8, 8))
-    sheets = [np.asarray(draw_grid(pictures, [name], [name])) for name in ("\u0378", "é", "я", "ω")]  # the first is a box
+    sheets = [
+        np.asarray(draw_grid(pictures, [name], [name])) for name in ("\u0378", "é", "я", "ω")
+    ]  # the first is a box
     for sheet in sheets[1:]:
         assert sheet.shape != sheets[0].shape or (sheet != sheets[0]).any()

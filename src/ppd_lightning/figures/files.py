@@ -71,6 +71,6 @@ def _settle(figure: Figure) -> None:
         return
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        text.set_family(families_for(text.get_text()))
+        text.set_fontfamily(families_for(text.get_text()))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -1,4 +1,4 @@
-"""Fonts for labels in any script: DejaVu Sans, which matplotlib brings, and system fonts for the characters it lacks."""
+"""Fonts for labels in any script: matplotlib's DejaVu Sans, and system fonts for the characters that it lacks."""
 
 from __future__ import annotations
 

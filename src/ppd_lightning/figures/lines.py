@@ -92,9 +92,8 @@ def _draw(axes: Axes, one: Series) -> None:
     )
     for x_low, x_high, y_low, y_high in one.intervals:
         middle = ((x_low + x_high) / 2, (y_low + y_high) / 2)
-        look = {"color": SERIES[one.colour % len(SERIES)], "alpha": 0.4, "linewidth": 1.1}
-        axes.plot([x_low, x_high], [middle[1]] * 2, **look)
-        axes.plot([middle[0]] * 2, [y_low, y_high], **look)
+        for x_ends, y_ends in (([x_low, x_high], [middle[1]] * 2), ([middle[0]] * 2, [y_low, y_high])):
+            axes.plot(x_ends, y_ends, color=SERIES[one.colour % len(SERIES)], alpha=0.4, linewidth=1.1)
     for point, words in zip(one.points, one.labels, strict=False):
         axes.annotate(
             shortened(words, 20),

@@ -19,9 +19,7 @@ GAP = 0.06
 
 
 @styled
-def simplex_figure(
-    pictures: Sequence[Image.Image], weights: np.ndarray, names: Sequence[str], *, cell: int
-) -> Figure:
+def simplex_figure(pictures: Sequence[Image.Image], weights: np.ndarray, names: Sequence[str], *, cell: int) -> Figure:
     """Images, one a point of `evaluation.simplex.simplex_grid`, with the users' names at the corners.
 
     Two users are left and right; of three the first is above, the second left and the third right.

@@ -54,7 +54,7 @@ FAMILY = "DejaVu Sans"
 LONGEST_LABEL = 48
 """Letters of a label of a series or a row."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": FAMILY,
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -96,7 +96,7 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.06,
     "figure.constrained_layout.h_pad": 0.06,
 }
-"""matplotlib's rcParams. Words with dollar signs are words: no label is mathematics."""
+"""matplotlib's rcParams (whose names some of its versions list as a type). No label is parsed as mathematics."""
 
 styled = matplotlib.rc_context(STYLE)
 """Decorates functions that make figures."""
@@ -107,7 +107,7 @@ def new_figure(title: str, width: float = WIDTH, height: float = HEIGHT) -> tupl
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     if title:
-        axes.set_title(shortened(title, 56), wrap=False)
+        axes.set_title(shortened(title, 56))
     return figure, axes
 
 

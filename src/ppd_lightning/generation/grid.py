@@ -31,10 +31,10 @@ def draw_grid(
     cell: int = SMALLEST_CELL,
     title: str = "",
 ) -> Image.Image:
-    """Pictures (R, K) as a labelled sheet; a second line in a column's name is drawn fainter. Labels may be of any script.
+    """Pictures (R, K) as a labelled sheet; a second line in a column's name is drawn fainter.
 
-    Each picture is taken when its cell is drawn, so that a sheet of large ones can be made of files. Long names are
-    broken into lines, and cut off where the cell has no room for more.
+    Each picture is taken when its cell is drawn, so that a sheet of large ones can be made of files. Labels may
+    be of any script. Long names are broken into lines, and cut off where the cell has no room for more.
     """
     font, small = LabelFont(TEXT), LabelFont(SMALL_TEXT)
     labels = [_lines(name, font, max(cell, 2 * SMALLEST_CELL), max(1, cell // LINE)) for name in rows]
