@@ -36,6 +36,7 @@ def test_what_no_font_has_is_the_box_of_the_default_font() -> None:
     assert (pixels(BOX) < 128).sum() > 10
 
 
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 def test_chinese_is_drawn_by_a_system_font_where_one_is_installed(tmp_path: Path) -> None:
     family, file = font_for(CHINESE)
     if file == default_font():

@@ -54,7 +54,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r' (version|xmlns|xmlns:xlink)="[^"]*"| transform="rotate\(-0 [^"]*"', "", text)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text).replace("xlink:href", "href")
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"\s*\n\s*", " ", text)
     for colour, value in LIGHT.items():
         text = text.replace(value, f"var(--{colour})")

@@ -21,13 +21,12 @@ def headlines(run: RunResult) -> list[Block]:
         return [Text("Not evaluated: `ppd evaluate` measures win rates over the base.", "note")]
     lines: list[Block] = []
     for group, rate in sorted(one.summary.get("win_rate", {}).items(), reverse=True):  # unseen before seen
-        lines.append(
-            Text(
-                f"{group.capitalize()} users: the image for the user wins over the base's in {100 * rate['rate']:.1f} % of {rate['n']:,} "
-                f"comparisons; {bootstrap(run.settings)} {100 * rate['low']:.1f} to {100 * rate['high']:.1f} %.",
-                "headline",
-            )
+        words = (
+            f"{group.capitalize()} users: the image for the user wins over the base's in {100 * rate['rate']:.1f} % of "
+            f"{rate['n']:,} comparisons; {bootstrap(run.settings)} {100 * rate['low']:.1f} to {100 * rate['high']:.1f} "
+            "%."
         )
+        lines.append(Text(words, "headline"))
     return lines
 
 
