@@ -85,7 +85,7 @@ def _bars(axes: Axes, bars: Sequence[Bar], level: float | None = None) -> None:
         axes.barh(number, bar.share or 0.0, height=0.62, color=SERIES[0])
         axes.text(1.04, number, bar.words, va="center", fontsize=8.5, color=LIGHT["faint"])
     if level is not None:
-        axes.axvline(level, color=LIGHT["ink"], linewidth=1)
+        axes.plot([level, level], [-0.5, len(bars) - 0.5], color=LIGHT["ink"], linewidth=1)
     axes.set_yticks(range(len(bars)), [shortened(bar.name, 22) for bar in bars])
     axes.set_ylim(max(8, len(bars)) - 0.4, -0.6)
     axes.set_xlim(0, 2.1)  # a bar of a whole takes half of the panel, its words the other

@@ -23,7 +23,7 @@ TASTE_NAMES = {"win rate": "win rate over the base", "gain": "mean margin over t
 
 def study_sections(study: Study) -> Iterator[Section]:
     """The result in images and sentences; taste against content, which decides; win rates; mean rewards; conditions."""
-    yield Section("Result", [*_headlines(study), *_images(study)])
+    yield Section("Methods side by side", [*_headlines(study), *_images(study)])
     yield curves_of_taste(study)
     yield Section("Win rates over the base", list(_over_base(study)))
     yield Section("Methods against each other", list(_over_each_other(study)))
@@ -52,8 +52,9 @@ def _headlines(study: Study) -> Iterator[Block]:
     for method in study.methods:
         rates = [rate for rate in study.rates if rate.one == method.name and rate.other is None]
         groups = [rate.group for rate in rates if rate.scale == method.scales[-1]]
+        group = "unseen" if "unseen" in groups else groups[0]
         for rate in rates:
-            if rate.scale == method.scales[-1] and rate.group == groups[0]:
+            if rate.scale == method.scales[-1] and rate.group == group:
                 yield Text(
                     f"{method.name}: win rate over the base {rate.rate.value:.3f} ({rate.group}, user guidance "
                     f"{rate.scale:g}); {_bootstrap(study)} {rate.rate.low:.3f} to {rate.rate.high:.3f}.",

@@ -13,6 +13,8 @@ from ppd_lightning.run.sweep_table import SweepRun, swept_keys
 
 MANY = 4
 """So many numbers have figures that are not folded away."""
+TABLE_ONLY = ("n", "wins", "losses", "ties", "decided", "low", "high", "from", "to", "people", "chance", "seconds")
+"""Last parts of the names of numbers without figures: counts and the ends of intervals, which runs.csv has."""
 LABELLED = 12
 """Of so many runs each dot has its number."""
 
@@ -28,7 +30,7 @@ def sweep_section(runs: Sequence[SweepRun], main: Sequence[str], best: SweepRun 
     measured = dict.fromkeys(name for run in runs for name in run.numbers)
     varying = [name for name in measured if len({run.numbers[name] for run in runs if name in run.numbers}) > 1]
     first = [name for name in dict.fromkeys(main) if name in varying or (name in main[:1] and name in measured)][:MANY]
-    others = [name for name in varying if name not in first]
+    others = [name for name in varying if name not in first and name.rpartition(".")[2] not in TABLE_ONLY]
     blocks: list[Block] = []
     if best is not None and main and main[0] in best.numbers:
         values = ", ".join(f"{key} = {best.overrides[key]}" for key in keys if key in best.overrides)
@@ -77,14 +79,14 @@ def sweep_drawing(key: str, metric: str, runs: Sequence[SweepRun], best: SweepRu
 def _figures(
     metrics: Sequence[str], keys: Sequence[str], runs: Sequence[SweepRun], best: SweepRun | None
 ) -> Iterator[Block]:
-    for metric in metrics:
-        drawings = [
-            sweep_drawing(key, metric, runs, best)
-            for key in keys
-            if any(metric in run.numbers and key in run.overrides for run in runs)
-        ]
-        if drawings:
-            yield Figures("", drawings)
+    drawings = [
+        sweep_drawing(key, metric, runs, best)
+        for metric in metrics
+        for key in keys
+        if any(metric in run.numbers and key in run.overrides for run in runs)
+    ]
+    if drawings:
+        yield Figures("", drawings)
 
 
 def _axis(values: Sequence[str]) -> tuple[dict[str, float], bool, bool]:
