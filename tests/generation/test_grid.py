@@ -94,6 +94,7 @@ def test_dots_stand_for_what_is_left_out_of_a_name() -> None:
     font = LabelFont(13)
     assert grid._lines("red fox", font, 500, 3) == ["red fox"]
     assert grid._lines("", font, 500, 3) == [""]
+    assert "".join(grid._lines("withoutanyspaces", font, 50, 9)) == "withoutanyspaces"
     lines = grid._lines("one two three four five six seven", font, 70, 2)
     assert len(lines) == 2
     assert lines[1].endswith("...")

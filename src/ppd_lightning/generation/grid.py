@@ -91,7 +91,8 @@ def _head(name: str, font: LabelFont, small: LabelFont, width: int) -> list[tupl
 def _lines(text: str, font: LabelFont, width: int, most: int) -> list[str]:
     """Words in lines of at most `width` pixels, at most `most` of them; dots stand for what is left out."""
     lines = [""]
-    for word in text.split():
+    parts = [part for word in text.split() for part in _parts(word, font, width)]
+    for word in parts:
         longer = f"{lines[-1]} {word}".strip()
         if font.length(longer) <= width or not lines[-1]:
             lines[-1] = longer
@@ -100,6 +101,16 @@ def _lines(text: str, font: LabelFont, width: int, most: int) -> list[str]:
     if len(lines) > most:
         lines = [*lines[: most - 1], f"{lines[most - 1]} ..."]
     return [_cut(line, font, width) for line in lines]
+
+
+def _parts(word: str, font: LabelFont, width: int) -> list[str]:
+    """A word that is wider than a line in parts that are not: some scripts have no spaces."""
+    parts = [""]
+    for letter in word:
+        if parts[-1] and font.length(parts[-1] + letter) > width:
+            parts.append("")
+        parts[-1] += letter
+    return parts
 
 
 def _cut(line: str, font: LabelFont, width: int) -> str:

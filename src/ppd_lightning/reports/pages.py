@@ -20,7 +20,7 @@ from ppd_lightning.reports.page_files import Page
 from ppd_lightning.reports.reproduction import reproduction_section
 from ppd_lightning.reports.run_results import RunResult
 from ppd_lightning.reports.study import Settings, studies_of
-from ppd_lightning.reports.study_sections import as_values, curves_of_taste, study_sections
+from ppd_lightning.reports.study_sections import as_values, conditions_of, curves_of_taste, study_sections
 from ppd_lightning.reports.sweep_section import sweep_section
 from ppd_lightning.reports.training_sections import curves_section, settings_section
 from ppd_lightning.run.sweep_table import Sweep, SweepRun
@@ -68,11 +68,12 @@ def sweep_page(
     names = [run.state for run in states]
     counts = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
     command = f"ppd {' '.join(sweep.verbs)} -m {' '.join(sweep.overrides)}"
-    compared, values = _compared(runs, settings)
+    compared, conditions, values = _compared(runs, settings)
     sections = [
         sweep_section(states, main, best),
         *compared,
         _training_curves(runs),
+        *conditions,
         reproduction_section(runs, [command]),
     ]
     return Page(f"{' '.join(sweep.verbs)}: {len(states)} runs, {counts}", command, sections, values)
@@ -81,30 +82,35 @@ def sweep_page(
 def study_page(runs: Sequence[RunResult], settings: Settings) -> Page:
     """Methods beside each other."""
     unique = list({run.folder.absolute(): run for run in runs}.values())
-    compared, values = _compared(unique, settings)
+    compared, conditions, values = _compared(unique, settings)
     names = [name for name, _ in trained_alike(unique)]
-    sections = [*compared, _training_curves(unique), reproduction_section(unique)]
+    sections = [*compared, _training_curves(unique), *conditions, reproduction_section(unique)]
     return Page(f"{', '.join(names)}", f"{len(names)} methods, {len(unique)} trainings", sections, values)
 
 
-def _compared(runs: Sequence[RunResult], settings: Settings) -> tuple[list[Section], list[dict[str, Any]]]:
+def _compared(
+    runs: Sequence[RunResult], settings: Settings
+) -> tuple[list[Section], list[Section], list[dict[str, Any]]]:
+    """The results, under which conditions they were measured, and the same for programs."""
     evaluated = [run for run in runs if run.evaluations]
     without = [run.folder.name for run in runs if run not in evaluated]
     left_out = Text(f"Not compared, because their weights have no evaluation: {', '.join(without)}.", "warning")
     names = trained_alike(evaluated)
     if len(names) > MOST_METHODS:
         words = f"{len(names)} methods are too many for a comparison; name up to {MOST_METHODS} in report.of."
-        return [Section("Methods", [Text(words)])], []
+        return [Section("Methods", [Text(words)])], [], []
     studies = studies_of(evaluated, settings)
     sections: list[Section] = []
+    conditions: list[Section] = []
     for study in studies:
         which = f" ({study.terms.labels}, {study.terms.captions})" if len(studies) > 1 else ""
         sections += [Section(section.title + which, section.blocks) for section in study_sections(study)]
+        conditions.append(Section(f"Conditions of the comparison{which}", [Text(conditions_of(study))]))
     if without and sections:
         sections[0].blocks.insert(0, left_out)
     elif without:
         sections.append(Section("Methods", [left_out]))
-    return sections, as_values(studies)
+    return sections, conditions, as_values(studies)
 
 
 def _training_curves(runs: Sequence[RunResult]) -> Section:

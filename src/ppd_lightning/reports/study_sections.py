@@ -22,13 +22,12 @@ TASTE_NAMES = {"win rate": "win rate over the base", "gain": "mean margin over t
 
 
 def study_sections(study: Study) -> Iterator[Section]:
-    """The result in images and sentences; taste against content, which decides; win rates; mean rewards; conditions."""
+    """The result in images and sentences; taste against content, which decides; win rates; mean rewards."""
     yield Section("Methods side by side", [*_headlines(study), *_images(study)])
     yield curves_of_taste(study)
     yield Section("Win rates over the base", list(_over_base(study)))
     yield Section("Methods against each other", list(_over_each_other(study)))
     yield Section("Mean rewards", list(_means(study)))
-    yield Section("Conditions of the comparison", [Text(_conditions(study))])
 
 
 def curves_of_taste(study: Study) -> Section:
@@ -51,22 +50,21 @@ def _headlines(study: Study) -> Iterator[Block]:
         return
     for method in study.methods:
         rates = [rate for rate in study.rates if rate.one == method.name and rate.other is None]
-        groups = [rate.group for rate in rates if rate.scale == method.scales[-1]]
-        group = "unseen" if "unseen" in groups else groups[0]
-        for rate in rates:
-            if rate.scale == method.scales[-1] and rate.group == group:
-                yield Text(
-                    f"{method.name}: win rate over the base {rate.rate.value:.3f} ({rate.group}, user guidance "
-                    f"{rate.scale:g}); {_bootstrap(study)} {rate.rate.low:.3f} to {rate.rate.high:.3f}.",
-                    "headline",
-                )
+        largest = [rate for rate in rates if rate.scale == max(rate.scale for rate in rates)]
+        for rate in [*(rate for rate in largest if rate.group == "unseen"), *largest][:1]:
+            yield Text(
+                f"{method.name}: win rate over the base {rate.rate.value:.3f} ({rate.group} users, user guidance "
+                f"{rate.scale:g}); {_bootstrap(study)} {rate.rate.low:.3f} to {rate.rate.high:.3f}.",
+                "headline",
+            )
 
 
 def _bootstrap(study: Study) -> str:
     return f"{INTERVAL} (bootstrap over {study.terms.resampled})"
 
 
-def _conditions(study: Study) -> str:
+def conditions_of(study: Study) -> str:
+    """The evaluation's settings that all methods share, how intervals are computed, and the seeds."""
     terms = study.terms
     judge = f"by {terms.judge}" if terms.judge else "by each user's own reward, in deviations over the base's images"
     seeds = "; ".join(f"{method.name}: {_seeds(method)}" for method in study.methods)
