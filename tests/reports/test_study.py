@@ -137,7 +137,7 @@ def test_a_study_leaves_a_page_its_tables_and_numbers_for_programs(tmp_path: Pat
 
 
 def test_the_same_folders_have_the_same_page(tmp_path: Path) -> None:
-    folders = two_methods(tmp_path)
+    folders = [made_run(tmp_path, overrides)[1] for overrides in (PPD, SFT)]
     orders = [",".join(map(str, folders)), ",".join(map(str, reversed(folders)))]
     pages = {
         report.run(compose([f"output={tmp_path}", f"report.of=[{named}]", "report.bootstrap=20"]))["page"]

@@ -70,7 +70,8 @@ def line_figure(
     axes.set_xlabel(shortened(x_label, 60))
     axes.set_ylabel(shortened(y_label, 40))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    _ticks(axes, x_values, x_names, log=log)
+    whole = all(float(x).is_integer() for one in shown for x, _ in one.points)
+    _ticks(axes, x_values, x_names, log=log, whole=whole)
     if rows:
         handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower left", ncols=max(map(len, rows)), columnspacing=1.4)
@@ -105,7 +106,7 @@ def _draw(axes: Axes, one: Series) -> None:
         )
 
 
-def _ticks(axes: Axes, values: Sequence[float], names: Sequence[str], *, log: bool) -> None:
+def _ticks(axes: Axes, values: Sequence[float], names: Sequence[str], *, log: bool, whole: bool) -> None:
     """Ticks of the horizontal axis at the values themselves where they are few, and in plain numbers."""
     if names:
         axes.set_xticks(list(values), [shortened(name, 16) for name in names])
@@ -116,7 +117,7 @@ def _ticks(axes: Axes, values: Sequence[float], names: Sequence[str], *, log: bo
     if values and len(values) <= MOST_VALUES:
         axes.xaxis.set_major_locator(FixedLocator(list(values)))
     elif not log:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
     if log:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -98,8 +98,9 @@ def interpolation_section(run: RunResult) -> Section:
             url = image_url(path, LARGEST)
             if url:
                 blocks.append(LargeImage(_title(one.summary, path.stem), url))
-        blocks += rate_blocks(one.summary, "Rates")
-        blocks += number_table(one.summary, "Rank correlation of each reward with its user's weight")
+        title = "Rank correlation of each reward with its user's weight"
+        blocks += rate_blocks(one.summary, title, level=0, interval=bootstrap(run.settings))
+        blocks += number_table(one.summary, "Images")
         blocks.append(Text(f"Folder: {one.folder.name}.", "note"))
     return Section("Interpolation between users", blocks)
 

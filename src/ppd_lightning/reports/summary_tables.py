@@ -9,8 +9,20 @@ from ppd_lightning.figures.intervals import Row, interval_figure
 from ppd_lightning.figures.style import GREY
 from ppd_lightning.reports.blocks import Block, Cell, Drawing, Figures, Interval, Table, rounded
 
-COUNTS = {"n": "n", "wins": "won", "losses": "lost", "ties": "tied", "decided": "won of decided", "chance": "chance"}
-"""What a summary may hold beside a rate, and the heads of these columns."""
+ESTIMATES = ("rate", "correlation")
+"""Keys of a value that has an interval, `low` to `high`."""
+COLUMNS = {
+    "n": "n",
+    "wins": "won",
+    "losses": "lost",
+    "ties": "tied",
+    "decided": "won of decided",
+    "chance": "chance",
+    "points": "points",
+    "rises": "share of steps that rise",
+    "rise": "rise, in deviations",
+}
+"""What a summary may hold beside such a value, and the heads of these columns."""
 NOT_REPORTED = ("folder", "seconds", "lowest")
 """What a summary holds for programs."""
 INTERVAL = "95 % interval"
@@ -25,34 +37,35 @@ def bootstrap(settings: Mapping[str, Any]) -> str:
 def rate_blocks(
     summary: Mapping[str, Any], title: str, *, level: float | None = 0.5, interval: str = INTERVAL
 ) -> list[Block]:
-    """A figure and a table of everything in a summary that has a rate and an interval.
+    """A figure and a table of every rate or correlation in a summary that has an interval.
 
     Args:
-        level: the rate of chance, which is marked.
+        level: the value of chance, which is marked.
         interval: what the intervals are.
     """
     rates = list(_rates(summary))
     if not rates:
         return []
-    kept = [key for key in COUNTS if any(key in rate for _, rate in rates)]
+    kept = [key for key in COLUMNS if any(key in rate for _, rate in rates)]
+    name = next(key for key in ESTIMATES if key in rates[0][1])
     table: list[list[Cell]] = []
     for words, rate in rates:
         span = f" ({rounded(rate['from'])} to {rounded(rate['to'])})" if "from" in rate and "to" in rate else ""
-        value = Interval(rate["rate"], rate["low"], rate["high"], rate.get("n"))
+        value = Interval(_estimate(rate), rate["low"], rate["high"], rate.get("n"))
         table.append([", ".join(words) + span, value, *(rate.get(key) for key in kept)])
     rows = [
-        Row(", ".join(words), rate["rate"], rate["low"], rate["high"], 0 if len(words) == 2 else GREY)
+        Row(", ".join(words), _estimate(rate), rate["low"], rate["high"], 0 if len(words) == 2 else GREY)
         for words, rate in rates
     ]
     figure = interval_figure(title, rows, level=level, x_label=interval)
     return [
         Figures("", [Drawing(title, title, figure)]),
-        Table(title, ["", f"rate, {interval}", *(COUNTS[key] for key in kept)], table),
+        Table(title, ["", f"{name}, {interval}", *(COLUMNS[key] for key in kept)], table),
     ]
 
 
 def number_table(summary: Mapping[str, Any], title: str) -> list[Block]:
-    """The numbers and words of a summary that are no rates, as a table."""
+    """The numbers and words of a summary that have no interval, as a table."""
     rows = [[words, value] for words, value in _number_rows(summary)]
     return [Table(title, ["", "value"], rows)] if rows else []
 
@@ -71,12 +84,20 @@ def _number_rows(summary: Mapping[str, Any], before: Sequence[str] = ()) -> Iter
         if key in NOT_REPORTED:
             continue
         if isinstance(value, Mapping):
-            if "rate" not in value or "low" not in value:
+            if not _has_interval(value):
                 yield from _number_rows(value, path)
         elif isinstance(value, (bool, str)):
             yield ", ".join(path), str(value)
         elif isinstance(value, (int, float)):
             yield ", ".join(path), value
+
+
+def _has_interval(value: Mapping[str, Any]) -> bool:
+    return "low" in value and any(value.get(key) is not None for key in ESTIMATES)
+
+
+def _estimate(value: Mapping[str, Any]) -> float:
+    return float(next(value[key] for key in ESTIMATES if key in value))
 
 
 def _rates(
@@ -86,7 +107,7 @@ def _rates(
         if not isinstance(value, Mapping):
             continue
         path = (*before, key.replace("_", " "))
-        if {"rate", "low", "high"} <= value.keys():
+        if _has_interval(value):
             yield path, value
         else:
             yield from _rates(value, path)
