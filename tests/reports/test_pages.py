@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -113,8 +114,10 @@ def test_the_page_of_an_unfinished_run_has_what_there_is(tmp_path: Path) -> None
 def test_the_summaries_of_judge_and_interpolation_are_reported_whatever_their_keys(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
     (folder / "judge-abc").mkdir()
-    rate, none = '{"rate": 0.76, "low": 0.7, "high": 0.82, "n": 90}', '{"rate": null, "low": null, "high": null, "n": 0}'
-    (folder / "judge-abc/summary.json").write_text(f'{{"win_rate": {{"unseen": {rate}, "seen": {none}}}, "inconsistent": 17}}')
+    rate, none = {"rate": 0.76, "low": 0.7, "high": 0.82, "n": 90}, {"rate": None, "low": None, "high": None, "n": 0}
+    (folder / "judge-abc/summary.json").write_text(
+        json.dumps({"win_rate": {"unseen": rate, "seen": none}, "inconsistent": 17})
+    )
     (folder / "interpolation-abc").mkdir()
     (folder / "interpolation-abc/summary.json").write_text('{"rank_correlation": {"clutter": 0.97}}')
     Image.new("RGB", (40, 40)).save(folder / "interpolation-abc/simplex.png")

@@ -27,19 +27,11 @@ Cell = str | float | Interval | None
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. kind: `headline` is larger, `note` is fainter, `warning` is not to be overlooked."""
+    """A paragraph. kind: `headline`, `note`, `warning`, or `command` for command lines."""
 
     text: str
     kind: str = ""
     template: ClassVar[str] = "text"
-
-
-@dataclass(frozen=True)
-class Commands:
-    """Command lines."""
-
-    lines: Sequence[str]
-    template: ClassVar[str] = "commands"
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,7 @@ class Folded:
     template: ClassVar[str] = "folded"
 
 
-Block = Text | Commands | Table | Figures | ImageTable | LargeImage | Folded
+Block = Text | Table | Figures | ImageTable | LargeImage | Folded
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from markupsafe import Markup
 from ppd_lightning.figures.files import inline_svg, save_figure
 from ppd_lightning.figures.style import DARK, LIGHT
 from ppd_lightning.reports.blocks import (
-    Cell,
     Drawing,
     Figures,
     Interval,
@@ -83,7 +82,7 @@ def as_html(page: Page, names: Mapping[Drawing, str]) -> str:
         return inline_svg(drawing.figure, names[drawing], drawing.label)
 
     environment.filters |= {"formatted": formatted, "svg": svg}
-    environment.tests["number"] = _is_number
+    environment.tests["estimate"] = lambda cell: isinstance(cell, (int, float, Interval))
     return environment.get_template("page.html").render(
         title=page.title,
         subtitle=page.subtitle,
@@ -91,10 +90,6 @@ def as_html(page: Page, names: Mapping[Drawing, str]) -> str:
         light=LIGHT,
         dark=DARK,
     )
-
-
-def _is_number(cell: Cell) -> bool:
-    return isinstance(cell, (int, float, Interval))
 
 
 def _file_name(words: str) -> str:

@@ -5,7 +5,7 @@ M = methods, S = seeds of the training, G = guidance scales, N = comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,13 +130,6 @@ def column_at(one: Measured, name: str, units: Sequence[Unit]) -> np.ndarray:
     assert one.comparisons is not None
     values: np.ndarray = one.comparisons[name].to_numpy().astype(np.float64)[[one.rows[unit] for unit in units]]
     return values
-
-
-def each_evaluation(methods: Sequence[Method]) -> Iterator[Measured]:
-    """All evaluations of methods."""
-    for method in methods:
-        for by_scale in method.evaluations:
-            yield from by_scale.values()
 
 
 def _user_scores(one: Measured, side: str, units: Sequence[Unit], terms: Terms) -> np.ndarray:

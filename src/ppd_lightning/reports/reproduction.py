@@ -14,7 +14,7 @@ from typing import Any
 
 from ppd_lightning.config.compose import compose, quoted
 from ppd_lightning.config.groups import options
-from ppd_lightning.reports.blocks import Block, Cell, Commands, Section, Table, Text
+from ppd_lightning.reports.blocks import Block, Cell, Section, Table, Text
 from ppd_lightning.reports.run_results import RunResult, flat
 from ppd_lightning.run.errors import UserError
 from ppd_lightning.run.folders import run_folder
@@ -32,23 +32,12 @@ def reproduction_section(runs: Sequence[RunResult], commands: Sequence[str] = ()
     Args:
         commands: those that are known, such as a sweep's; else each run's is derived from its settings.
     """
-    blocks: list[Block] = [Commands(commands)] if commands else []
-    if not commands:
-        found = [(run, command_of(run)) for run in runs]
-        lines = [line for _, line in found if line]
-        if lines:
-            blocks += [
-                Text("Each command has the run folder of this page (checked)."),
-                Commands(lines),
-            ]
-        blocks += [
-            Text(
-                f"{run.folder.name}: no command of this version has this run folder; config.yaml has the settings.",
-                "note",
-            )
-            for run, line in found
-            if line is None
-        ]
+    found = {} if commands else {run.folder.name: command_of(run) for run in runs}
+    lines = [*commands, *(line for line in found.values() if line)]
+    blocks: list[Block] = [Text("\n".join(lines), "command")] if lines else []
+    unknown = [name for name, line in found.items() if line is None]
+    if unknown:
+        blocks.append(Text(f"No command of this version makes {', '.join(unknown)}: see config.yaml.", "note"))
     rows: list[list[Cell]] = [
         [run.folder.name, str(run.seed), str(one.settings.get("adapter", ""))[:12], one.folder.name]
         for run in runs
@@ -56,7 +45,10 @@ def reproduction_section(runs: Sequence[RunResult], commands: Sequence[str] = ()
     ] or [[run.folder.name, str(run.seed), "", ""] for run in runs]
     if rows:
         blocks.append(Table("Hashes", ["run", "seed", "SHA-256 of the weights", "evaluation"], rows))
-    blocks.append(Text(f"Page made with {versions()}. Runs do not record the machine of their training.", "note"))
+    made = f"Page made with {versions()}. Runs do not record the machine of their training."
+    if not commands and lines:
+        made += " Each command was checked: it has the run folder of this page."
+    blocks.append(Text(made, "note"))
     return Section("Reproduction", blocks)
 
 
