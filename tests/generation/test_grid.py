@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFont
+from PIL import Image
 from torch import Tensor
 
+from ppd_lightning.figures.fonts import LabelFont
 from ppd_lightning.generation import grid
 from ppd_lightning.generation.grid import as_bytes, as_picture, as_pictures, cell_for, draw_grid
 
@@ -89,12 +90,22 @@ def test_long_names_keep_the_sheet_narrow_and_the_cells_whole() -> None:
     places(sheet, wanted, 112)
 
 
-def test_what_is_left_out_of_a_name_is_told_by_dots() -> None:
-    font = ImageFont.load_default(15)
+def test_dots_stand_for_what_is_left_out_of_a_name() -> None:
+    font = LabelFont(13)
     assert grid._lines("red fox", font, 500, 3) == ["red fox"]
     assert grid._lines("", font, 500, 3) == [""]
+    assert "".join(grid._lines("withoutanyspaces", font, 50, 9)) == "withoutanyspaces"
     lines = grid._lines("one two three four five six seven", font, 70, 2)
     assert len(lines) == 2
     assert lines[1].endswith("...")
     assert "one two three four five six seven".startswith(" ".join(lines).removesuffix("...").strip())
-    assert all(font.getlength(line) <= 70 for line in lines)
+    assert all(font.length(line) <= 70 for line in lines)
+
+
+def test_labels_of_other_scripts_are_drawn_and_not_boxes() -> None:
+    pictures = as_pictures(torch.zeros(1, 1, 3, 8, 8))
+    sheets = [
+        np.asarray(draw_grid(pictures, [name], [name])) for name in ("\u0378", "é", "я", "ω")
+    ]  # the first is a box
+    for sheet in sheets[1:]:
+        assert sheet.shape != sheets[0].shape or (sheet != sheets[0]).any()

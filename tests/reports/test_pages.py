@@ -1,25 +1,26 @@
-"""Pages are one file each, safe, and tell what there is."""
+"""A page is one file that needs nothing beside it; its figures are files too."""
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from markupsafe import Markup
 from PIL import Image
-from tests.reports.made import made_evaluation, made_run
+from tests.reports.made import made_choices, made_evaluation, made_run
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
+from ppd_lightning.reports.blocks import Interval, Section, Table, Text, as_csv, as_markdown, formatted, rounded
+from ppd_lightning.reports.few_shot_images import FewShotImages
+from ppd_lightning.reports.image_sections import image_url
+from ppd_lightning.reports.page_files import Page, as_html
+from ppd_lightning.reports.reproduction import command_of
+from ppd_lightning.reports.run_results import read_run_result
+from ppd_lightning.reports.study import round_levels
 from ppd_lightning.errors import UserError
-from ppd_lightning.reports.blocks import Interval, Section, Table, Words, as_csv, as_markdown, rounded, shown
-from ppd_lightning.reports.page import page
-from ppd_lightning.reports.plots import Series, line_plot, ticks
-from ppd_lightning.reports.reproduce import command_of
-from ppd_lightning.reports.results import read_run_result
-from ppd_lightning.reports.thumbnails import thumbnail
 
 
 class Tags(HTMLParser):
@@ -54,45 +55,69 @@ def read(text: str) -> Tags:
 
 
 def page_of(folder: Path, output: Path, *overrides: str) -> str:
-    told = report.run(compose([f"output={output}", f"report.of=[{folder}]", "report.bootstrap=20", *overrides]))
-    assert told["page"] == str(folder / "report.html")
+    summary = report.run(compose([f"output={output}", f"report.of=[{folder}]", "report.bootstrap=20", *overrides]))
+    assert summary["page"] == str(folder / "report.html")
     return (folder / "report.html").read_text()
 
 
-def test_a_run_is_told_in_one_file_that_fetches_nothing(tmp_path: Path) -> None:
+def test_the_page_of_a_run_begins_with_the_result_ends_with_settings_and_fetches_nothing(tmp_path: Path) -> None:
     config, folder = made_run(tmp_path, ["experiment=emoji/ppd", "objective.beta=0.7"])
     made_evaluation(config, folder, 2.0, gain=1.0, content=0.9)
     text = page_of(folder, tmp_path)
     tags = read(text)
-    assert all(one.startswith(("#", "data:image/webp;base64,")) for one in tags.fetched)
+    assert all(re.match("#|data:image/webp;base64,", one) for one in tags.fetched)
     assert "script" not in tags.seen
     titles = re.findall(r"<h2[^>]*>([^<]+)</h2>", text)
     assert titles == [
-        "What was trained",
-        "Training",
+        "Result",
         "Evaluation at user guidance 2",
         "Taste against content",
-        "Compared with the base",
-        "Where it fails: the people who gain least",
-        "How to make it again",
+        "Training curves",
+        "Failures",
+        "Settings",
+        "Reproduction",
     ]
+    assert "Unseen users: the image for the user wins over the base&#39;s in 80.0 % of 60 comparisons" in text
+    assert "95 % interval (bootstrap over users) 70.0 to 90.0 %" in text
     assert "person 00 (seen): win rate 0.200 of 5, mean margin -0.500" in text
     assert "0.800 (0.700 to 0.900)" in text
-    assert len(text) < 100_000
+    assert len(text) < 150_000
 
 
-def test_an_unfinished_run_is_told_as_far_as_it_came(tmp_path: Path) -> None:
+def test_each_figure_of_a_page_is_there_as_png_pdf_and_svg(tmp_path: Path) -> None:
+    config, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
+    made_evaluation(config, folder, 2.0, gain=1.0)
+    text = page_of(folder, tmp_path)
+    files = {path.name for path in (folder / "figures").iterdir()}
+    names = {"training_loss", "training_implicit_accuracy", "win_rates_over_the_base"}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("png", "pdf", "svg")}
+    assert text.count("<svg") == len(names)
+    assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", text)) == set(), "a dark page has dark figures"
+
+
+def test_ids_within_the_figures_of_a_page_are_distinct(tmp_path: Path) -> None:
+    config, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
+    made_evaluation(config, folder, 2.0, gain=1.0)
+    ids = re.findall(r' id="([^"]+)"', page_of(folder, tmp_path))
+    assert len(ids) > 10
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_page_of_an_unfinished_run_has_what_there_is(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/ppd"], finished=False)
     text = page_of(folder, tmp_path)
     assert "not finished" in text
-    assert "Evaluation" not in text
+    assert "Not evaluated" in text
+    assert "Evaluation at" not in text
 
 
-def test_judges_blends_and_what_verbs_leave_are_told_without_knowing_their_keys(tmp_path: Path) -> None:
+def test_the_summaries_of_judge_and_interpolation_are_reported_whatever_their_keys(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
     (folder / "judge-abc").mkdir()
-    rate = '{"rate": 0.76, "low": 0.7, "high": 0.82, "n": 90}'
-    (folder / "judge-abc/summary.json").write_text(f'{{"win_rate": {{"unseen": {rate}}}, "inconsistent": 17}}')
+    rate, none = {"rate": 0.76, "low": 0.7, "high": 0.82, "n": 90}, {"rate": None, "low": None, "high": None, "n": 0}
+    (folder / "judge-abc/summary.json").write_text(
+        json.dumps({"win_rate": {"unseen": rate, "seen": none}, "inconsistent": 17})
+    )
     (folder / "interpolation-abc").mkdir()
     (folder / "interpolation-abc/summary.json").write_text('{"rank_correlation": {"clutter": 0.97}}')
     Image.new("RGB", (40, 40)).save(folder / "interpolation-abc/simplex.png")
@@ -102,16 +127,16 @@ def test_judges_blends_and_what_verbs_leave_are_told_without_knowing_their_keys(
 
 
 def test_words_from_outside_are_no_markup() -> None:
-    text = page("<b>", "&", [Section("<i>", [Words("<script>"), Table("", ["<u>"], [["<s>", 1.0]])])])
+    text = as_html(Page("<b>", "&", [Section("<i>", [Text("<script>"), Table("", ["<u>"], [["<s>", 1.0]])])]), {})
     assert not re.search("<(script|u|s|i|b)>", text)
     read(text)
 
 
-def test_sections_without_blocks_are_not_shown() -> None:
-    assert "nothing" not in page("page", "", [Section("nothing"), Section("some", [Words("words")])])
+def test_sections_without_blocks_are_left_out() -> None:
+    assert "nothing" not in as_html(Page("page", "", [Section("nothing"), Section("some", [Text("words")])]), {})
 
 
-def test_the_command_of_a_run_gives_its_folder_or_is_not_told(tmp_path: Path) -> None:
+def test_the_command_of_a_run_has_its_folder_or_is_left_out(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/sft", "objective.t_min=0.25", "shots.n=2", "seed=3"])
     run = read_run_result(folder)
     command = command_of(run)
@@ -123,12 +148,12 @@ def test_the_command_of_a_run_gives_its_folder_or_is_not_told(tmp_path: Path) ->
     assert command_of(run) is None
 
 
-def test_what_is_neither_run_nor_sweep_is_told(tmp_path: Path) -> None:
+def test_a_folder_of_neither_run_nor_sweep_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"report\.of: .* is no sweep's folder .* and no run's"):
         report.run(compose([f"output={tmp_path}", f"report.of=[{tmp_path}]"]))
 
 
-def test_a_place_is_for_studies_only(tmp_path: Path) -> None:
+def test_the_folder_of_a_page_can_be_set_for_studies_only(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
     with pytest.raises(UserError, match=r"report\.to: is for a study"):
         page_of(folder, tmp_path, "report.to=elsewhere")
@@ -149,26 +174,31 @@ def test_tables_keep_their_figures_in_every_form() -> None:
     ("number", "words"), [(1600, "1,600"), (0.8, "0.800"), (0.6931471, "0.693"), (0.002, "0.002"), (float("nan"), "-")]
 )
 def test_numbers_have_as_many_digits_as_they_need(number: float, words: str) -> None:
-    assert shown(number) == rounded(number) == words
+    assert formatted(number) == rounded(number) == words
 
 
-def test_ticks_are_round_and_within() -> None:
-    assert ticks(0.953, 1.0, 4) == [0.96, 0.97, 0.98, 0.99, 1.0]
-    assert ticks(0, 1000, 4) == [0, 250, 500, 750, 1000]
-    assert ticks(2, 2, 4) == [2]
+def test_levels_are_round_and_within() -> None:
+    assert round_levels(0.953, 1.0, 4) == [0.96, 0.97, 0.98, 0.99, 1.0]
+    assert round_levels(0, 1000, 4) == [0, 250, 500, 750, 1000]
+    assert round_levels(2, 2, 4) == [2]
 
 
-def test_plots_escape_their_words_and_take_any_points() -> None:
-    text = line_plot("<b>", [Series("a & b", [(1, 1)]), Series("", [])], across="<i>")
-    assert isinstance(text, Markup)
-    assert "&lt;b&gt;" in text
-    assert "a &amp; b" in text
-
-
-def test_thumbnails_are_small_and_missing_files_are_none(tmp_path: Path) -> None:
+def test_images_are_small_and_missing_files_are_none(tmp_path: Path) -> None:
     Image.effect_noise((1000, 600), 90).save(tmp_path / "large.png")
-    found = thumbnail(tmp_path / "large.png")
+    found = image_url(tmp_path / "large.png")
     assert found is not None
     assert len(found) < 40_000
     (tmp_path / "damaged.png").write_bytes(b"PNG")
-    assert thumbnail(tmp_path / "missing.png") is thumbnail(tmp_path / "damaged.png") is None
+    assert image_url(tmp_path / "missing.png") is image_url(tmp_path / "damaged.png") is None
+
+
+def test_few_shot_choices_are_those_that_the_embeddings_were_made_of(tmp_path: Path) -> None:
+    config, folder = made_run(tmp_path, ["experiment=emoji/ppd", "shots.n=2"])
+    assert FewShotImages(read_run_result(folder)).of(["ann"]) == {}, "no data, no choices"
+    colours = dict(zip("abcd", ["red", "green", "blue", "black"], strict=True))
+    made_choices(config, colours, {"ann": ["a", "c"], "bo": ["b", "d"]})
+    found = FewShotImages(read_run_result(folder)).of(["bo", "ann", "nobody"])
+    assert {user: [picture.getpixel((0, 0)) for picture in pictures] for user, pictures in found.items()} == {
+        "ann": [(255, 0, 0), (0, 0, 255)],
+        "bo": [(0, 128, 0), (0, 0, 0)],
+    }

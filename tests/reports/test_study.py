@@ -12,7 +12,7 @@ from tests.reports.made import CAPTIONS, PEOPLE, made_evaluation, made_run
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
 from ppd_lightning.reports.methods import trained_alike
-from ppd_lightning.reports.results import read_run_result
+from ppd_lightning.reports.run_results import read_run_result
 from ppd_lightning.reports.study import Settings, Study, studies_of
 
 SETTINGS = Settings(content=None, levels=None, resamples=200)
@@ -122,10 +122,10 @@ def test_evaluations_on_other_captions_are_another_study(tmp_path: Path) -> None
 def test_a_study_leaves_a_page_its_tables_and_numbers_for_programs(tmp_path: Path) -> None:
     folders = two_methods(tmp_path)
     named = ",".join(map(str, folders))
-    told = report.run(
+    summary = report.run(
         compose([f"output={tmp_path}", f"report.of=[{named}]", f"report.to={tmp_path}/study", "report.bootstrap=50"])
     )
-    assert told == {"page": f"{tmp_path}/study/report.html", "methods": ["ppd", "sft"]}
+    assert summary == {"page": f"{tmp_path}/study/report.html", "methods": ["ppd", "sft"]}
     (values,) = json.loads((tmp_path / "study/study.json").read_text())
     assert values["methods"][0]["seeds"] == [0, 1]
     assert values["at_equal_content"]
@@ -136,8 +136,8 @@ def test_a_study_leaves_a_page_its_tables_and_numbers_for_programs(tmp_path: Pat
     assert "| ppd over sft | all |" in (tmp_path / "study/tables.md").read_text()
 
 
-def test_the_same_folders_give_the_same_place(tmp_path: Path) -> None:
-    folders = two_methods(tmp_path)
+def test_the_same_folders_have_the_same_page(tmp_path: Path) -> None:
+    folders = [made_run(tmp_path, overrides)[1] for overrides in (PPD, SFT)]
     orders = [",".join(map(str, folders)), ",".join(map(str, reversed(folders)))]
     pages = {
         report.run(compose([f"output={tmp_path}", f"report.of=[{named}]", "report.bootstrap=20"]))["page"]

@@ -20,14 +20,15 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, evaluated_captions
-from ppd_lightning.evaluation.scores.reward_scores import score_images
-from ppd_lightning.evaluation.simplex_picture import draw_simplex
+from ppd_lightning.evaluation.reward_scores.reward_scores import score_images
 from ppd_lightning.evaluation.statistics.simplex import rank_correlations, simplex_grid
 from ppd_lightning.generation.gallery import own_gallery, read_picture
 from ppd_lightning.generation.grid import cell_for
 from ppd_lightning.rewards.reward import fingerprints_of
 from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.figures.files import save_figure
+from ppd_lightning.figures.simplex import simplex_figure
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ DRAWN_AT_MOST = 3
 def run(config: Config) -> dict[str, Any]:
     """Draw `interpolation`'s captions at every point of the grid, and score each image by the reward of every corner.
 
-    Writes into the run's folder interpolation-{key}/: summary.json and, of two or three users, simplex.png with the
-    images of one caption and noise at their weights.
+    Writes into the run's folder interpolation-{key}/: summary.json and, of two or three users, simplex.png, .pdf and
+    .svg with the images of one caption and noise at their weights.
 
     Returns:
         the summary: users, and points, a row each: the weights and the mean score by each user's reward; of each user
@@ -139,8 +140,7 @@ def _rise(weights: np.ndarray, means: np.ndarray, deviation: float) -> float:
 def _draw(files: Sequence[Path], weights: np.ndarray, users: Sequence[str], path: Path) -> None:
     pictures = [read_picture(file) for file in files]
     side = round(weights.shape[0] ** 0.5) + 1
-    with atomic_path(path) as unfinished:
-        draw_simplex(pictures, weights, users, cell=cell_for(max(pictures[0].size), side, side)).save(unfinished)
+    save_figure(simplex_figure(pictures, weights, users, cell=cell_for(max(pictures[0].size), side, side)), path)
 
 
 def _print(summary: dict[str, Any]) -> None:

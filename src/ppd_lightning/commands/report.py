@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.root import Config
-from ppd_lightning.errors import UserError
-from ppd_lightning.reports.about import About, about_run, about_study, about_sweep
-from ppd_lightning.reports.files import write_about
-from ppd_lightning.reports.results import RunResult, read_run_result
+from ppd_lightning.reports.page_files import Page, write_page
+from ppd_lightning.reports.pages import run_page, study_page, sweep_page
+from ppd_lightning.reports.run_results import RunResult, read_run_result
 from ppd_lightning.reports.study import Settings
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.storage.sweep_table import SweepRun, newest_sweep, read_runs, read_sweep
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Write `report.html` into the folder of the run or sweep, as it stands now; of methods also tables and study.json.
+    """Write report.html and figures/ into the folder of the run or sweep; of methods also tables and study.json.
 
     Returns:
         the page; of a sweep how many runs are in each state, and the best one; of a study its methods.
@@ -34,37 +33,37 @@ def run(config: Config) -> dict[str, Any]:
         [newest_sweep(Path(config.output), "report.of")] if asked.of is None else [Path(name) for name in asked.of]
     )
     if len(folders) > 1:
-        about = about_study([result for folder in folders for result in _results(folder)], settings)
+        page = study_page([result for folder in folders for result in _results(folder)], settings)
         to = (
             Path(config.output) / "reports" / fingerprint(sorted(asked.of or []))
             if asked.to is None
             else Path(asked.to)
         )
-        return _written(to, about, {"methods": about.methods})
+        return _written(to, page, {"methods": page.methods})
     [folder] = folders
     if asked.to is not None:
         raise UserError(
             "report.to: is for a study of several folders; the page of one run or sweep lies in its own folder"
         )
     if not (folder / "sweep.json").exists():
-        return _written(folder, about_run(_run_result(folder), settings), {})
+        return _written(folder, run_page(_run_result(folder), settings), {})
     sweep, runs = read_sweep(folder), read_runs(folder)
     metric = metric_of(runs, asked.metric)
     best = None if metric is None else best_run(runs, metric, asked.goal)
     main = [*([metric] if metric else []), *MAIN_NUMBERS]
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "runs": {state: sum(run.state == state for run in runs) for state in ("done", "failed", "running", "waiting")}
     }
     if best is not None and metric is not None:
-        told["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
+        values["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
         log.info("best by %s: run %d, %.4g, in %s", metric, best.number, best.numbers[metric], best.folder)
-    return _written(folder, about_sweep(sweep, runs, _existing(folder, runs), main, best, settings), told)
+    return _written(folder, sweep_page(sweep, runs, _existing(folder, runs), main, best, settings), values)
 
 
-def _written(folder: Path, about: About, told: dict[str, Any]) -> dict[str, Any]:
-    page = write_about(folder, about)
-    log.info("%s", page)
-    return {"page": str(page), **told}
+def _written(folder: Path, page: Page, values: dict[str, Any]) -> dict[str, Any]:
+    path = write_page(folder, page)
+    log.info("%s", path)
+    return {"page": str(path), **values}
 
 
 def _results(folder: Path) -> list[RunResult]:

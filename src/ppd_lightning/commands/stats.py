@@ -1,20 +1,23 @@
-"""`ppd stats`: what the prepared pairs are made of, as a table and a picture."""
+"""`ppd stats`: what the prepared pairs are made of, as tables and a figure."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ppd_lightning.commands.stats_picture import draw_tally
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pickapic import REASONS
+from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tally import Tally, tally
-from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.figures.data_statistics import Bar, statistics_figure
+from ppd_lightning.figures.files import save_figure
 
 LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
 """What `ppd prepare` and `ppd label` count of rows that nothing can be learnt from, whoever is asked."""
@@ -22,12 +25,12 @@ LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
 NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests", "not_scored")
 """What they count of usable rows that became no pairs."""
 
-MODELS = 20
-"""So many models are listed."""
+MODELS, BARS = 20, 10
+"""So many models are listed, and so many have a bar in the figure; the others are one."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Print the tables and write the picture, stats.png beside the pairs.
+    """Print the tables and write the figure, stats.png, stats.pdf and stats.svg beside the pairs.
 
     Returns:
         the summary: rows, ties, pairs, users and their pairs at some quantiles, captions, images, models and splits.
@@ -53,10 +56,41 @@ def run(config: Config) -> dict[str, Any]:
         "picture": str(path),
     }
     _print(title, found, summary)
-    with atomic_path(path) as temporary:
-        ties = f"{100 * summary['share_of_ties']:.1f} % of the choices are ties"
-        draw_tally(found, f"{title}: {ties}").save(temporary)
+    ties = f"{100 * summary['share_of_ties']:.1f} % of the choices are ties"
+    save_figure(tally_figure(found, f"{title}: {ties}"), path)
     return summary
+
+
+def tally_figure(found: Tally, title: str) -> Figure:
+    """The long tail of pairs over users, the splits, and how often each model's images win."""
+    whole, median = found.splits["all"], found.quantiles()["median"]
+    splits = [
+        Bar(name, part.pairs / whole.pairs, f"{part.pairs:,} pairs, {part.users:,} users")
+        for name, part in ((name, found.splits[name]) for name in SPLITS)
+    ]
+    return statistics_figure(
+        title,
+        found.pairs_per_user,
+        splits,
+        _model_bars(found) if len(found.models) > 1 else [],
+        users_words=f"{whole.users:,} users; median {median:,}, most {found.pairs_per_user[0]:,}",
+        splits_words=f"{whole.pairs:,} pairs, {whole.captions:,} captions",
+    )
+
+
+def _model_bars(found: Tally) -> list[Bar]:
+    own = found.models if len(found.models) <= BARS else found.models[: BARS - 1]
+    bars = []
+    for model in own:
+        rate = None if math.isnan(model.win_rate) else model.win_rate
+        words = "no pairs" if rate is None else f"{100 * rate:.0f} %"
+        bars.append(Bar(model.name or "unknown", rate, f"{words}, {model.images:,} images"))
+    rest = found.models[len(own) :]
+    if rest:
+        won, lost = sum(model.won for model in rest), sum(model.lost for model in rest)
+        images = sum(model.images for model in rest)
+        bars.append(Bar(f"{len(rest)} others", won / max(1, won + lost), f"{images:,} images"))
+    return bars
 
 
 def _print(title: str, found: Tally, summary: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What pages are made of: sections of words, commands, tables, plots and pictures; no HTML yet."""
+"""What pages are made of: sections of text, commands, tables, figures and images; no HTML yet."""
 
 from __future__ import annotations
 
@@ -9,47 +9,34 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from markupsafe import Markup
+from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the ends of its 95 % interval, of n comparisons."""
+    """An estimate with the ends of its 95 % interval, of n comparisons."""
 
     value: float
     low: float
     high: float
     n: int | None = None
 
-    @property
-    def ends(self) -> tuple[float, float, float]:
-        """The figure, then its interval."""
-        return self.value, self.low, self.high
-
 
 Cell = str | float | Interval | None
 
 
 @dataclass(frozen=True)
-class Words:
-    """A paragraph. kind: `note` is fainter, `warning` is not to be overlooked."""
+class Text:
+    """A paragraph. kind: `headline`, `note`, `warning`, or `command` for command lines."""
 
     text: str
     kind: str = ""
-    template: ClassVar[str] = "words"
-
-
-@dataclass(frozen=True)
-class Commands:
-    """Command lines."""
-
-    lines: Sequence[str]
-    template: ClassVar[str] = "commands"
+    template: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a head; `marked` rows stand out. name: what its files are called, if it is to have some."""
+    """Rows of cells under a head; `marked` rows are highlighted. name: of its files, if it is to have some."""
 
     title: str
     head: Sequence[str]
@@ -60,69 +47,79 @@ class Table:
     template: ClassVar[str] = "table"
 
 
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure. name: of its files; label: what a screen reader says."""
+
+    name: str
+    label: str
+    figure: Figure
+
+
 @dataclass(frozen=True)
-class Plots:
-    """SVG pictures beside each other."""
+class Figures:
+    """Figures beside each other."""
 
     title: str
-    pictures: Sequence[Markup]
+    drawings: Sequence[Drawing]
     note: str = ""
-    template: ClassVar[str] = "plots"
+    template: ClassVar[str] = "figures"
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures as data URLs, rows under a head of columns; a cell is a picture (or None) and words below it."""
+class ImageTable:
+    """Images as data URLs, rows under a head of columns; a cell is an image (or None) and words below it."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[tuple[str | None, str]]]]
     note: str = ""
-    template: ClassVar[str] = "pictures"
+    template: ClassVar[str] = "images"
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """One large picture."""
+class LargeImage:
+    """One image over the width of the page, as a data URL."""
 
     title: str
-    picture: str
+    url: str
     note: str = ""
-    template: ClassVar[str] = "sheet"
+    template: ClassVar[str] = "large_image"
 
 
 @dataclass(frozen=True)
-class More:
-    """Blocks that are folded away until somebody asks for them."""
+class Folded:
+    """Blocks that a click opens."""
 
     title: str
     blocks: Sequence[Block]
-    template: ClassVar[str] = "more"
+    template: ClassVar[str] = "folded"
 
 
-Block = Words | Commands | Table | Plots | Pictures | Sheet | More
+Block = Text | Table | Figures | ImageTable | LargeImage | Folded
 
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under a title; one without blocks is not shown."""
+    """Blocks under a title; one without blocks is left out of the page."""
 
     title: str
     blocks: list[Block] = field(default_factory=list)
 
 
-def shown(cell: Cell) -> str:
-    """A cell as people read it: four digits, an interval in brackets."""
+def formatted(cell: Cell) -> str:
+    """A cell for reading: about four digits, an interval in brackets."""
     if cell is None:
         return ""
     if isinstance(cell, Interval):
-        value, low, high = (f"{number:.3f}" if abs(cell.value) < 10 else rounded(number) for number in cell.ends)
+        numbers = (cell.value, cell.low, cell.high)
+        value, low, high = (f"{number:.3f}" if abs(cell.value) < 10 else rounded(number) for number in numbers)
         return f"{value} ({low} to {high})"
     return cell if isinstance(cell, str) else rounded(cell)
 
 
 def rounded(number: float) -> str:
-    """A number with as many digits as it takes to tell figures of its size apart."""
+    """A number with as many digits as its size needs."""
     if not math.isfinite(number):
         return "-"
     if isinstance(number, int) or (float(number).is_integer() and abs(number) >= 10):
@@ -130,19 +127,18 @@ def rounded(number: float) -> str:
     return f"{number:.3f}" if 0.0995 <= abs(number) < 10 or number == 0 else f"{number:.4g}"
 
 
-def tables_of(blocks: Sequence[Block]) -> Iterator[Table]:
-    """The tables that are to have files, also those that are folded away."""
+def all_blocks(blocks: Sequence[Block]) -> Iterator[Block]:
+    """The blocks, and those that are folded away."""
     for block in blocks:
-        if isinstance(block, More):
-            yield from tables_of(block.blocks)
-        elif isinstance(block, Table) and block.name:
-            yield block
+        yield block
+        if isinstance(block, Folded):
+            yield from all_blocks(block.blocks)
 
 
 def as_markdown(table: Table) -> str:
-    """The table as a README takes it."""
+    """The table for a README."""
     lines = [f"**{table.title}**", "", _line(table.head), _line(["---"] * len(table.head))]
-    lines += [_line([shown(cell) for cell in row]) for row in table.rows]
+    lines += [_line([formatted(cell) for cell in row]) for row in table.rows]
     if table.note:
         lines += ["", table.note]
     return "\n".join(lines) + "\n"
@@ -150,7 +146,7 @@ def as_markdown(table: Table) -> str:
 
 def as_csv(table: Table) -> str:
     """The table for programs: numbers in full, an interval in four columns."""
-    estimated = [any(isinstance(row[place], Interval) for row in table.rows) for place in range(len(table.head))]
+    estimated = [any(isinstance(row[column], Interval) for row in table.rows) for column in range(len(table.head))]
     parts = ("", " low", " high", " n")
     head = [
         f"{name}{part}"

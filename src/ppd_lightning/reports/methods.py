@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ppd_lightning.config.folders import NO_RESULT_KEYS_OF_DATA, RESULT_KEYS_OF_TRAINER
-from ppd_lightning.reports.results import Measured, RunResult, flat
+from ppd_lightning.reports.run_results import Measured, RunResult, flat
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.config.folders import NO_RESULT_KEYS_OF_DATA, RESULT_KEYS_OF_TRAINER
 
 GROUPS = ("data", "model", "user", "shots", "objective", "optimizer")
 """Their settings make a training what it is, with some of the trainer's, and with the rewards where these matter."""
-SHOWN = ("user_guidance_interval", "weights")
-"""Settings of the drawing that are part of a method: when a person is shown to the model, and by which weights."""
+SAMPLING = ("user_guidance_interval", "weights")
+"""Settings of sampling that are part of a method: the times of user conditioning, and which weights."""
 
 ORDER = ("ppd", "sft", "diffusion_dpo")
-"""Objectives in the order of comparison, each against those after it; runs of one in the order in which they come."""
+"""Objectives in the order of comparison, each against those after it; runs of one keep their order."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to train and to draw.
+    """One way to train and to sample.
 
-    name: the shortest that tells it from the others. runs: one a seed. evaluations: of each run, by guidance scale.
+    name: the shortest that differs from the others. runs: one a seed. evaluations: of each run, by guidance scale.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Method:
 
     @property
     def only_reward(self) -> str | None:
-        """The reward, where everything was learnt from a single one; None else."""
+        """The reward, if all labels are by a single one; else None."""
         rewards = {key.split(".")[1] for key in self.settings if key.startswith("rewards.")}
         alone = self.settings["data.labels"] == "rewards" and len(rewards) == 1
         return rewards.pop() if alone else None
@@ -52,37 +52,37 @@ class Method:
 def settings_of(run: RunResult) -> dict[str, Any]:
     """The settings that a training's result depends on, by dotted key, without the seed."""
     values = run.settings
-    told = {group: values[group] for group in GROUPS if group in values}
-    told["data"] = {key: value for key, value in values["data"].items() if key not in NO_RESULT_KEYS_OF_DATA}
-    told["trainer"] = {key: values["trainer"][key] for key in RESULT_KEYS_OF_TRAINER if key in values["trainer"]}
+    kept = {group: values[group] for group in GROUPS if group in values}
+    kept["data"] = {key: value for key, value in values["data"].items() if key not in NO_RESULT_KEYS_OF_DATA}
+    kept["trainer"] = {key: values["trainer"][key] for key in RESULT_KEYS_OF_TRAINER if key in values["trainer"]}
     if values["data"]["labels"] == "rewards" or values["user"]["kind"] in ("clip", "reward"):
-        told["rewards"] = values["rewards"]
-    return flat(told)
+        kept["rewards"] = values["rewards"]
+    return flat(kept)
 
 
 def trained_alike(runs: Sequence[RunResult]) -> list[tuple[str, list[RunResult]]]:
-    """Runs that differ in the seed alone together, under the name that tells their training from the others'."""
+    """Runs that differ in the seed alone, together under the name of their training."""
     found: dict[str, tuple[dict[str, Any], list[RunResult]]] = {}
     for run in runs:
         settings = settings_of(run)
         found.setdefault(fingerprint(settings), (settings, []))[1].append(run)
-    alike = sorted(found.values(), key=lambda one: _place(one[0]))
+    alike = sorted(found.values(), key=lambda one: _rank(one[0]))
     names = _names([settings for settings, _ in alike])
     return [(name, sorted(members, key=lambda run: run.seed)) for name, (_, members) in zip(names, alike, strict=True)]
 
 
 def methods_of(runs: Sequence[tuple[RunResult, Sequence[Measured]]]) -> list[Method]:
-    """The methods of runs with those of their evaluations that are compared; of several at a scale the largest."""
+    """The methods of runs, with the compared evaluations of each; of several at one scale the largest."""
     found: dict[str, tuple[dict[str, Any], dict[str, tuple[RunResult, dict[float, Measured]]]]] = {}
     for run, evaluations in runs:
         for one in evaluations:
             drawn = one.settings["generation"]
-            settings = settings_of(run) | {f"generation.{key}": drawn.get(key) for key in SHOWN}
+            settings = settings_of(run) | {f"generation.{key}": drawn.get(key) for key in SAMPLING}
             _, members = found.setdefault(fingerprint(settings), (settings, {}))
             known = members.setdefault(run.folder.name, (run, {}))[1]
             if one.guidance not in known or len(known[one.guidance].rows) < len(one.rows):
                 known[one.guidance] = one
-    alike = sorted(found.values(), key=lambda one: _place(one[0]))
+    alike = sorted(found.values(), key=lambda one: _rank(one[0]))
     names = _names([settings for settings, _ in alike])
     methods = []
     for name, (settings, members) in zip(names, alike, strict=True):
@@ -91,8 +91,8 @@ def methods_of(runs: Sequence[tuple[RunResult, Sequence[Measured]]]) -> list[Met
     return methods
 
 
-def _place(settings: dict[str, Any]) -> int:
-    """Where a method stands among others."""
+def _rank(settings: dict[str, Any]) -> int:
+    """The number of a method's objective in `ORDER`."""
     name = settings["objective.name"]
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
@@ -104,15 +104,15 @@ def _names(methods: Sequence[dict[str, Any]]) -> list[str]:
         alike = [one for one in methods if one["objective.name"] == settings["objective.name"]]
         keys = sorted({key for one in alike for key in one if len({repr(each.get(key)) for each in alike}) > 1})
         rewards = sorted({key.split(".")[1] for key in settings if key.startswith("rewards.")})
-        told = [f"for {', '.join(rewards)}"] if any(key.startswith("rewards.") for key in keys) and rewards else []
+        parts = [f"for {', '.join(rewards)}"] if any(key.startswith("rewards.") for key in keys) and rewards else []
         others = [key for key in keys if not key.startswith("rewards.")]
-        told += [f"{key} {settings.get(key, '-')}" for key in _telling(others, alike)]
-        names.append(" ".join([settings["objective.name"], ", ".join(told)]).strip())
+        parts += [f"{key} {settings.get(key, '-')}" for key in _distinguishing(others, alike)]
+        names.append(" ".join([settings["objective.name"], ", ".join(parts)]).strip())
     return names
 
 
-def _telling(keys: Sequence[str], methods: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys that are enough to tell the methods apart: of those that always change together, the first alone."""
+def _distinguishing(keys: Sequence[str], methods: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys that are enough to distinguish the methods: of those that always change together, the first alone."""
     kept: dict[tuple[str, ...], str] = {}
     for key in keys:
         values = [repr(one.get(key)) for one in methods]

@@ -1,12 +1,13 @@
 """Methods beside each other: tables of rewards, win rates of one over another, curves of taste against content.
 
-Everything is on the comparisons that methods have in common, pictures of the same user, caption and noise, with
-intervals over people (captions, where rewards are the users) and trainings; see `evaluation.resampling` and
+Everything is on the comparisons that methods have in common, images of the same user, caption and noise. Intervals are
+by a bootstrap over users (captions, where rewards are the users) and trainings; see `evaluation.resampling` and
 `evaluation.curves`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -22,7 +23,7 @@ from ppd_lightning.evaluation.statistics.bootstrap import (
 )
 from ppd_lightning.evaluation.statistics.curves import Curves, Difference, differences
 from ppd_lightning.reports.methods import Method, methods_of
-from ppd_lightning.reports.paired import (
+from ppd_lightning.reports.paired_scores import (
     Terms,
     column_at,
     common_units,
@@ -31,16 +32,18 @@ from ppd_lightning.reports.paired import (
     terms_of,
     wins,
 )
-from ppd_lightning.reports.plots import ticks
-from ppd_lightning.reports.results import Measured, RunResult, Unit
+from ppd_lightning.reports.run_results import Measured, RunResult, Unit
 
 TASTES = ("win rate", "gain")
-"""How taste is measured: wins over the base (a tie is half a win), or how much better a picture is liked on average."""
+"""How taste is measured: wins over the base (a tie is half a win), or the mean margin over the base's image."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a study. content: see `paired.terms_of`; levels: of content where curves are compared, None for round ones."""
+    """Of a study.
+
+    content: see `paired_scores.terms_of`. levels: of content where curves are compared; None for round ones.
+    """
 
     content: str | None
     levels: list[float] | None
@@ -73,7 +76,7 @@ class AtEqualContent:
 
 @dataclass(frozen=True)
 class Rate:
-    """How often one method's pictures are liked better than another's (the base's where there is none), with ties."""
+    """How often one method's images win over another's (the base's where there is none), and the share of ties."""
 
     one: str
     other: str | None
@@ -85,7 +88,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean score of a method's pictures by a reward; of the base's where method is None."""
+    """The mean score of a method's images by a reward; of the base's where method is None."""
 
     method: str | None
     reward: str
@@ -112,11 +115,11 @@ def studies_of(runs: Sequence[RunResult], settings: Settings) -> list[Study]:
         for one in run.evaluations:
             terms = terms_of(run.settings, one, settings.content)
             if terms is not None:
-                told = by_terms.setdefault(terms, [])
-                if not told or told[-1][0] is not run:
-                    told.append((run, []))
-                told[-1][1].append(one)
-    found = [study(terms, methods_of(told), settings) for terms, told in by_terms.items()]
+                members = by_terms.setdefault(terms, [])
+                if not members or members[-1][0] is not run:
+                    members.append((run, []))
+                members[-1][1].append(one)
+    found = [study(terms, methods_of(members), settings) for terms, members in by_terms.items()]
     return sorted(found, key=lambda one: -sum(len(list(method.scales)) for method in one.methods))
 
 
@@ -136,6 +139,17 @@ def study(terms: Terms, methods: list[Method], settings: Settings) -> Study:
     return Study(terms, methods, rates, _means(methods, terms, settings.resamples), curves, equal)
 
 
+def round_levels(low: float, high: float, about: int) -> list[float]:
+    """Round numbers from low to high, about so many."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    power: float = 10.0 ** math.floor(math.log10(rough))
+    step = min((power * factor for factor in (1, 2, 2.5, 5, 10)), key=lambda size: abs(size - rough))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)]
+
+
 def _over_base(method: Method, terms: Terms, resamples: int) -> list[Rate]:
     found = []
     for scale in method.scales:
@@ -147,7 +161,7 @@ def _over_base(method: Method, terms: Terms, resamples: int) -> list[Rate]:
             if units:
                 scores = scores_at([(method, scale)], units, terms)
                 scored = wins(scores.gain(0), terms.tie)
-                rate = estimate(scored, scores.people(terms), resamples)
+                rate = estimate(scored, scores.clusters(terms), resamples)
                 found.append(Rate(method.name, None, user or group, scale, rate, float((scored == 0.5).mean())))
     return found
 
@@ -161,15 +175,15 @@ def _over_another(one: Method, other: Method, terms: Terms, resamples: int) -> l
             if units:
                 scores = scores_at([(one, scale), (other, scale)], units, terms)
                 scored = wins(scores.over(0, 1), terms.tie)
-                rate = estimate(scored, scores.people(terms), resamples)
+                rate = estimate(scored, scores.clusters(terms), resamples)
                 found.append(Rate(one.name, other.name, group, scale, rate, float((scored == 0.5).mean())))
     return found
 
 
 def _means(methods: Sequence[Method], terms: Terms, resamples: int) -> list[Mean]:
-    """Of each reward that scored the pictures: over those drawn for it where it is a user, over all of them else."""
+    """Of each reward that scored the images: over those for it where it is a user, else over all of them."""
     found: list[Mean] = []
-    told: set[str] = set()
+    of_base: set[str] = set()
     for method in methods:
         for scale in method.scales:
             evaluations = [by_scale[scale] for by_scale in method.evaluations]
@@ -182,15 +196,15 @@ def _means(methods: Sequence[Method], terms: Terms, resamples: int) -> list[Mean
                 people = [unit[2] for unit in units] if terms.labels == "rewards" else [unit[1] for unit in units]
                 own = np.stack([column_at(one, f"own/{reward}", units) for one in evaluations])
                 found.append(Mean(method.name, reward, scale, estimate(own, people, resamples)))
-                if reward not in told:  # the base is the same one for all methods
-                    told.add(reward)
+                if reward not in of_base:  # the base is the same one for all methods
+                    of_base.add(reward)
                     base = column_at(evaluations[0], f"base/{reward}", units)
                     found.append(Mean(None, reward, None, estimate(base, people, resamples)))
     return found
 
 
 def _rewards(evaluations: Sequence[Measured]) -> list[str]:
-    """What scored all of the pictures, besides judges of a person's taste and the recognition of concepts."""
+    """What scored all of the images, besides judges of a user's taste and the recognition of concepts."""
     judges = {name for one in evaluations for name in one.settings["evaluation"].get("judges", [])} | {"concept"}
     columns = set.intersection(
         *(set(one.comparisons.column_names) for one in evaluations if one.comparisons is not None)
@@ -199,13 +213,13 @@ def _rewards(evaluations: Sequence[Measured]) -> list[str]:
 
 
 def _points(
-    method: Method, units: list[Unit], terms: Terms, resamples: int, place: int
+    method: Method, units: list[Unit], terms: Terms, resamples: int, number: int
 ) -> tuple[Curves, dict[str, Curves], list[str]]:
-    """Content against itself and against each taste, in all resamplings; scales rise from 0, the base."""
+    """Content against itself and against each taste, in all resamples; scales rise from 0, the base."""
     first = method.evaluations[0][method.scales[0]]
-    people = scores_at([(method, method.scales[0])], units, terms).people(terms)
+    people = scores_at([(method, method.scales[0])], units, terms).clusters(terms)
     _, person = np.unique(np.asarray(people, str), return_inverse=True)
-    drawn, shares = draw_people(person, resamples), [draw_trainings(len(method.runs), resamples, place + 1)]
+    drawn, shares = draw_people(person, resamples), [draw_trainings(len(method.runs), resamples, number + 1)]
 
     def row(values: np.ndarray) -> np.ndarray:
         return np.concatenate([[values.mean()], resampled_means(values, person, drawn, shares)])
@@ -273,12 +287,12 @@ def _at_equal_content(one: Method, other: Method, terms: Terms, settings: Settin
         if not units:
             continue
         (_, first, people), (_, second, _) = (
-            _points(method, units, terms, settings.resamples, place) for place, method in enumerate((one, other))
+            _points(method, units, terms, settings.resamples, number) for number, method in enumerate((one, other))
         )
         low = max(first[taste].content[0].min(), second[taste].content[0].min())
         high = min(first[taste].content[0].max(), second[taste].content[0].max())
-        levels = ticks(low, high, 4) if settings.levels is None else settings.levels
-        told = differences(first[taste], second[taste], levels) if high > low else []
-        if told:
-            found.append(AtEqualContent(one.name, other.name, group, taste, len(units), len(set(people)), told))
+        levels = round_levels(low, high, 4) if settings.levels is None else settings.levels
+        compared = differences(first[taste], second[taste], levels) if high > low else []
+        if compared:
+            found.append(AtEqualContent(one.name, other.name, group, taste, len(units), len(set(people)), compared))
     return found

@@ -1,4 +1,4 @@
-"""What a study found, as sections, and as plain values for programs."""
+"""The sections of a study, and its results as plain values for programs."""
 
 from __future__ import annotations
 
@@ -8,51 +8,76 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from markupsafe import Markup
-
 from ppd_lightning.evaluation.statistics.bootstrap import Estimate
-from ppd_lightning.reports.blocks import Block, Cell, Interval, More, Plots, Section, Table, Words, rounded
-from ppd_lightning.reports.images import side_by_side
+from ppd_lightning.figures.intervals import Row, interval_figure
+from ppd_lightning.figures.lines import Series, line_figure
+from ppd_lightning.reports.blocks import Block, Cell, Drawing, Figures, Folded, Interval, Section, Table, Text, rounded
+from ppd_lightning.reports.image_sections import side_by_side
 from ppd_lightning.reports.methods import Method
-from ppd_lightning.reports.plots import Bar, Series, bar_plot, line_plot
 from ppd_lightning.reports.study import TASTES, AtEqualContent, Curve, Mean, Rate, Study
+from ppd_lightning.reports.summary_tables import INTERVAL
 
 PER_REWARD = "one diffusion_dpo per reward"
-TASTE_WORDS = {"win rate": "win rate over the base", "gain": "how much better it is liked"}
+TASTE_NAMES = {"win rate": "win rate over the base", "gain": "mean margin over the base"}
 
 
-def study_sections(study: Study, *, alone: bool = False) -> Iterator[Section]:
-    """Taste against content first, because it decides; then rewards, win rates, and pictures.
-
-    Args:
-        alone: only what the sections of a run do not tell.
-    """
-    yield Section("Taste against content", list(_curves(study)))
-    if alone:
-        return
-    yield Section("Mean rewards", list(_means(study)))
+def study_sections(study: Study) -> Iterator[Section]:
+    """The result in images and sentences; taste against content, which decides; win rates; mean rewards."""
+    yield Section("Methods side by side", [*_headlines(study), *_images(study)])
+    yield curves_of_taste(study)
     yield Section("Win rates over the base", list(_over_base(study)))
     yield Section("Methods against each other", list(_over_each_other(study)))
-    yield Section("Pictures by each method", list(_pictures(study)))
+    yield Section("Mean rewards", list(_means(study)))
 
 
-def terms_words(study: Study) -> str:
-    """On which terms the methods were compared, in a sentence."""
+def curves_of_taste(study: Study) -> Section:
+    """Curves of taste against content, and differences at equal content."""
+    return Section("Taste against content", list(_curves(study)))
+
+
+def _headlines(study: Study) -> Iterator[Block]:
+    """Each two methods' difference at equal content; without one, each method's win rate over the base."""
+    groups = [one.group for one in study.at_equal_content]
+    for one in study.at_equal_content:
+        difference = one.differences[0]
+        if one.taste == TASTES[0] and one.group == groups[-1] and difference.level is None:
+            yield Text(
+                f"{one.one} over {one.other} at equal content: {difference.value:+.3f} in {TASTE_NAMES[one.taste]}; "
+                f"{_bootstrap(study)} {difference.low:+.3f} to {difference.high:+.3f}.",
+                "headline",
+            )
+    if study.at_equal_content:
+        return
+    for method in study.methods:
+        rates = [rate for rate in study.rates if rate.one == method.name and rate.other is None]
+        largest = [rate for rate in rates if rate.scale == max(rate.scale for rate in rates)]
+        for rate in [*(rate for rate in largest if rate.group == "unseen"), *largest][:1]:
+            yield Text(
+                f"{method.name}: win rate over the base {rate.rate.value:.3f} ({rate.group} users, user guidance "
+                f"{rate.scale:g}); {_bootstrap(study)} {rate.rate.low:.3f} to {rate.rate.high:.3f}.",
+                "headline",
+            )
+
+
+def _bootstrap(study: Study) -> str:
+    return f"{INTERVAL} (bootstrap over {study.terms.resampled})"
+
+
+def conditions_of(study: Study) -> str:
+    """The evaluation's settings that all methods share, how intervals are computed, and the seeds."""
     terms = study.terms
-    judge = (
-        f"by {terms.judge}" if terms.judge else "by each user's own reward, in its deviations over the base's pictures"
-    )
-    seeds = ", ".join(f"{method.name}: {_seeds(method)}" for method in study.methods)
+    judge = f"by {terms.judge}" if terms.judge else "by each user's own reward, in deviations over the base's images"
+    seeds = "; ".join(f"{method.name}: {_seeds(method)}" for method in study.methods)
     return (
-        f"Users are {terms.labels}; captions: {terms.captions}; {terms.drawing}. Pictures are liked {judge}; a "
-        f"difference up to {terms.tie:g} is a tie and counts half. Intervals (95 %) draw {terms.resampled} anew, each "
-        f"with all comparisons, and trainings where a method has several. {seeds}."
+        f"Users are {terms.labels}; captions: {terms.captions}; {terms.drawing}. Images are scored {judge}; "
+        f"differences up to {terms.tie:g} are ties and count half. {INTERVAL}s: bootstrap over {terms.resampled}, each "
+        f"with all of its comparisons, and over trainings where a method has several. {seeds}."
     )
 
 
 def as_values(studies: Sequence[Study]) -> list[dict[str, Any]]:
     """The studies for study.json; what is not finite is null."""
-    told: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for study in studies:
         methods = [
             {
@@ -67,8 +92,8 @@ def as_values(studies: Sequence[Study]) -> list[dict[str, Any]]:
         values = {"terms": asdict(study.terms), "methods": methods}
         for name in ("rates", "means", "curves", "at_equal_content"):
             values[name] = [asdict(one) for one in getattr(study, name)]
-        told.append(_finite(values))
-    return told
+        found.append(_finite(values))
+    return found
 
 
 def _curves(study: Study) -> Iterator[Block]:
@@ -76,37 +101,33 @@ def _curves(study: Study) -> Iterator[Block]:
     if terms.content is None:
         return
     if not study.curves:
-        yield Words(
-            "Evaluated at one user guidance scale: nothing here says what pleasing costs in content. Several scales "
-            "make curves, such as -m generation.user_guidance=1,2,5."
+        yield Text(
+            "Evaluated at one user guidance scale, so there is no curve of taste against content. Several scales make "
+            "one, such as -m generation.user_guidance=1,2,5."
         )
         return
     groups = list(dict.fromkeys(curve.group for curve in study.curves))
-    kept = (
-        "share of pictures whose concept is recognised" if terms.content == "concept" else f"mean {terms.content} score"
-    )
-    yield Words(
-        "A method that shows the user more strongly pleases more and keeps less of the caption. So methods are "
-        f"compared at equal content ({kept}): each curve runs along the user guidance scale from 0, the base itself, "
-        "and its points are joined by straight lines; nothing is extended beyond them."
+    content = "concept accuracy" if terms.content == "concept" else f"mean {terms.content} score"
+    yield Text(
+        "A larger user guidance scale raises taste and costs content, so methods are compared at equal content "
+        f"({content}). Each curve runs over the user guidance scale from 0, which is the base; its points are joined "
+        "by straight lines and not extrapolated."
     )
     for taste in TASTES:
-        pictures = [
-            _curve_plot(
-                f"{TASTE_WORDS[taste]}: {group}", [c for c in study.curves if c.group == group], taste, colours, kept
-            )
+        drawings = [
+            _curve_drawing(group, [curve for curve in study.curves if curve.group == group], taste, colours, content)
             for group in groups
         ]
-        yield Plots("", pictures)
+        yield Figures("", drawings, f"Numbers at the points: user guidance scale. Bars: {_bootstrap(study)}.")
     for taste in TASTES:
         found = [one for one in study.at_equal_content if one.taste == taste]
         if found:
-            yield _difference_table(found, taste, whole=True)
-            yield More("At single levels of content", [_difference_table(found, taste, whole=False)])
+            yield _difference_table(found, study, taste, whole=True)
+            yield Folded("At single levels of content", [_difference_table(found, study, taste, whole=False)])
     compared = {(one.one, one.other) for one in study.at_equal_content}
     for one, other in combinations(dict.fromkeys(curve.method for curve in study.curves), 2):
         if (one, other) not in compared:
-            yield Words(
+            yield Text(
                 f"{one} and {other} are not compared: their curves have no range of content in common. Evaluate both "
                 "at more user guidance scales, or with more comparisons.",
                 "warning",
@@ -116,47 +137,49 @@ def _curves(study: Study) -> Iterator[Block]:
             curve.method,
             curve.group,
             f"{scale:g}",
-            _cell(curve.content[place]),
-            *(_cell(curve.taste[name][place]) for name in TASTES),
+            _cell(curve.content[number]),
+            *(_cell(curve.taste[name][number]) for name in TASTES),
         ]
         for curve in study.curves
-        for place, scale in enumerate(curve.scales)
+        for number, scale in enumerate(curve.scales)
     ]
-    head = ["method", "group", "user guidance", "content", *(TASTE_WORDS[name] for name in TASTES)]
-    yield More("All points of the curves", [Table("Points of the curves", head, rows, name="curves")])
+    head = ["method", "group", "user guidance", "content", *(TASTE_NAMES[name] for name in TASTES)]
+    yield Folded("All points of the curves", [Table("Points of the curves", head, rows, name="curves")])
 
 
-def _curve_plot(title: str, curves: Sequence[Curve], taste: str, colours: dict[str, int], kept: str) -> Markup:
+def _curve_drawing(group: str, curves: Sequence[Curve], taste: str, colours: dict[str, int], content: str) -> Drawing:
     series = []
     for curve in curves:
-        points = [(content.value, own.value) for content, own in zip(curve.content, curve.taste[taste], strict=True)]
-        crosses = [
-            (content.low, content.high, own.low, own.high)
-            for content, own in zip(curve.content, curve.taste[taste], strict=True)
-        ]
-        told = [
-            f"{curve.method} at guidance {scale:g}: {x:.3f}, {y:.3f}"
-            for scale, (x, y) in zip(curve.scales, points, strict=True)
-        ]
-        series.append(Series(curve.method, points, colours[curve.method], dots=True, crosses=crosses, told=told))
-    return line_plot(title, series, across=kept)
+        estimates = list(zip(curve.content, curve.taste[taste], strict=True))
+        series.append(
+            Series(
+                curve.method,
+                [(x.value, y.value) for x, y in estimates],
+                colours[curve.method],
+                dots=True,
+                intervals=[(x.low, x.high, y.low, y.high) for x, y in estimates],
+                labels=[f"{scale:g}" for scale in curve.scales],
+            )
+        )
+    figure = line_figure(f"{group} users", series, x_label=content, y_label=TASTE_NAMES[taste])
+    return Drawing(f"taste_{taste}-{group}", f"{TASTE_NAMES[taste]} against {content}, {group} users", figure)
 
 
-def _difference_table(found: Sequence[AtEqualContent], taste: str, *, whole: bool) -> Table:
+def _difference_table(found: Sequence[AtEqualContent], study: Study, taste: str, *, whole: bool) -> Table:
     rows: list[list[Cell]] = []
     for one in found:
         for difference in one.differences[:1] if whole else one.differences[1:]:
-            where = f"mean over {rounded(difference.begin)} to {rounded(difference.end)}"
+            content = f"mean over {rounded(difference.begin)} to {rounded(difference.end)}"
             if difference.level is not None:
-                where = f"{difference.level:g}"
+                content = f"{difference.level:g}"
             value = Interval(difference.value, difference.low, difference.high, one.n)
             reached = "" if difference.reached >= 0.995 else f"{difference.reached:.0%}"
-            rows.append([f"{one.one} over {one.other}", one.group, where, value, one.n, one.people, reached])
+            rows.append([f"{one.one} over {one.other}", one.group, content, value, one.n, one.people, reached])
     head = ["methods", "group", "at content", f"difference in {taste} (95 %)", "n", "clusters", "reached"]
     note = (
-        "Positive: the first of the two pleases more where both keep the caption equally well. n: comparisons of one "
-        "training; clusters: what was drawn anew. Reached: in how many resamplings both curves have this content, "
-        "where that is not all; the interval is of these alone."
+        f"Positive: the first method has more taste at equal content. {_bootstrap(study)}. n: comparisons of one "
+        f"training; clusters: {study.terms.resampled}. Reached: the share of resamples in which both curves have this "
+        "content, where it is below 1; the interval is of these alone."
     )
     name = f"{'equal_content' if whole else 'content_levels'}_{taste.replace(' ', '_')}"
     return Table(f"At equal content: {taste}", head, rows, note, name)
@@ -181,7 +204,7 @@ def _means(study: Study) -> Iterator[Block]:
             rows.append(_mean_row(PER_REWARD, upper, rewards))
         own_users = study.terms.labels == "rewards"
         note = f"Captions: {study.terms.captions}. " + (
-            "A reward's column is of the pictures that were drawn for that reward as the user." if own_users else ""
+            "A reward's column is of the images for that reward as the user." if own_users else ""
         )
         yield Table(
             f"Mean rewards at user guidance {scale:g}",
@@ -206,10 +229,9 @@ def _over_base(study: Study) -> Iterator[Block]:
 def _over_each_other(study: Study) -> Iterator[Block]:
     rates = [rate for rate in study.rates if rate.other is not None]
     if rates:
-        yield Words(
-            "At the same user guidance, on the same user, caption and noise; every training of the one method meets "
-            "every one of the other. A method may win here only because it shows the user more strongly: see taste "
-            "against content.",
+        yield Text(
+            "At the same user guidance scale, user, caption and noise; every training of the one method against every "
+            "one of the other. A method may win here because its scale acts more strongly: see taste against content.",
             "note",
         )
     yield from _rates(rates, study, "Win rates of one method over another", "win_rates_between")
@@ -220,15 +242,16 @@ def _rates(rates: Sequence[Rate], study: Study, title: str, name: str) -> Iterat
         return
     colours = _colours(study.methods)
     groups = list(dict.fromkeys(rate.group for rate in rates))
-    pictures = []
+    drawings = []
     for group in groups:
         bars = [
-            Bar(f"{_versus(rate)}, {rate.scale:g}", rate.rate.value, rate.rate.low, rate.rate.high, colours[rate.one])
+            Row(f"{_versus(rate)}, {rate.scale:g}", rate.rate.value, rate.rate.low, rate.rate.high, colours[rate.one])
             for rate in rates
             if rate.group == group
         ]
-        pictures.append(bar_plot(f"{group} (method, user guidance)", bars, level=0.5))
-    yield Plots("", pictures)
+        figure = interval_figure(f"{group} (method, user guidance)", bars, level=0.5, x_label=_bootstrap(study))
+        drawings.append(Drawing(f"{name}-{group}", f"{title}: {group}", figure))
+    yield Figures("", drawings)
     rows: list[list[Cell]] = [
         [
             _versus(rate),
@@ -243,10 +266,11 @@ def _rates(rates: Sequence[Rate], study: Study, title: str, name: str) -> Iterat
         for rate in rates
     ]
     head = ["method", "group", "user guidance", "win rate (95 %)", "n", "clusters", "trainings", "tied"]
-    yield Table(title, head, rows, "n: comparisons of one training; clusters: what was drawn anew.", name)
+    note = f"{_bootstrap(study)}. n: comparisons of one training; clusters: {study.terms.resampled}."
+    yield Table(title, head, rows, note, name)
 
 
-def _pictures(study: Study) -> Iterator[Block]:
+def _images(study: Study) -> Iterator[Block]:
     if len(study.methods) > 1:
         shared = set.intersection(*(set(method.scales) for method in study.methods))
         found = side_by_side(study.methods, max(shared), study.terms) if shared else None
@@ -260,14 +284,13 @@ def _versus(rate: Rate) -> str:
 
 def _seeds(method: Method) -> str:
     seeds = ", ".join(str(run.seed) for run in method.runs)
-    several = (
-        "one method's trainings; their mean" if len(method.runs) > 1 else "one training: intervals tell of users alone"
-    )
-    return f"seed{'s' if len(method.runs) > 1 else ''} {seeds} ({several})"
+    if len(method.runs) > 1:
+        return f"mean of the trainings with seeds {seeds}"
+    return f"one training, seed {seeds}, so its intervals do not cover the training"
 
 
 def _colours(methods: Sequence[Method]) -> dict[str, int]:
-    return {method.name: place for place, method in enumerate(methods)}
+    return {method.name: number for number, method in enumerate(methods)}
 
 
 def _cell(estimate: Estimate) -> Interval:

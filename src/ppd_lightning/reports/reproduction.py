@@ -1,4 +1,4 @@
-"""How to make it again: command lines that were checked, seeds, fingerprints, versions."""
+"""How to reproduce runs: checked command lines, seeds, hashes, versions."""
 
 from __future__ import annotations
 
@@ -13,57 +13,47 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.compose import compose, quoted
-from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.groups import options
+from ppd_lightning.reports.blocks import Block, Cell, Section, Table, Text
+from ppd_lightning.reports.run_results import RunResult, flat
 from ppd_lightning.errors import UserError
-from ppd_lightning.reports.blocks import Block, Cell, Commands, Section, Table, Words
-from ppd_lightning.reports.results import RunResult, flat
+from ppd_lightning.config.folders import run_folder
 
 CHOICES = {"data": "name", "model": "name", "user": "kind", "objective": "name"}
-"""Groups whose option is told by a key of theirs."""
+"""Groups, and their key that names the chosen option."""
 PACKAGES = ("ppd-lightning", "torch", "diffusers", "lightning", "transformers", "numpy")
 READ = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "mode", "seed", "output")
 """What a training reads, besides the rewards."""
 
 
-def reproduce_section(runs: Sequence[RunResult], commands: Sequence[str] = ()) -> Section:
+def reproduction_section(runs: Sequence[RunResult], commands: Sequence[str] = ()) -> Section:
     """The commands that make the runs, and what made this page.
 
     Args:
-        commands: those that are known, such as a sweep's; else each run's is worked out from its settings.
+        commands: those that are known, such as a sweep's; else each run's is derived from its settings.
     """
-    blocks: list[Block] = [Commands(commands)] if commands else []
-    if not commands:
-        told = [(run, command_of(run)) for run in runs]
-        lines = [line for _, line in told if line]
-        if lines:
-            blocks += [
-                Words("Each command gives the very folder that the page tells of (this was checked)."),
-                Commands(lines),
-            ]
-        blocks += [
-            Words(
-                f"{run.folder.name}: no command of this version gives this folder; its config.yaml has its settings.",
-                "note",
-            )
-            for run, line in told
-            if line is None
-        ]
+    found = {} if commands else {run.folder.name: command_of(run) for run in runs}
+    lines = [*commands, *(line for line in found.values() if line)]
+    blocks: list[Block] = [Text("\n".join(lines), "command")] if lines else []
+    unknown = [name for name, line in found.items() if line is None]
+    if unknown:
+        blocks.append(Text(f"No command of this version makes {', '.join(unknown)}: see config.yaml.", "note"))
     rows: list[list[Cell]] = [
         [run.folder.name, str(run.seed), str(one.settings.get("adapter", ""))[:12], one.folder.name]
         for run in runs
         for one in run.evaluations
     ] or [[run.folder.name, str(run.seed), "", ""] for run in runs]
     if rows:
-        blocks.append(Table("Fingerprints", ["run", "seed", "SHA-256 of the weights", "evaluation"], rows))
-    blocks.append(
-        Words(f"This page was made with {made_with()}. Runs do not note the machine that they were trained on.", "note")
-    )
-    return Section("How to make it again", blocks)
+        blocks.append(Table("Hashes", ["run", "seed", "SHA-256 of the weights", "evaluation"], rows))
+    made = f"Page made with {versions()}. Runs do not record the machine of their training."
+    if not commands and lines:
+        made += " Each command was checked: it has the run folder of this page."
+    blocks.append(Text(made, "note"))
+    return Section("Reproduction", blocks)
 
 
 def command_of(run: RunResult) -> str | None:
-    """A command line that trains the run, found from its settings; None where none was found that gives its folder."""
+    """A command line that trains the run, derived from its settings; None if none of them has its folder."""
     known, values = options(), run.settings
     overrides = []
     for group, key in CHOICES.items():
@@ -84,18 +74,18 @@ def command_of(run: RunResult) -> str | None:
     return shlex.join(["ppd", "train", *overrides])
 
 
-def made_with() -> str:
+def versions() -> str:
     """Versions, the source's commit where it is a git checkout, and the machine."""
-    told = []
+    found = []
     for package in PACKAGES:
         try:
-            told.append(f"{package} {version(package)}")
+            found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
     commit = _git("describe", "--always", "--dirty") if _git("ls-files", Path(__file__).name) else ""
     if commit:
-        told.append(f"commit {commit}")
-    return ", ".join([*told, f"Python {platform.python_version()}", f"{platform.system()} {platform.machine()}"])
+        found.append(f"commit {commit}")
+    return ", ".join([*found, f"Python {platform.python_version()}", f"{platform.system()} {platform.machine()}"])
 
 
 def _git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""What was trained, and how it went: settings and curves."""
+"""A training's curves and settings."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.compose import compose
-from ppd_lightning.reports.blocks import Block, Cell, More, Plots, Section, Table
+from ppd_lightning.figures.lines import Series, line_figure
+from ppd_lightning.reports.blocks import Block, Cell, Drawing, Figures, Folded, Section, Table
 from ppd_lightning.reports.methods import settings_of
-from ppd_lightning.reports.plots import Series, line_plot
-from ppd_lightning.reports.results import RunResult, flat
+from ppd_lightning.reports.run_results import RunResult, flat
 
 MAIN = ("loss", "implicit_accuracy", "margin")
-"""The curves that are shown at once, the others on demand."""
+"""The curves that are not folded away."""
 NOT_CURVES = ("pairs_per_second",)
-MATTER = (
+SETTINGS = (
     ("objective.name", "objective"),
     ("objective.beta", "beta"),
     ("data.name", "data"),
@@ -36,20 +36,22 @@ MEASURED = (
     ("trainable_parameters", "trainable parameters"),
     ("step0_loss", "loss at step 0 (ln 2 is 0.6931)"),
     ("coefficient", "coefficient C of the loss"),
-    ("beta_dpo", "beta as Diffusion-DPO's code counts it"),
+    ("beta_dpo", "beta in the convention of Diffusion-DPO's code"),
     ("seconds", "seconds"),
 )
 CURVE_POINTS = 200
-"""More points than this are thinned out: a page shows no more."""
+"""Longer curves are thinned out."""
+
+Curves = dict[str, list[tuple[float, float]]]
 
 
-def trained_section(run: RunResult) -> Section:
-    """The settings that matter, what the training measured, and how the settings differ from the shipped defaults."""
+def settings_section(run: RunResult) -> Section:
+    """The main settings, what the training measured, and how the settings differ from the shipped defaults."""
     values = flat(run.settings)
     beta = values.get("objective.name") != "sft"
     rows: list[list[Cell]] = [
         [words, _word(values[key])]
-        for key, words in MATTER
+        for key, words in SETTINGS
         if key in values and values[key] is not None and (beta or key != "objective.beta")
     ]
     rows += [[words, run.summary[key]] for key, words in MEASURED if key in run.summary and (beta or "beta" not in key)]
@@ -61,17 +63,13 @@ def trained_section(run: RunResult) -> Section:
         if key not in shipped or shipped[key] != value
     ]
     if changed:
-        blocks.append(
-            More(
-                f"{len(changed)} settings differ from the shipped defaults",
-                [Table("", ["key", "here", "default"], changed)],
-            )
-        )
-    return Section("What was trained", blocks)
+        table = Table("", ["key", "here", "default"], changed)
+        blocks.append(Folded(f"{len(changed)} settings differ from the shipped defaults", [table]))
+    return Section("Settings", blocks)
 
 
 def curves_section(named: Sequence[tuple[str, int, Sequence[RunResult]]]) -> Section:
-    """metrics.csv of runs as plots; runs of one name have one colour, a line each.
+    """metrics.csv of runs as figures; runs of one name have one colour, a line each.
 
     Args:
         named: name, colour and runs.
@@ -79,39 +77,40 @@ def curves_section(named: Sequence[tuple[str, int, Sequence[RunResult]]]) -> Sec
     curves = [(name, colour, [_curves(run.folder / "metrics.csv") for run in runs]) for name, colour, runs in named]
     metrics = dict.fromkeys(key.partition("/")[2] for _, _, runs in curves for run in runs for key in run)
     known = [metric for metric in metrics if metric not in NOT_CURVES]
-    alone = sum(len(runs) for _, _, runs in curves) == 1
-    plots = {metric: _plot(metric, curves, alone=alone) for metric in [*MAIN, *known] if metric in known}
+    single = sum(len(runs) for _, _, runs in curves) == 1
+    drawings = {metric: _drawing(metric, curves, single=single) for metric in [*MAIN, *known] if metric in known}
     blocks: list[Block] = []
-    main = [plots[metric] for metric in MAIN if metric in plots]
+    main = [drawings[metric] for metric in MAIN if metric in drawings]
     if main:
-        note = "" if alone else "A line a run, on the validation pairs where these were looked at."
-        blocks.append(Plots("", main, note))
-    others = [plot for metric, plot in plots.items() if metric not in MAIN]
+        note = "" if single else "One line per run; on the validation pairs where these were evaluated."
+        blocks.append(Figures("", main, note))
+    others = [drawing for metric, drawing in drawings.items() if metric not in MAIN]
     if others:
-        blocks.append(More(f"{len(others)} further curves", [Plots("", others)]))
-    return Section("Training", blocks)
+        blocks.append(Folded(f"{len(others)} further curves", [Figures("", others)]))
+    return Section("Training curves", blocks)
 
 
-def _plot(metric: str, curves: Sequence[tuple[str, int, Sequence[Mapping[str, Any]]]], *, alone: bool) -> Any:
+def _drawing(metric: str, curves: Sequence[tuple[str, int, Sequence[Curves]]], *, single: bool) -> Drawing:
     series: list[Series] = []
     for name, colour, runs in curves:
-        for place, run in enumerate(runs):
+        for number, run in enumerate(runs):
             train, validation = run.get(f"train/{metric}"), run.get(f"validation/{metric}")
-            if alone:
+            if single:
                 series += [Series("training batches", train, 0, faint=True)] if train else []
                 series += [Series("validation pairs", validation, 1, dots=True)] if validation else []
             elif validation or train:
-                series.append(Series("" if place else name, validation or train or [], colour))
-    return line_plot(metric.replace("_", " "), series, across="optimizer steps")
+                series.append(Series("" if number else name, validation or train or [], colour))
+    title = metric.replace("_", " ")
+    return Drawing(f"training_{metric}", title, line_figure(title, series, x_label="optimizer steps"))
 
 
-def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """The points of each column; a row that a kill cut short is left out."""
+def _curves(path: Path) -> Curves:
+    """The points of each column; a row that was cut off is left out."""
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    found: dict[str, list[tuple[float, float]]] = {}
+        rows: list[Mapping[str, str]] = [row for row in csv.DictReader(file) if None not in row.values()]
+    found: Curves = {}
     for row in rows:
         for name, value in row.items():
             if "/" in name and value:

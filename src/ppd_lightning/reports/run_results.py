@@ -1,4 +1,4 @@
-"""What lies in a run's folder, read without opening a model: settings, curves, evaluations, judgements."""
+"""The files of a run's folder, read without a model: settings, summary, evaluations, judgements."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from ppd_lightning.config.folders import ADAPTERS
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import file_sha256
 
 Unit = tuple[str, str, str, int]
-"""What a comparison is known by: group, user, caption, seed of the noise."""
+"""What identifies a comparison: group, user, caption, seed of the noise."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Measured:
 
     @cached_property
     def rows(self) -> dict[Unit, int]:
-        """Where each comparison is in the table."""
+        """The row of each comparison in the table."""
         assert self.comparisons is not None
         columns = [self.comparisons[name].to_pylist() for name in ("group", "user", "caption", "seed")]
         return {unit: row for row, unit in enumerate(zip(*columns, strict=True))}
@@ -64,7 +64,7 @@ class RunResult:
 
     @property
     def output(self) -> Path:
-        """The folder that images are told relative to."""
+        """The folder that the paths of images are relative to."""
         return self.folder.parent.parent
 
     @property
@@ -74,7 +74,7 @@ class RunResult:
 
     @property
     def objective(self) -> str:
-        """By which name evaluations call the run."""
+        """The objective's name, under which evaluations list the run."""
         return str(self.settings["objective"]["name"])
 
     @property
@@ -84,12 +84,12 @@ class RunResult:
 
     @cached_property
     def config(self) -> Config | None:
-        """The settings as this version reads them, with `output` where the run lies now; None where they do not fit."""
+        """The settings as this version reads them, with `output` where the run is now; None if they are not valid."""
         return check({**self.settings, "output": str(self.output)})[0]
 
     @cached_property
     def evaluations(self) -> list[Measured]:
-        """Those of the weights that lie there now, by guidance scale."""
+        """The evaluations of the weights that are in the folder now, by guidance scale."""
         current = {weights: file_sha256(self.folder / name) for weights, name in self._adapters()}
         fresh = [
             one
@@ -97,6 +97,13 @@ class RunResult:
             if one.settings and one.settings["adapter"] == current.get(one.settings["generation"]["weights"])
         ]
         return sorted(fresh, key=lambda one: (one.guidance, one.folder.name))
+
+    @property
+    def main_evaluation(self) -> Measured | None:
+        """The evaluation at the run's own user guidance scale, else the one at the largest."""
+        scale = self.settings.get("generation", {}).get("user_guidance")
+        own = [one for one in self.evaluations if one.guidance == scale] or self.evaluations
+        return own[-1] if own else None
 
     def measured(self, kind: str) -> Iterator[Measured]:
         """The finished folders `{kind}-{fingerprint}`."""
@@ -120,20 +127,21 @@ def read_run_result(folder: Path) -> RunResult:
     """
     path = folder / "config.yaml"
     if not path.exists():
-        raise UserError(f"{folder}: is no run's folder, it holds no config.yaml; `ppd train` makes one")
+        raise UserError(f"{folder}: is no run's folder: it has no config.yaml; `ppd train` makes one")
     try:
         settings = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OSError, YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(settings, dict) or not {"objective", "seed", "data"} <= settings.keys():
-        raise UserError(f"{path}: holds no configuration of a run")
+        raise UserError(f"{path}: is no configuration of a run")
     summary = folder / "summary.json"
-    told = {str(key): value for key, value in settings.items()}
-    return RunResult(folder, told, read_json(summary) if summary.exists() else {})
+    return RunResult(
+        folder, {str(key): value for key, value in settings.items()}, read_json(summary) if summary.exists() else {}
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a verb left.
+    """A JSON file that a verb wrote.
 
     Raises:
         UserError: the file is damaged.

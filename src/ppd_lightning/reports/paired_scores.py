@@ -1,31 +1,31 @@
-"""Methods on the same comparisons: each (group, user, caption, noise) that all of them were measured at, row by row.
+"""Scores of methods on the same comparisons: each (group, user, caption, noise) that all of them have.
 
 M = methods, S = seeds of the training, G = guidance scales, N = comparisons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ppd_lightning.reports.methods import Method
-from ppd_lightning.reports.results import Measured, Unit
+from ppd_lightning.reports.run_results import Measured, Unit
 
 CONTENT = "concept"
-"""The column that tells whether the concept was recognised; the embedded world alone has it."""
+"""The column that says whether the concept was recognised; the embedded world alone has it."""
 EVERYBODY = "all"
 """Of several groups of people together."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What evaluations must share to be compared: how pictures are drawn but for the user, and how they are judged.
+    """What evaluations must share to be compared: how images are sampled (but for the user), and how they are judged.
 
-    labels: people or rewards. judge: the column that says how much a picture is liked; None where each user is a
-    reward. content: the column that says how well the caption is kept; None where nothing measured it.
+    labels: people or rewards. judge: the column with a user's score of an image; None where each user is a
+    reward. content: the column that says how well an image keeps its caption; None where nothing measured it.
     """
 
     labels: str
@@ -37,8 +37,8 @@ class Terms:
 
     @property
     def resampled(self) -> str:
-        """What the intervals draw anew: of rewards there are no others than these."""
-        return "captions" if self.labels == "rewards" else "people"
+        """What the bootstrap resamples: users, or captions where rewards are the users, for there are no others."""
+        return "captions" if self.labels == "rewards" else "users"
 
 
 def terms_of(settings: dict[str, Any], one: Measured, content: str | None) -> Terms | None:
@@ -67,8 +67,8 @@ def terms_of(settings: dict[str, Any], one: Measured, content: str | None) -> Te
 class Scores:
     """N comparisons of one or more methods. Each array has the trainings first and N last.
 
-    units: N. base: (N,) how the base's picture is liked; own: (S, N). scale: (N,) what a difference is divided by: of a
-    reward that is a user the deviation over the base's pictures, else 1.
+    units: N. base: (N,) scores of the base's images; own: (S, N). scale: (N,) what a margin is divided by: of a reward
+    that is a user the deviation over the base's images, else 1.
     """
 
     units: list[Unit]
@@ -76,19 +76,19 @@ class Scores:
     own: list[np.ndarray]
     scale: np.ndarray
 
-    def people(self, terms: Terms) -> list[str]:
-        """Who (or what) each comparison is drawn anew with."""
+    def clusters(self, terms: Terms) -> list[str]:
+        """The user (or caption) of each comparison, which the bootstrap resamples."""
         return [unit[2] if terms.labels == "rewards" else unit[1] for unit in self.units]
 
     def gain(self, method: int) -> np.ndarray:
-        """(S, N): how much better each picture is liked than the base's."""
-        gained: np.ndarray = (self.own[method] - self.base) / self.scale
-        return gained
+        """(S, N): the margin of each image over the base's."""
+        margin: np.ndarray = (self.own[method] - self.base) / self.scale
+        return margin
 
     def over(self, one: int, other: int) -> np.ndarray:
-        """(S1, S2, N): how much better the one method's picture is liked than the other's, for every two trainings."""
-        more: np.ndarray = (self.own[one][:, None] - self.own[other]) / self.scale
-        return more
+        """(S1, S2, N): the margin of the one method's image over the other's, for every two trainings."""
+        margin: np.ndarray = (self.own[one][:, None] - self.own[other]) / self.scale
+        return margin
 
 
 def wins(differences: np.ndarray, tie: float) -> np.ndarray:
@@ -110,11 +110,11 @@ def groups_of(evaluations: Sequence[Measured]) -> list[str]:
 
 
 def scores_at(methods: Sequence[tuple[Method, float]], units: list[Unit], terms: Terms) -> Scores:
-    """How pictures of methods, each at its guidance scale, are liked on the units (N >= 1)."""
+    """Scores of methods' images, each at its guidance scale, on the units (N >= 1)."""
     first = methods[0][0].evaluations[0][methods[0][1]]
-    base = _liked(first, "base", units, terms)
+    base = _user_scores(first, "base", units, terms)
     own = [
-        np.stack([_liked(by_scale[scale], "own", units, terms) for by_scale in method.evaluations])
+        np.stack([_user_scores(by_scale[scale], "own", units, terms) for by_scale in method.evaluations])
         for method, scale in methods
     ]
     scale = np.ones(len(units))
@@ -132,18 +132,11 @@ def column_at(one: Measured, name: str, units: Sequence[Unit]) -> np.ndarray:
     return values
 
 
-def each_evaluation(methods: Sequence[Method]) -> Iterator[Measured]:
-    """All evaluations of methods."""
-    for method in methods:
-        for by_scale in method.evaluations:
-            yield from by_scale.values()
-
-
-def _liked(one: Measured, side: str, units: Sequence[Unit], terms: Terms) -> np.ndarray:
+def _user_scores(one: Measured, side: str, units: Sequence[Unit], terms: Terms) -> np.ndarray:
     if terms.judge is not None:
         return column_at(one, f"{side}/{terms.judge}", units)
-    liked, users = np.zeros(len(units)), np.array([unit[1] for unit in units])
+    found, users = np.zeros(len(units)), np.array([unit[1] for unit in units])
     for user in np.unique(users):
-        places = np.flatnonzero(users == user)
-        liked[places] = column_at(one, f"{side}/{user}", [units[place] for place in places.tolist()])
-    return liked
+        rows = np.flatnonzero(users == user)
+        found[rows] = column_at(one, f"{side}/{user}", [units[row] for row in rows.tolist()])
+    return found

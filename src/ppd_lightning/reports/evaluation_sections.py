@@ -1,0 +1,110 @@
+"""What was measured of one run: win rates, mean rewards, user classification, a judge's verdicts, interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ppd_lightning.reports.blocks import Block, Folded, LargeImage, Section, Text
+from ppd_lightning.reports.image_sections import LARGEST, image_url
+from ppd_lightning.reports.run_results import Measured, RunResult, read_json
+from ppd_lightning.reports.summary_tables import bootstrap, matrix, number_table, rate_blocks
+
+OWN_TABLES = ("long_tail", "profiles", "concept_accuracy", "mean_own_score", "mean_scores", "lowest")
+"""Parts of an evaluation's summary that have tables of their own."""
+
+
+def headlines(run: RunResult) -> list[Block]:
+    """The win rate over the base in each group of users, in a sentence each."""
+    one = run.main_evaluation
+    if one is None:
+        return [Text("Not evaluated: `ppd evaluate` measures win rates over the base.", "note")]
+    lines: list[Block] = []
+    for group, rate in sorted(one.summary.get("win_rate", {}).items(), reverse=True):  # unseen before seen
+        words = (
+            f"{group.capitalize()} users: the image for the user wins over the base's in {100 * rate['rate']:.1f} % of "
+            f"{rate['n']:,} comparisons; {bootstrap(run.settings)} {100 * rate['low']:.1f} to {100 * rate['high']:.1f} "
+            "%."
+        )
+        lines.append(Text(words, "headline"))
+    return lines
+
+
+def evaluation_sections(run: RunResult) -> Iterator[Section]:
+    """A section for each evaluation of the run's weights."""
+    for one in run.evaluations:
+        yield Section(f"Evaluation at user guidance {one.guidance:g}", list(_evaluation(run, one)))
+
+
+def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:
+    summary, interval = one.summary, bootstrap(run.settings)
+    own = {key: value for key, value in summary.items() if key not in OWN_TABLES}
+    yield from rate_blocks(own, "Win rates over the base", interval=interval)
+    if "concept_accuracy" in summary:
+        yield matrix({"recognised": summary["concept_accuracy"]}, "Concept accuracy of the images", "")
+    if "mean_own_score" in summary:
+        yield matrix({"mean": summary["mean_own_score"]}, "Mean score by each user's own judge", "")
+    if "mean_scores" in summary:
+        yield matrix(summary["mean_scores"], "Mean rewards of the images", "images by or for")
+    if "long_tail" in summary:
+        rates = rate_blocks(summary["long_tail"], "Win rates by thirds of users", interval=interval)
+        yield Folded("Long tail: users by their number of choices, and by how consistent these are", rates)
+    if "profiles" in summary:
+        profiles = [
+            *rate_blocks(summary["profiles"], "Win rates over the base, of profiles in the prompt", interval=interval),
+            *number_table(summary["profiles"], "Prompts"),
+        ]
+        yield Folded("The base with each user's profile appended to the prompt", profiles)
+    yield from number_table({key: value for key, value in own.items() if "rate" not in key}, "Further numbers")
+    judged, sampled = one.settings["evaluation"], one.settings["generation"]
+    yield Text(
+        f"Each comparison has two images of the same prompt and noise, with and without the user. Prompts: "
+        f"{judged['captions']}; {sampled['steps']} steps, text guidance scale {sampled['text_guidance']}, user "
+        f"conditioning at times {sampled['user_guidance_interval']}. Differences up to {judged['tie']} are ties and "
+        f"count half. {interval}, {judged['bootstrap']} resamples. Folder: {one.folder.name}.",
+        "note",
+    )
+
+
+def classification_section(run: RunResult) -> Section:
+    """How well the embeddings that the run reads identify users, where `ppd classify` measured it."""
+    blocks: list[Block] = []
+    measured = any((run.output / "data").glob("**/classification-*/summary.json"))
+    if measured and run.config is not None:
+        from ppd_lightning.users.embeddings import embeddings_folder  # it takes seconds, which most pages do not need
+
+        for path in sorted(embeddings_folder(run.config).glob("classification-*/summary.json")):
+            summary = read_json(path)
+            blocks += rate_blocks(summary, "Top-k accuracy: the right user among the first k", level=None)
+            blocks += number_table({key: value for key, value in summary.items() if "top_" not in key}, "Test set")
+    return Section("User classification", blocks)
+
+
+def judge_section(run: RunResult) -> Section:
+    """Verdicts of a vision-language model on pairs of images."""
+    blocks: list[Block] = []
+    for one in run.measured("judge"):
+        blocks += rate_blocks(one.summary, "Win rates by the judge", interval=bootstrap(run.settings))
+        blocks += number_table(one.summary, "Requests and answers")
+        blocks.append(Text(f"Folder: {one.folder.name}.", "note"))
+    return Section("Vision-language model as judge", blocks)
+
+
+def interpolation_section(run: RunResult) -> Section:
+    """Blends of synthetic users over a simplex, and how each reward follows its own weight."""
+    blocks: list[Block] = []
+    for one in run.measured("interpolation"):
+        for path in sorted(one.folder.glob("*.png")):
+            url = image_url(path, LARGEST)
+            if url:
+                blocks.append(LargeImage(_title(one.summary, path.stem), url))
+        title = "Rank correlation of each reward with its user's weight"
+        blocks += rate_blocks(one.summary, title, level=0, interval=bootstrap(run.settings))
+        blocks += number_table(one.summary, "Images")
+        blocks.append(Text(f"Folder: {one.folder.name}.", "note"))
+    return Section("Interpolation between users", blocks)
+
+
+def _title(summary: Mapping[str, Any], name: str) -> str:
+    users = summary.get("users", [])
+    return f"{name.replace('_', ' ').capitalize()}{': ' if users else ''}{', '.join(users)}"
