@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.run_resolver import RunResolver
 from ppd_lightning.reports.page_files import Page, write_page
 from ppd_lightning.reports.pages import run_page, study_page, sweep_page
 from ppd_lightning.reports.run_results import RunResult, read_run_result
@@ -16,6 +17,8 @@ from ppd_lightning.storage.sweep_table import SweepRun, newest_sweep, read_runs,
 from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
 
 log = logging.getLogger(__name__)
+
+RESOLVER = RunResolver()
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def _run_result(folder: Path) -> RunResult:
         raise UserError(
             f"report.of: {folder} is no sweep's folder (it holds no sweep.json) and no run's (it holds no config.yaml)"
         )
-    return read_run_result(folder)
+    return read_run_result(folder, RESOLVER)
 
 
 def _existing(folder: Path, runs: list[SweepRun]) -> list[RunResult]:
@@ -85,6 +88,6 @@ def _existing(folder: Path, runs: list[SweepRun]) -> list[RunResult]:
     for run in runs:
         for place in (folder.absolute().parent.parent / "runs" / Path(run.folder).name, Path(run.folder)):
             if run.folder and (place / "config.yaml").exists():
-                found.setdefault(place, read_run_result(place))
+                found.setdefault(place, read_run_result(place, RESOLVER))
                 break
     return list(found.values())

@@ -70,10 +70,8 @@ def classification_section(run: RunResult) -> Section:
     """How well the embeddings that the run reads identify users, where `ppd classify` measured it."""
     blocks: list[Block] = []
     measured = any((run.output / "data").glob("**/classification-*/summary.json"))
-    if measured and run.config is not None:
-        from ppd_lightning.users.embeddings import embeddings_folder  # it takes seconds, which most pages do not need
-
-        for path in sorted(embeddings_folder(run.config).glob("classification-*/summary.json")):
+    if measured and run.users is not None:
+        for path in sorted(run.users.folder.glob("classification-*/summary.json")):
             summary = read_json(path)
             blocks += rate_blocks(summary, "Top-k accuracy: the right user among the first k", level=None)
             blocks += number_table({key: value for key, value in summary.items() if "top_" not in key}, "Test set")

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from ppd_lightning.data import prepared as layout
-from ppd_lightning.data.images import open_picture, stored_images
+from ppd_lightning.data.images import open_picture
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store
 from ppd_lightning.reports.run_results import RunResult
@@ -42,32 +41,30 @@ class FewShotImages:
     @cached_property
     def _sets(self) -> dict[str, list[int]]:
         """The stable ids of each user's choices."""
-        config = self._run.config
-        if config is None or config.shots.select == "caption_aware" or "://" in layout.source_folder(config):
+        users = self._run.users
+        if users is None or users.shots.per_caption or "://" in users.data.source.root:
             return {}
-        from ppd_lightning.users.embeddings import embeddings_folder  # it takes seconds, which most pages do not need
-
         try:
-            store = Store.open(embeddings_folder(config), None)
+            store = Store.open(users.folder, None)
         except UserError:
             return {}
         if "shots" not in store.arrays:
             return {}
         first = [row for row, name in enumerate(store.ids.to_pylist()) if name.endswith("/0")]
-        users = [store.ids[row].as_py().removesuffix("/0") for row in first]
-        return dict(zip(users, store.arrays["shots"][first][:, :MOST_CHOICES].tolist(), strict=True))
+        names = [store.ids[row].as_py().removesuffix("/0") for row in first]
+        return dict(zip(names, store.arrays["shots"][first][:, :MOST_CHOICES].tolist(), strict=True))
 
     def _read(self, users: Sequence[str]) -> dict[str, list[Image.Image]]:
-        config = self._run.config
-        assert config is not None
+        assert self._run.users is not None
+        data = self._run.users.data
         shots = np.array([shot for user in users for shot in self._sets[user]])
         try:
-            pairs = layout.read_pairs(config).select(["pair_id", "preferred"])
+            pairs = data.read_pairs().select(["pair_id", "preferred"])
             pairs = pairs.filter(pa.array(np.isin(stable_ids(pairs["pair_id"]), shots)))
             preferred = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["preferred"].to_pylist(), strict=True))
-            images = layout.read_images_table(config)
+            images = data.images_table()
             images = images.filter(pc.is_in(images["image_id"], pa.array(list(preferred.values()), pa.string())))
-            opened = {name: open_picture(data) for name, data in stored_images(layout.source_folder(config), images)}
+            opened = {name: open_picture(data) for name, data in data.stored_images(images)}
         except UserError:
             return {user: [] for user in users}
         found = {user: [opened.get(preferred.get(shot, "")) for shot in self._sets[user]] for user in users}

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ppd_lightning.reports.run_results import Measured, RunResult, flat
+from ppd_lightning.reports.run_results import Measured, RunResult
+from ppd_lightning.settings.flat import flat
 from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.config.folders import NO_RESULT_KEYS_OF_DATA, RESULT_KEYS_OF_TRAINER
 
 GROUPS = ("data", "model", "user", "shots", "objective", "optimizer")
 """Their settings make a training what it is, with some of the trainer's, and with the rewards where these matter."""

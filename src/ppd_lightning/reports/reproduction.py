@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import shlex
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from ppd_lightning.config.compose import compose, quoted
-from ppd_lightning.config.groups import options
 from ppd_lightning.reports.blocks import Block, Cell, Section, Table, Text
-from ppd_lightning.reports.run_results import RunResult, flat
-from ppd_lightning.errors import UserError
-from ppd_lightning.config.folders import run_folder
+from ppd_lightning.reports.run_results import RunResult
 
-CHOICES = {"data": "name", "model": "name", "user": "kind", "objective": "name"}
-"""Groups, and their key that names the chosen option."""
 PACKAGES = ("ppd-lightning", "torch", "diffusers", "lightning", "transformers", "numpy")
-READ = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "mode", "seed", "output")
-"""What a training reads, besides the rewards."""
 
 
 def reproduction_section(runs: Sequence[RunResult], commands: Sequence[str] = ()) -> Section:
@@ -32,7 +20,7 @@ def reproduction_section(runs: Sequence[RunResult], commands: Sequence[str] = ()
     Args:
         commands: those that are known, such as a sweep's; else each run's is derived from its settings.
     """
-    found = {} if commands else {run.folder.name: command_of(run) for run in runs}
+    found = {} if commands else {run.folder.name: run.command for run in runs}
     lines = [*commands, *(line for line in found.values() if line)]
     blocks: list[Block] = [Text("\n".join(lines), "command")] if lines else []
     unknown = [name for name, line in found.items() if line is None]
@@ -50,28 +38,6 @@ def reproduction_section(runs: Sequence[RunResult], commands: Sequence[str] = ()
         made += " Each command was checked: it has the run folder of this page."
     blocks.append(Text(made, "note"))
     return Section("Reproduction", blocks)
-
-
-def command_of(run: RunResult) -> str | None:
-    """A command line that trains the run, derived from its settings; None if none of them has its folder."""
-    known, values = options(), run.settings
-    overrides = []
-    for group, key in CHOICES.items():
-        if group in values and values[group].get(key) in known.get(group, {}):
-            overrides.append(f"{group}={values[group][key]}")
-    if values.get("rewards"):
-        overrides.append(f"reward=[{','.join(values['rewards'])}]")
-    try:
-        shipped = flat({key: value for key, value in asdict(compose(overrides)).items() if key in READ})
-        own = flat({key: value for key, value in values.items() if key in READ and key != "output"})
-        overrides += [
-            f"{key}={_written(value)}" for key, value in own.items() if key in shipped and shipped[key] != value
-        ]
-        if run_folder(compose(overrides)).name != run.folder.name:
-            return None
-    except UserError:
-        return None
-    return shlex.join(["ppd", "train", *overrides])
 
 
 def versions() -> str:
@@ -97,10 +63,3 @@ def _git(*words: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
-
-
-def _written(value: Any) -> str:
-    """A value as an override."""
-    if isinstance(value, str):
-        return quoted(value)
-    return json.dumps(value, separators=(",", ":"))

@@ -7,18 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from ppd_lightning.config.folders import ADAPTERS
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.users.users import Users
 
 Unit = tuple[str, str, str, int]
 """What identifies a comparison: group, user, caption, seed of the noise."""
@@ -54,6 +52,20 @@ class Measured:
         return {unit: row for row, unit in enumerate(zip(*columns, strict=True))}
 
 
+class Resolver(Protocol):
+    """What this version makes of a run's stored settings."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The shipped defaults by dotted key."""
+
+    def users_of(self, settings: Mapping[str, Any], output: Path) -> Users | None:
+        """The users of a run with their data; None if this version cannot read the settings."""
+
+    def command_of(self, settings: Mapping[str, Any], name: str) -> str | None:
+        """A command line that trains the run with this folder name; None if none does."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """A run's folder. settings: its config.yaml, nested; summary: of the training, {} before its end."""
@@ -61,6 +73,7 @@ class RunResult:
     folder: Path
     settings: dict[str, Any]
     summary: dict[str, Any]
+    resolver: Resolver
 
     @property
     def output(self) -> Path:
@@ -83,9 +96,14 @@ class RunResult:
         return int(self.settings["seed"])
 
     @cached_property
-    def config(self) -> Config | None:
-        """The settings as this version reads them, with `output` where the run is now; None if they are not valid."""
-        return check({**self.settings, "output": str(self.output)})[0]
+    def users(self) -> Users | None:
+        """The users with their data, below `output`; None if this version cannot read the settings."""
+        return self.resolver.users_of(self.settings, self.output)
+
+    @property
+    def command(self) -> str | None:
+        """A command line that trains the run; None if this version knows none."""
+        return self.resolver.command_of(self.settings, self.folder.name)
 
     @cached_property
     def evaluations(self) -> list[Measured]:
@@ -117,7 +135,7 @@ class RunResult:
                 yield weights, name
 
 
-def read_run_result(folder: Path) -> RunResult:
+def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
     """The run in a folder.
 
     The configuration is read as it is, also one that an earlier version wrote, whose keys were others.
@@ -135,9 +153,8 @@ def read_run_result(folder: Path) -> RunResult:
     if not isinstance(settings, dict) or not {"objective", "seed", "data"} <= settings.keys():
         raise UserError(f"{path}: is no configuration of a run")
     summary = folder / "summary.json"
-    return RunResult(
-        folder, {str(key): value for key, value in settings.items()}, read_json(summary) if summary.exists() else {}
-    )
+    values = {str(key): value for key, value in settings.items()}
+    return RunResult(folder, values, read_json(summary) if summary.exists() else {}, resolver)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -151,14 +168,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete its folder and make it again") from error
     return values
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key; lists and empty mappings are values."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ppd_lightning.config.compose import compose
 from ppd_lightning.figures.lines import Series, line_figure
 from ppd_lightning.reports.blocks import Block, Cell, Drawing, Figures, Folded, Section, Table
 from ppd_lightning.reports.methods import settings_of
-from ppd_lightning.reports.run_results import RunResult, flat
+from ppd_lightning.reports.run_results import RunResult
+from ppd_lightning.settings.flat import flat
 
 MAIN = ("loss", "implicit_accuracy", "margin")
 """The curves that are not folded away."""
@@ -56,7 +55,7 @@ def settings_section(run: RunResult) -> Section:
     ]
     rows += [[words, run.summary[key]] for key, words in MEASURED if key in run.summary and (beta or "beta" not in key)]
     blocks: list[Block] = [Table("", ["setting", "value"], rows)]
-    shipped = flat(asdict(compose()))
+    shipped = run.resolver.defaults
     changed = [
         [key, _word(value), _word(shipped[key]) if key in shipped else "-"]
         for key, value in settings_of(run).items()
