@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 STATISTICS = ("colourfulness", "brightness", "clutter", "ink")
-"""The columns of `image_statistics`, in order."""
+"""What people like or dislike of a picture beside its style: the columns of `image_statistics`, in order."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in perceived brightness (ITU-R BT.601)."""
