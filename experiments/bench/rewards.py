@@ -25,14 +25,13 @@ from typing import Any
 
 import open_clip
 import torch
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from preparing import ROWS_A_GROUP, pictures, write
 from safetensors.torch import save_file
 
 from ppd_lightning.commands import prepare
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.images import BATCH
 from ppd_lightning.rewards.open_clip import CONFIG, FILES, OpenClipReward
 from ppd_lightning.rewards.reward import open_rewards
@@ -131,12 +130,13 @@ def bare(reward: OpenClipReward, images: int) -> dict[str, float]:
 
 def path(config: Config, reward: OpenClipReward) -> dict[str, float]:
     """Images a second of filling the reward's store, from the start of the workers to the last byte on disk."""
-    for stored in data_folder(config).glob("reward-*"):
+    workspace = Workspace(config)
+    for stored in workspace.data.folder.glob("reward-*"):
         shutil.rmtree(stored)
-    shown = layout.read_images_table(config, ("image_id", "caption"))
+    scored = workspace.data.images_table(("image_id", "caption"))
     begun = clocks()
-    Scorer(config, {"clip": reward}, shown).prepare()
-    return rates(len(shown), begun)
+    Scorer(workspace.data, {"clip": reward}, scored, workers=workspace.source.workers).prepare()
+    return rates(len(scored), begun)
 
 
 def clocks() -> dict[str, float]:

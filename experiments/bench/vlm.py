@@ -20,23 +20,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ppd_lightning.users.vlm_prompts import ShownPair
+from ppd_lightning.users.vlm_prompts import PromptPair
 from ppd_lightning.users.vlm_writer import Profile, ProfileWriter
 
 SHOTS, SIDE = 4, 512
 
 
-def random_shots(seed: int) -> list[ShownPair]:
+def random_shots(seed: int) -> list[PromptPair]:
     """Four pairs of smooth random pictures."""
     generator = np.random.default_rng(seed)
 
     def picture() -> Image.Image:
         return Image.fromarray(generator.integers(0, 256, (8, 8, 3), np.uint8)).resize((SIDE, SIDE))
 
-    return [ShownPair(f"thing {number}", (picture(), picture()), 1 + number % 2) for number in range(SHOTS)]
+    return [PromptPair(f"thing {number}", (picture(), picture()), 1 + number % 2) for number in range(SHOTS)]
 
 
-def measured(writer: ProfileWriter, sets: list[list[ShownPair]], batch: int) -> tuple[float, list[Profile]]:
+def measured(writer: ProfileWriter, sets: list[list[PromptPair]], batch: int) -> tuple[float, list[Profile]]:
     """Seconds for all sets, and their profiles."""
     begun, found = time.perf_counter(), []
     for begin in range(0, len(sets), batch):

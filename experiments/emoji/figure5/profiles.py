@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ppd_lightning.config.workspace import Workspace
 
-from ppd_lightning.backbones.released import open_model
 from ppd_lightning.config.compose import compose
-from ppd_lightning.data import prepared as layout
-from ppd_lightning.data.images import Square, read_images
+from ppd_lightning.data.images import Square
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.storage.atomic import write_text_atomic
-from ppd_lightning.users.embeddings import open_user_rows
 
 WORDS = {
     "colourfulness": ("colourful", "pale"),
@@ -35,17 +33,16 @@ WORDS = {
 
 
 def main() -> None:
-    path, config = Path(sys.argv[1]), compose(["experiment=emoji/ppd", *sys.argv[2:]])
+    path, users = Path(sys.argv[1]), Workspace(compose(["experiment=emoji/ppd", *sys.argv[2:]])).users
     images: dict[str, np.ndarray] = {}
-    table = layout.read_images_table(config)
-    for batch in read_images(layout.source_folder(config), table, [Square(config.data.image_size)]):
+    for batch in users.data.read_images(users.data.images_table(), [Square(users.data.image_size)]):
         values = image_statistics(torch.from_numpy(batch.pixels[0]).float() / 255).numpy()
         images |= dict(zip(batch.ids, values, strict=True))
     deviation = np.stack(list(images.values())).std(0)
-    pairs = layout.read_pairs(config)
+    pairs = users.data.read_pairs()
     sides = zip(pairs["preferred"].to_pylist(), pairs["dispreferred"].to_pylist(), strict=True)
     chosen = dict(zip(stable_ids(pairs["pair_id"]).tolist(), sides, strict=True))
-    rows = open_user_rows(config, open_model(config.model))
+    rows = users.rows()
     texts: dict[str, str] = {}
     for user, shots in zip(rows.users, rows.shots.tolist(), strict=True):
         differences = np.stack([images[chosen[pair][0]] - images[chosen[pair][1]] for pair in shots])  # (S, J)
