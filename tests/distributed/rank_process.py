@@ -1,4 +1,4 @@
-"""Ranks of `ppd train` in processes of their own, told by the environment which they are, as torchrun tells them."""
+"""Ranks of `ppd train` in processes of their own, their ranks in the environment, as torchrun sets them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PROCESSES.set_forkserver_preload(["tests.distributed.rank_process"])
 
 
 def ranks(settings: Sequence[Sequence[str]], folder: Path, steps: int | None = None, seconds: float = 600) -> list[str]:
-    """Train with one process for each of these overrides; what each was told of its faults."""
+    """Train with one process for each of these overrides; the faults of each."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    told = [folder / f"told-{rank}" for rank in range(len(settings))]
+    reports = [folder / f"faults-{rank}" for rank in range(len(settings))]
     processes = [
-        PROCESSES.Process(target=train_as_rank, args=(own, rank, len(settings), store.port, told[rank], steps))
+        PROCESSES.Process(target=train_as_rank, args=(own, rank, len(settings), store.port, reports[rank], steps))
         for rank, own in enumerate(settings)
     ]
     for process in processes:
@@ -35,23 +35,23 @@ def ranks(settings: Sequence[Sequence[str]], folder: Path, steps: int | None = N
         if process.exitcode is None:
             process.kill()
             pytest.fail("a rank hangs")
-    return [path.read_text() if path.exists() else "" for path in told]
+    return [path.read_text() if path.exists() else "" for path in reports]
 
 
 def train_as_rank(
-    overrides: Sequence[str], rank: int, size: int, port: int, told: Path, steps: int | None = None
+    overrides: Sequence[str], rank: int, size: int, port: int, report: Path, steps: int | None = None
 ) -> None:
-    """Run the command; leave its user errors in `told`, and break off after `steps` optimizer steps."""
+    """Run the command; leave its user errors in `report`, and break off after `steps` optimizer steps."""
     torch.set_num_threads(1)
-    place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
+    own = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
     served = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
-    os.environ.update({name: str(value) for name, value in {**place, **served}.items()})
+    os.environ.update({name: str(value) for name, value in {**own, **served}.items()})
     if steps is not None:
         _break_off_after(steps)
     try:
         train.run(compose(overrides))
     except UserError as error:
-        told.write_text("\n".join(error.faults))
+        report.write_text("\n".join(error.faults))
 
 
 def _break_off_after(steps: int) -> None:

@@ -59,9 +59,9 @@ def assert_same_run(found: Path, expected: Path) -> None:
         for name, value in ours.items():
             if name != "train/pairs_per_second":
                 assert float(value) == pytest.approx(float(theirs[name]), rel=2e-3, abs=2e-4), (ours["step"], name)
-    told = [json.loads((folder / "summary.json").read_text()) for folder in (found, expected)]
-    assert told[0].keys() == told[1].keys()
-    assert told[0]["step0_loss"] == pytest.approx(told[1]["step0_loss"], abs=1e-6)
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (found, expected)]
+    assert summaries[0].keys() == summaries[1].keys()
+    assert summaries[0]["step0_loss"] == pytest.approx(summaries[1]["step0_loss"], abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -86,19 +86,19 @@ def test_a_run_goes_on_with_another_number_of_ranks(alone: Path, world: Path, tm
 
 def test_ranks_of_different_configurations_stop_with_both_values(world: Path, tmp_path: Path) -> None:
     settings = on(world, tmp_path, 2)
-    told = ranks([[*settings, "objective.beta=0.5"], [*settings, "objective.beta=2.0", "seed=4"]], tmp_path)
-    assert told[0] == told[1]
-    assert "rank 1: its configuration is not that of rank 0" in told[0]
-    assert "objective.beta is 0.5 there and 2.0 here; seed is 0 there and 4 here" in told[0]
+    faults = ranks([[*settings, "objective.beta=0.5"], [*settings, "objective.beta=2.0", "seed=4"]], tmp_path)
+    assert faults[0] == faults[1]
+    assert "rank 1: its configuration is not that of rank 0" in faults[0]
+    assert "objective.beta is 0.5 there and 2.0 here; seed is 0 there and 4 here" in faults[0]
     assert not list(tmp_path.glob("runs/*/checkpoints"))
 
 
-def test_what_fails_on_one_rank_is_told_on_all(world: Path, tmp_path: Path) -> None:
+def test_what_fails_on_one_rank_fails_on_all(world: Path, tmp_path: Path) -> None:
     settings = on(world, tmp_path, 2)
     shutil.rmtree(next((tmp_path / "data").glob("*/latents")))
-    told = ranks([settings] * 2, tmp_path)
-    assert told[0] == told[1]
-    assert "latents: this store is missing; run `ppd prepare`" in told[0]
+    faults = ranks([settings] * 2, tmp_path)
+    assert faults[0] == faults[1]
+    assert "latents: this store is missing; run `ppd prepare`" in faults[0]
 
 
 def test_the_command_starts_the_ranks_itself(

@@ -19,7 +19,7 @@ MOMENTS: dict[str, tuple[Any, str, str]] = {
     "before the metrics of a step": (MetricsCsv, "on_train_batch_end", "before"),
     "in a validation": (PPDModule, "validation_step", "after"),
     "after a validation": (LastCheckpoint, "on_validation_end", "before"),
-    "before a checkpoint takes its place": (checkpoints.torch, "save", "after"),
+    "before a checkpoint is renamed": (checkpoints.torch, "save", "after"),
     "right after a checkpoint": (AtomicCheckpointIO, "save_checkpoint", "after"),
     "after the adapter": (train, "save_adapter", "after"),
 }

@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Trainer
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import ends_step, micro_batches
-
-BASE = compose(["trainer=cpu"]).trainer
-
-
-def trainer(**changes: int | None) -> Trainer:
-    return Trainer(**vars(BASE) | changes)
-
 
 SIZES = st.integers(1, 200)
 
@@ -28,7 +19,7 @@ SIZES = st.integers(1, 200)
 def test_micro_batches_are_equal_no_larger_than_allowed_and_as_few_as_possible(
     share: int, devices: int, largest: int | None
 ) -> None:
-    count = micro_batches(trainer(batch_size=share * devices, micro_batch_size=largest), devices)
+    count = micro_batches(share * devices, largest, devices)
     allowed = largest or share
     assert share % count == 0
     assert share // count <= allowed
@@ -38,17 +29,16 @@ def test_micro_batches_are_equal_no_larger_than_allowed_and_as_few_as_possible(
 @given(batch=SIZES, devices=st.integers(2, 16))
 @settings(deadline=None)
 def test_a_batch_that_devices_cannot_share_equally_is_refused(batch: int, devices: int) -> None:
-    config = trainer(batch_size=batch, micro_batch_size=None)
     if batch % devices == 0:
-        assert micro_batches(config, devices) == 1
+        assert micro_batches(batch, None, devices) == 1
         return
     with pytest.raises(UserError, match=rf"^trainer\.batch_size: {batch} pairs cannot be shared equally by {devices} "):
-        micro_batches(config, devices)
+        micro_batches(batch, None, devices)
 
 
 def test_the_papers_batch() -> None:
     """768 pairs on 8 GPUs that take 16 at once: 6 micro-batches."""
-    assert micro_batches(trainer(batch_size=768, micro_batch_size=16), 8) == 6
+    assert micro_batches(768, 16, 8) == 6
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])

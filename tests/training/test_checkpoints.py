@@ -37,7 +37,7 @@ def test_code_in_a_checkpoint_is_not_run_whatever_is_asked(tmp_path: Path) -> No
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_failed_write_is_told_and_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_raises_and_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"global_step": 1}, path)
 

@@ -18,19 +18,19 @@ from tests import tiny
 from tests.data.handmade import SIZE, flip_byte, rows, write
 from torch import Tensor
 
-from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.commands import label, prepare
+from ppd_lightning.commands.reference import open_batches
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
-from ppd_lightning.training import data_module, groupings
+from ppd_lightning.training import groupings
 from ppd_lightning.training.data_module import PreferenceDataModule, TrainingStream, ValidationBatches
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import Groupings
-from ppd_lightning.users.embeddings import UserRows
+from ppd_lightning.users.rows import UserRows
 
 Batch = dict[str, Tensor]
 Make = Callable[..., PreferenceDataModule]
@@ -57,9 +57,13 @@ def configure(folder: Path, *overrides: str) -> Config:
     return compose([*settings, *overrides])
 
 
-def user_rows(config: Config, _: object = None) -> UserRows:
-    """Five groupings of three training pairs for everybody; an embedding tells its row."""
-    pairs, generator = layout.read_pairs(config), np.random.default_rng(0)
+def prepared(folder: Path, *overrides: str) -> PreparedData:
+    return Workspace(configure(folder, *overrides)).data
+
+
+def user_rows(data: PreparedData) -> UserRows:
+    """Five groupings of three training pairs for everybody; an embedding holds the number of its row."""
+    pairs, generator = data.read_pairs(), np.random.default_rng(0)
     users, shots = [], []
     for user in sorted(pc.unique(pairs["user_id"]).to_pylist()):
         own = stable_ids(pairs.filter(pc.equal(pairs["user_id"], user))["pair_id"])
@@ -71,11 +75,10 @@ def user_rows(config: Config, _: object = None) -> UserRows:
 
 
 @pytest.fixture
-def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    monkeypatch.setattr(data_module, "open_user_rows", user_rows)
-
-    def made(*overrides: str) -> PreferenceDataModule:
-        module = PreferenceDataModule(configure(folder, *overrides))
+def make(folder: Path) -> Make:
+    def made(*overrides: str, **settings: int | None) -> PreferenceDataModule:
+        data = prepared(folder, *overrides)
+        module = PreferenceDataModule(data, user_rows(data), **{"batch_size": BATCH} | settings)
         module.setup("fit")
         return module
 
@@ -119,13 +122,11 @@ def test_a_batch_is_tensors_of_the_promised_shapes(make: Make) -> None:
 
 
 def test_each_example_holds_the_rows_of_its_own_pair(make: Make, folder: Path) -> None:
-    module, config = make(), configure(folder)
-    table = layout.read_pairs(config, "train")
+    module, data = make(), prepared(folder)
+    table = data.read_pairs("train")
     by_id = dict(zip(stable_ids(table["pair_id"]).tolist(), table.to_pylist(), strict=True))
-    released = ReleasedModel("emoji", str(folder / "model"))
-    latents = layout.open_latents(config, released.fingerprint("encoder"))
-    text = layout.open_text(config, released.fingerprint("text_encoder"), released.fingerprint("tokenizer"))
-    users = user_rows(config).users
+    latents, text = data.open_latents(), data.open_text()
+    users = user_rows(data).users
     for number, pair in enumerate((batch := joined(take(module, 3)))["pair"].tolist()):
         expected = by_id[pair]
         for side in ("preferred", "dispreferred"):
@@ -139,7 +140,7 @@ def test_each_example_holds_the_rows_of_its_own_pair(make: Make, folder: Path) -
 
 def test_each_epoch_is_every_training_pair_once_in_a_new_order(make: Make, folder: Path) -> None:
     module = make()
-    expected = sorted(stable_ids(layout.read_pairs(configure(folder), "train")["pair_id"]).tolist())
+    expected = sorted(stable_ids(prepared(folder).read_pairs("train")["pair_id"]).tolist())
     assert module.pairs == len(expected)
     stream = joined(take(module, 3 * len(expected) // BATCH + 1))
     orders = [stream["pair"][stream["epoch"] == epoch].tolist() for epoch in range(3)]
@@ -181,21 +182,20 @@ def test_the_loader_gives_the_batches_of_its_step(make: Make) -> None:
 
 
 def test_the_seed_decides_the_order(make: Make) -> None:
-    assert_equal(take(make("seed=3"), 2), take(make("seed=3"), 2))
-    assert take(make("seed=3"), 1)[0]["pair"].tolist() != take(make("seed=4"), 1)[0]["pair"].tolist()
+    assert_equal(take(make(seed=3), 2), take(make(seed=3), 2))
+    assert take(make(seed=3), 1)[0]["pair"].tolist() != take(make(seed=4), 1)[0]["pair"].tolist()
 
 
 def test_the_batch_size_does_not_change_the_stream(make: Make) -> None:
-    whole = "trainer.micro_batch_size=null"
-    small = joined(take(make("trainer.batch_size=4", whole), 12))
-    assert_equal([small], [joined(take(make("trainer.batch_size=24", whole), 2))])
+    small = joined(take(make(batch_size=4), 12))
+    assert_equal([small], [joined(take(make(batch_size=24), 2))])
 
 
 @pytest.mark.parametrize(("size", "parts"), [(4, 3), (5, 3), (1, 12), (12, 1), (99, 1)])
 def test_micro_batches_are_the_batch_in_equal_parts(make: Make, size: int, parts: int) -> None:
     """Of at most so many pairs; also where the stream goes on in the middle of the run."""
-    whole = take(make("trainer.batch_size=12"), 3)
-    split = make("trainer.batch_size=12", f"trainer.micro_batch_size={size}")
+    whole = take(make(), 3)
+    split = make(micro_batch_size=size)
     assert_equal(split_into(take(split, 3 * parts), parts), whole)
     split.start_step = 2
     assert_equal(split_into(take(split, parts), parts), whole[2:])
@@ -207,14 +207,14 @@ def split_into(batches: list[Batch], parts: int) -> list[Batch]:
 
 
 def test_a_pair_never_gets_a_grouping_that_contains_it(make: Make, folder: Path) -> None:
-    module, rows_of_users = make(), user_rows(configure(folder))
+    module, rows_of_users = make(), user_rows(prepared(folder))
     stream = joined(take(module, 30 * module.pairs // BATCH))
     met: dict[int, set[int]] = {}
     for pair, row in zip(stream["pair"].tolist(), stream["user"][:, 0].long().tolist(), strict=True):
         assert pair not in rows_of_users.shots[row]
         met.setdefault(pair, set()).add(row)
     # Every other grouping of the person comes in some epoch.
-    pairs = layout.read_pairs(configure(folder), "train")
+    pairs = prepared(folder).read_pairs("train")
     for pair, user in zip(stable_ids(pairs["pair_id"]).tolist(), pairs["user_id"].to_pylist(), strict=True):
         own = {row for row, name in enumerate(rows_of_users.users) if name == user}
         assert met[pair] == {row for row in own if pair not in rows_of_users.shots[row]}
@@ -237,24 +237,24 @@ def test_shots_and_pair_differ_in_their_captions() -> None:
 
 
 def test_many_pairs_are_compared_with_their_shots_as_few_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = configure(folder)
-    pairs = layout.read_pairs(config)
-    whole = Groupings(user_rows(config), pairs).rows_for(pairs)
+    data = prepared(folder)
+    pairs = data.read_pairs()
+    whole = Groupings(user_rows(data), pairs).rows_for(pairs)
     monkeypatch.setattr(groupings, "BLOCK", 7)
     assert len(pairs) % 7
-    for ours, theirs in zip(Groupings(user_rows(config), pairs).rows_for(pairs), whole, strict=True):
+    for ours, theirs in zip(Groupings(user_rows(data), pairs).rows_for(pairs), whole, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_batch_is_the_stored_rows_of_its_pairs(make: Make, folder: Path) -> None:
     """Read from the shards themselves; also in a process that is sent the examples."""
-    module, config = make(), configure(folder)
+    module, data = make(), prepared(folder)
     (batch,) = take(module, 1)
-    latents, text = stored(config, "latents"), stored(config, "text")
-    pairs = layout.read_pairs(config)
-    place = {pair: row for row, pair in enumerate(stable_ids(pairs["pair_id"]).tolist())}
+    latents, text = stored(data, "latents"), stored(data, "text")
+    pairs = data.read_pairs()
+    index = {pair: row for row, pair in enumerate(stable_ids(pairs["pair_id"]).tolist())}
     for number, pair in enumerate(batch["pair"].tolist()):
-        row = pairs.slice(place[pair], 1).to_pylist()[0]
+        row = pairs.slice(index[pair], 1).to_pylist()[0]
         for side in ("preferred", "dispreferred"):
             np.testing.assert_array_equal(batch[f"latents_{side}"][number], latents[row[side]]["latents"])
         for name in ("text", "text_pooled"):
@@ -263,10 +263,10 @@ def test_a_batch_is_the_stored_rows_of_its_pairs(make: Make, folder: Path) -> No
     assert_equal([TrainingStream(sent, BATCH, 0, 1, 0, 1).batch(0)], [batch])
 
 
-def stored(config: Config, name: str) -> dict[str, dict[str, np.ndarray]]:
+def stored(data: PreparedData, name: str) -> dict[str, dict[str, np.ndarray]]:
     """Everything in a store, by id."""
     found = {}
-    for path in (data_folder(config) / name).glob("*.arrow"):
+    for path in (data.folder / name).glob("*.arrow"):
         table = pa.ipc.open_file(path.read_bytes()).read_all()
         columns = {
             column: table[column].combine_chunks().to_numpy_ndarray() for column in table.column_names if column != "id"
@@ -297,16 +297,15 @@ def test_a_user_without_an_embedding_has_no_row(captions: tuple[str, ...] | None
         groupings.rows_for(table.slice(0, 1))
 
 
-def test_a_pair_in_every_grouping_of_its_user_is_left_out_and_told(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_pair_in_every_grouping_of_its_user_is_left_out_and_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = configure(folder)
-    pairs = layout.read_pairs(config, "train")
+    data = prepared(folder)
+    pairs = data.read_pairs("train")
     first, user = stable_ids(pairs["pair_id"])[0], pairs["user_id"][0].as_py()
-    known = user_rows(config)
+    known = user_rows(data)
     shots = np.where((np.array(known.users) == user)[:, None], first, known.shots)
-    monkeypatch.setattr(data_module, "open_user_rows", lambda *_: UserRows(known.users, known.embeddings, shots))
-    module = PreferenceDataModule(config)
+    module = PreferenceDataModule(data, UserRows(known.users, known.embeddings, shots), batch_size=BATCH)
     module.setup("fit")
     assert module.pairs == len(pairs) - 1
     assert "1 training pairs are left out: their caption is among all shots of their user" in caplog.text
@@ -318,11 +317,12 @@ def test_users_without_shots_need_no_store(folder: Path, kind: str) -> None:
     settings = ("mode=synthetic", f"user={kind}")
     config = configure(folder, *settings)
     label.run(config)
-    module = PreferenceDataModule(config)
+    workspace = Workspace(config)
+    module = open_batches(workspace)
     module.setup("fit")
-    table = layout.read_pairs(config, "train")
+    table = workspace.data.read_pairs("train")
     users = dict(zip(stable_ids(table["pair_id"]).tolist(), table["user_id"].to_pylist(), strict=True))
-    names = sorted(set(layout.read_pairs(config)["user_id"].to_pylist()))
+    names = sorted(set(workspace.data.read_pairs()["user_id"].to_pylist()))
     (batch,) = take(module, 1)
     expected = np.eye(len(names))[[names.index(users[pair]) for pair in batch["pair"].tolist()]]
     np.testing.assert_array_equal(batch["user"], expected if kind == "one_hot" else np.ones((BATCH, 1)))
@@ -330,7 +330,7 @@ def test_users_without_shots_need_no_store(folder: Path, kind: str) -> None:
 
 def test_validation_is_its_split_once_in_a_fixed_order(make: Make, folder: Path) -> None:
     module = make()
-    expected = stable_ids(layout.read_pairs(configure(folder), "validation")["pair_id"]).tolist()
+    expected = stable_ids(prepared(folder).read_pairs("validation")["pair_id"]).tolist()
     once, again = list(module.val_dataloader()), list(module.val_dataloader())
     assert_equal(once, again)
     assert joined(once)["pair"].tolist() == expected
@@ -374,9 +374,8 @@ def test_data_that_are_not_prepared_name_the_command(make: Make, tmp_path: Path)
 
 
 def test_users_that_are_not_embedded_name_the_command(folder: Path) -> None:
-    module = PreferenceDataModule(configure(folder, "user.encoder=codec"))
     with pytest.raises(UserError, match="this store is missing; run `ppd embed` with the same settings"):
-        module.setup("fit")
+        open_batches(Workspace(configure(folder, "user.encoder=codec")))
 
 
 def test_a_stale_store_is_refused(make: Make, tmp_path: Path) -> None:
@@ -386,24 +385,24 @@ def test_a_stale_store_is_refused(make: Make, tmp_path: Path) -> None:
         make(f"model.path={other}")
 
 
-def test_damaged_pairs_are_one_clear_message(make: Make, folder: Path) -> None:
-    path = layout.pairs_path(configure(folder))
-    sound = path.read_bytes()
+def test_damaged_pairs_are_one_clear_message(folder: Path) -> None:
+    path = prepared(folder).pairs_path
+    sound, module = path.read_bytes(), PreferenceDataModule(prepared(folder), user_rows(prepared(folder)))
     try:
         flip_byte(path, len(sound) - 20)
         with pytest.raises(UserError, match=r"pairs\.arrow: damaged"):
-            make()
+            module.setup("fit")
     finally:
         path.write_bytes(sound)
 
 
-def test_an_empty_split_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_module, "open_user_rows", user_rows)
+def test_an_empty_split_is_one_clear_message(tmp_path: Path) -> None:
     tiny.model_folder(tmp_path / "model")
     write(tmp_path / "source", rows(users=2, each=4))
     config = configure(tmp_path, "data.unseen_users=0.999999")
     prepare.run(config)
-    module = PreferenceDataModule(config)
+    data = Workspace(config).data
+    module = PreferenceDataModule(data, user_rows(data))
     with pytest.raises(UserError, match="there is no pair to train on; use more pairs, or other shares"):
         module.setup("fit")
 
@@ -415,7 +414,7 @@ def test_no_validation_split_means_no_validation_loader(folder: Path, tmp_path: 
 
 
 def test_nothing_of_the_tests_is_in_a_batch(make: Make, folder: Path) -> None:
-    module, pairs = make(), layout.read_pairs(configure(folder))
+    module, pairs = make(), prepared(folder).read_pairs()
     tested = pairs.filter(pc.not_equal(pairs["split"], "train"))
     trained = set(joined(take(module, 2 * module.pairs // BATCH))["pair"].tolist())
     assert not trained & set(stable_ids(tested["pair_id"]).tolist())
@@ -431,10 +430,10 @@ def test_the_stream_takes_well_under_a_millisecond_a_pair(make: Make) -> None:
     assert (time.process_time() - begun) / (50 * BATCH) < 1e-3
 
 
-def test_a_place_is_where_the_order_meets_the_pair() -> None:
+def test_a_position_is_where_the_order_has_the_pair() -> None:
     ids = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 50)
     order = ExampleOrder(ids, seed=4)
     rows, epochs = order(0, 170)
-    np.testing.assert_array_equal(order.places(ids[rows], epochs), np.arange(170))
+    np.testing.assert_array_equal(order.positions(ids[rows], epochs), np.arange(170))
     with pytest.raises(ValueError, match="not among"):
-        order.places(np.array([7]), np.array([0]))
+        order.positions(np.array([7]), np.array([0]))

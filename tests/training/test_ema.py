@@ -15,7 +15,6 @@ from tests import tiny
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.training.accumulation import ends_step
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint
@@ -54,13 +53,14 @@ def copied(module: PPDModule) -> Weights:
 
 
 def module(null: str = "zero", parts: int = 1) -> PPDModule:
-    prior, objective = tiny.unet(), tiny.objective()
+    backbone, network, objective = tiny.backbone(), tiny.unet(), tiny.objective()
     return PPDModule(
-        prior,
-        tiny.branch(prior, null=null),
+        backbone,
+        network,
+        tiny.branch(network, null=null),
         objective,
         tiny.optimizer(lr=0.02),
-        TimeWeight("const", CosineSchedule(), objective.t_min, objective.t_max),
+        TimeWeight("const", backbone.diffusion_path, objective.t_min, objective.t_max),
         latent_shape=tiny.LATENT,
         max_steps=STEPS,
         seed=0,
@@ -124,7 +124,7 @@ def test_the_average_is_the_plain_formula_over_optimizer_steps(tmp_path: Path, p
             assert not torch.allclose(weight, trained.branch.state_dict()[name], atol=1e-4)
 
 
-def test_the_prior_is_neither_copied_nor_averaged(tmp_path: Path) -> None:
+def test_the_network_is_neither_copied_nor_averaged(tmp_path: Path) -> None:
     trained = module()
     average, _ = fit(trained, tmp_path)
     held = list(average._average_model.parameters())
@@ -132,7 +132,7 @@ def test_the_prior_is_neither_copied_nor_averaged(tmp_path: Path) -> None:
     assert not {id(weight) for weight in held} & {id(weight) for weight in trained.parameters()}
     assert not {weight.data_ptr() for weight in held} & {weight.data_ptr() for weight in trained.parameters()}
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert not any("prior" in name for part in ("state_dict", "average") for name in saved[part])
+    assert not any("network" in name for part in ("state_dict", "average") for name in saved[part])
 
 
 @pytest.mark.parametrize("validates", [False, True])

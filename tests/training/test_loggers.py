@@ -17,8 +17,8 @@ from tests.training.tiny_world import STEPS, overrides
 from ppd_lightning.commands import train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.distributed.rank import Place
+from ppd_lightning.config.root import Config
+from ppd_lightning.distributed.rank import Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.training import loggers
 from ppd_lightning.training.module import PPDModule
@@ -40,10 +40,10 @@ def hparams(folder: Path) -> HParamsPluginData:
 
 
 def test_tensorboard_compares_runs_by_settings_and_final_figures(config: Config) -> None:
-    told = hparams(run_folder(config)).session_start_info.hparams
-    assert told["objective.drop_user"].number_value == 0.3
-    assert told["objective.weighting"].string_value == "adaptive"
-    assert told["seed"].number_value == 0
+    settings = hparams(run_folder(config)).session_start_info.hparams
+    assert settings["objective.drop_user"].number_value == 0.3
+    assert settings["objective.weighting"].string_value == "adaptive"
+    assert settings["seed"].number_value == 0
     figures = events(run_folder(config))
     assert {"train/loss", "train/margin", "validation/loss"} <= set(figures.Tags()["scalars"])
     (final,) = figures.Scalars("final/validation/loss")
@@ -54,15 +54,15 @@ def test_tensorboard_compares_runs_by_settings_and_final_figures(config: Config)
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How each logger was ended, at last."""
-    told: list[str] = []
+    outcomes: list[str] = []
     end = TensorBoardLogger.finalize
 
     def noted(self: TensorBoardLogger, status: str) -> None:
-        told.append(status)
+        outcomes.append(status)
         end(self, status)
 
     monkeypatch.setattr(TensorBoardLogger, "finalize", noted)
-    return told
+    return outcomes
 
 
 @pytest.mark.parametrize("moment", ["in a step", "before the first step"])
@@ -123,10 +123,10 @@ def test_wandb_gets_the_project_the_run_and_is_ended(
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     monkeypatch.setattr(loggers, "WandbLogger", Standin)
     config = compose(overrides(world, tmp_path, "logger=wandb", "logger.project=mine", "logger.tensorboard=false"))
-    (logger,) = loggers.make_loggers(config, run_folder(config), 0)
+    (logger,) = loggers.make_loggers(config.logger, run_folder(config), tmp_path)
     name = run_folder(config).name
-    place = {"save_dir": tmp_path, "offline": True}
-    assert made == {"project": "mine", "name": name, "version": name, **place}
+    records = {"save_dir": tmp_path, "offline": True}
+    assert made == {"project": "mine", "name": name, "version": name, **records}
     loggers.end_loggers([logger], loggers.FAILED)
     loggers.end_loggers([logger], loggers.FINISHED)
     assert codes == ["failed", 1, "success", 0]
@@ -143,7 +143,7 @@ def test_mlflow_goes_on_in_the_run_that_the_folder_has_begun(
 
     monkeypatch.setattr(loggers, "MLFlowLogger", standin)
     config = compose(overrides(world, tmp_path, "logger=mlflow", "logger.tensorboard=false"))
-    for here in (Place(1, 2, 1, 2), Place(0, 2, 0, 2), Place(0, 2, 0, 2)):
-        loggers.make_loggers(config, run_folder(config), 0, here)
+    for rank in (Rank(1, 2, 1, 2), Rank(0, 2, 0, 2), Rank(0, 2, 0, 2)):
+        loggers.make_loggers(config.logger, run_folder(config), tmp_path, rank=rank)
     assert [given["run_id"] for given in made] == [None, None, "new"]
     assert made[0]["tracking_uri"] == f"sqlite:///{tmp_path / 'mlflow.db'}"

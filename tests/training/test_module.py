@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 from tests import tiny
-from torch import Tensor
+from tests.training.objectives import objective as objective_of
+from torch import Tensor, nn
 
-from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.config.schemas import Objective
 from ppd_lightning.diffusion.draws import draw
-from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.training import noisy_latents as noised
 from ppd_lightning.training.module import PPDModule
+from ppd_lightning.training.objectives.objective import Objective
 
 SEED, COUNT = 5, 6
 DIMS = math.prod(tiny.LATENT)
@@ -30,12 +28,13 @@ def made(
     **changes: Any,
 ) -> PPDModule:
     """A module whose logged figures are in `.logged`."""
-    prior, objective = tiny.unet(), objective or tiny.objective()
+    backbone, network, objective = tiny.backbone(), tiny.unet(), objective or objective_of()
     errors = torch.linspace(0.2, 3, TimeWeight.BINS) if objective.weighting == "adaptive" else None
-    weight = TimeWeight(objective.weighting, CosineSchedule(), objective.t_min, objective.t_max, errors)
+    weight = TimeWeight(objective.weighting, backbone.diffusion_path, objective.t_min, objective.t_max, errors)
     ours = PPDModule(
-        prior,
-        tiny.branch(prior, null=null, trained=trained),
+        backbone,
+        network,
+        tiny.branch(network, null=null, trained=trained),
         objective,
         tiny.optimizer(**changes),
         weight,
@@ -58,6 +57,10 @@ def step(ours: PPDModule, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, T
     return loss.detach(), {name: weight.grad.clone() for name, weight in ours.branch.named_parameters()}
 
 
+def predicted(network: nn.Module, noised: Tensor, t: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
+    return tiny.backbone().predict(network, noised, t, tiny.conditions(text, pooled))
+
+
 def errors_by_hand(
     ours: PPDModule, batch: dict[str, Tensor], objective: Objective, users: Tensor | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +81,9 @@ def errors_by_hand(
             noised = math.sqrt(bar) * batch[f"latents_{side}"][i] + math.sqrt(1 - bar) * noise
             rest = (torch.tensor([t], dtype=torch.float32), batch["text"][i : i + 1], batch["text_pooled"][i : i + 1])
             with torch.no_grad():
-                reference = predict_noise(stock, noised[None], *rest)
+                reference = predicted(stock, noised[None], *rest)
                 with ours.branch.user(users[i : i + 1]):
-                    policy = predict_noise(ours.prior, noised[None], *rest)
+                    policy = predicted(ours.network, noised[None], *rest)
             errors += [((made[0].double() - noise.double()) ** 2).mean().item() for made in (policy, reference)]
         times.append(t)
     return np.array(times), np.array(errors).reshape(-1, 2, 2).transpose(0, 2, 1)
@@ -96,7 +99,7 @@ def preference_by_hand(errors: np.ndarray, coefficient: np.ndarray | float) -> t
 @pytest.mark.parametrize("null", ["zero", "learned"])
 @pytest.mark.parametrize("name", ["ppd", "diffusion_dpo", "sft"])
 def test_the_loss_of_a_new_branch_is_ln_2(name: str, null: str) -> None:
-    ours = made(tiny.objective(name=name, beta=2.0), null=null, trained=False)
+    ours = made(objective_of(name, beta=2.0), null=null, trained=False)
     assert ours.step0_loss(tiny.batch(COUNT)) == pytest.approx(math.log(2), abs=1e-6)
 
 
@@ -112,7 +115,7 @@ def test_the_loss_of_a_new_branch_is_ln_2(name: str, null: str) -> None:
 )
 @pytest.mark.parametrize("null", ["zero", "learned"])
 def test_the_preference_loss_is_equation_6_from_explicit_forwards(settings: dict[str, Any], null: str) -> None:
-    objective = tiny.objective(**settings)
+    objective = objective_of(**settings)
     ours, batch = made(objective, null=null), tiny.batch(COUNT)
     batch["epoch"] += torch.arange(COUNT)
     loss, _ = step(ours, batch)
@@ -139,8 +142,8 @@ def test_the_preference_loss_is_equation_6_from_explicit_forwards(settings: dict
     )
 
 
-def test_validation_is_the_preference_loss_with_everybody_shown() -> None:
-    objective = tiny.objective(name="sft", drop_user=0.9)
+def test_validation_is_the_preference_loss_with_nobody_dropped() -> None:
+    objective = objective_of("sft", drop_user=0.9)
     ours, batch = made(objective), tiny.batch(COUNT)
     with torch.no_grad():
         ours.validation_step(batch, 0)
@@ -152,9 +155,10 @@ def test_validation_is_the_preference_loss_with_everybody_shown() -> None:
 
 
 def test_sft_is_the_weighted_error_on_the_preferred_image_without_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    forwards = []
-    monkeypatch.setattr(noised, "predict_noise", lambda *given: forwards.append(len(given[1])) or predict_noise(*given))
-    objective = tiny.objective(name="sft", weighting="adaptive", t_min=0.3)
+    forwards, backbone = [], type(tiny.backbone())
+    predict = backbone.predict
+    monkeypatch.setattr(backbone, "predict", lambda *given: forwards.append(len(given[2])) or predict(*given))
+    objective = objective_of("sft", weighting="adaptive", t_min=0.3)
     ours, batch = made(objective), tiny.batch(COUNT)
     loss, _ = step(ours, batch)
     assert forwards == [COUNT]
@@ -166,7 +170,7 @@ def test_sft_is_the_weighted_error_on_the_preferred_image_without_a_reference(mo
 def test_sft_weight_adds_the_supervised_gradient() -> None:
     batch = tiny.batch(COUNT)
     plain_loss, plain = step(made(), batch)
-    _, supervised = step(made(tiny.objective(name="sft")), batch)
+    _, supervised = step(made(objective_of("sft")), batch)
     loss, gradients = step(made(tiny.objective(sft_weight=0.1)), batch)
     for name, gradient in gradients.items():
         expected = plain[name] + 0.1 * DIMS / 2 * supervised[name]
@@ -217,7 +221,7 @@ def test_a_batch_in_which_everybody_is_dropped_teaches_nothing() -> None:
 @pytest.mark.parametrize("name", ["ppd", "sft"])
 def test_micro_batches_add_up_to_the_step(name: str, drop: float) -> None:
     """The gradient and the figures of four batches of three pairs, one of them dropped whole, are those of twelve."""
-    objective, batch = tiny.objective(name=name, drop_user=drop, sft_weight=0.1), tiny.batch(12)
+    objective, batch = objective_of(name, drop_user=drop, sft_weight=0.1), tiny.batch(12)
     gone = dropped(drop, 12)
     order = torch.cat([gone.nonzero()[:, 0], (~gone).nonzero()[:, 0]])
     batch = {key: value[order] for key, value in batch.items()}
@@ -237,9 +241,9 @@ def test_micro_batches_add_up_to_the_step(name: str, drop: float) -> None:
 
 
 def off(ours: PPDModule) -> bool:
-    """Whether the prior is the stock network now."""
+    """Whether the network is the stock one now."""
     inputs = tiny.inputs(4)  # as many as two pairs have images
-    return torch.equal(predict_noise(ours.prior, *inputs), predict_noise(tiny.unet(), *inputs))
+    return torch.equal(predicted(ours.network, *inputs), predicted(tiny.unet(), *inputs))
 
 
 def test_the_user_is_on_until_the_backward_is_over() -> None:
@@ -263,7 +267,7 @@ def test_a_step_that_broke_off_does_not_show_its_user_to_the_next_ones_reference
 def test_gradient_checkpointing_changes_no_training_step() -> None:
     batch, saving = tiny.batch(COUNT), made()
     loss, gradients = step(made(), batch)
-    saving.prior.enable_gradient_checkpointing()
+    saving.network.enable_gradient_checkpointing()
     again, recomputed = step(saving, batch)
     assert torch.equal(loss, again)
     assert all(torch.equal(gradient, recomputed[name]) for name, gradient in gradients.items())
@@ -271,7 +275,7 @@ def test_gradient_checkpointing_changes_no_training_step() -> None:
 
 @pytest.mark.parametrize("name", ["ppd", "diffusion_dpo"])
 def test_the_first_steps_of_a_new_branch_raise_the_margin(name: str) -> None:
-    ours, batch = made(tiny.objective(name=name), trained=False), tiny.batch(COUNT)
+    ours, batch = made(objective_of(name), trained=False), tiny.batch(COUNT)
     made_of = ours.configure_optimizers()
     margins = []
     for _ in range(4):
@@ -283,7 +287,7 @@ def test_the_first_steps_of_a_new_branch_raise_the_margin(name: str) -> None:
 
 
 def test_the_first_steps_of_sft_lower_the_error_on_the_preferred_image() -> None:
-    ours, batch = made(tiny.objective(name="sft"), trained=False), tiny.batch(COUNT)
+    ours, batch = made(objective_of("sft"), trained=False), tiny.batch(COUNT)
     optimizer, losses = ours.configure_optimizers()["optimizer"], []
     for _ in range(4):
         losses.append(step(ours, batch)[0].item())
@@ -310,22 +314,23 @@ def test_a_checkpoint_holds_the_branch_only_and_must_hold_all_of_it() -> None:
         ours.on_load_checkpoint(checkpoint)
 
 
-def test_the_prior_must_be_frozen_and_stays_in_evaluation_mode() -> None:
+def test_the_network_must_be_frozen_and_stays_in_evaluation_mode() -> None:
     ours = made()
     ours.train()
     assert ours.branch.training
-    assert not any(part.training for part in ours.prior.modules())
-    for harm in (lambda prior: prior.train(), lambda prior: prior.requires_grad_(True)):
-        prior = tiny.unet()
-        branch = tiny.branch(prior)
-        harm(prior)
+    assert not any(part.training for part in ours.network.modules())
+    for harm in (lambda network: network.train(), lambda network: network.requires_grad_(True)):
+        backbone, network = tiny.backbone(), tiny.unet()
+        branch = tiny.branch(network)
+        harm(network)
         with pytest.raises(ValueError, match="frozen"):
             PPDModule(
-                prior,
+                backbone,
+                network,
                 branch,
                 tiny.objective(),
                 tiny.optimizer(),
-                TimeWeight("const", CosineSchedule(), 0.001, 1.0),
+                TimeWeight("const", backbone.diffusion_path, 0.001, 1.0),
                 latent_shape=tiny.LATENT,
                 max_steps=1,
                 seed=0,

@@ -18,8 +18,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests import tiny
 from torch.utils.data import DataLoader
 
-from ppd_lightning.backbones.cascade.prior import predict_noise
-from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint
 from ppd_lightning.training.module import PPDModule
@@ -29,13 +27,14 @@ STEPS = 7
 
 
 def made() -> PPDModule:
-    prior = tiny.unet()
+    backbone, network = tiny.backbone(), tiny.unet()
     return PPDModule(
-        prior,
-        tiny.branch(prior, trained=False),
+        backbone,
+        network,
+        tiny.branch(network, trained=False),
         tiny.objective(drop_user=0.3),
         tiny.optimizer(),
-        TimeWeight("const", CosineSchedule(), 0.001, 1.0, None),
+        TimeWeight("const", backbone.diffusion_path, 0.001, 1.0, None),
         latent_shape=tiny.LATENT,
         max_steps=STEPS,
         seed=5,
@@ -66,14 +65,14 @@ def fit(
 
 
 def sheet_of(module: PPDModule) -> Callable[[], Image.Image]:
-    """Draws a forward of the prior for users, so that each step has another sheet."""
-    _, *inputs = tiny.inputs(2)
+    """Draws a forward of the network for users, so that each step has another sheet."""
+    _, t, *states = tiny.inputs(2)
 
     @torch.no_grad()
     def draw() -> Image.Image:
         noised = torch.randn(2, *tiny.LATENT, generator=torch.Generator().manual_seed(1))
         with module.branch.user(tiny.users(2)):
-            noise = predict_noise(module.prior, noised, *inputs)
+            noise = module.backbone.predict(module.network, noised, t, tiny.conditions(*states))
         values = (noise.flatten()[: 3 * 16 * 10].reshape(16, 10, 3) * 40 + 128).clamp(0, 255)
         return Image.fromarray(values.byte().numpy())
 
@@ -115,7 +114,7 @@ class Watched(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: PPDModule, *args: Any) -> None:
         state = [torch.get_rng_state(), torch.from_numpy(np.array(np.random.get_state()[1]))]
         gradients = [weight.grad for weight in module.branch.parameters()]
-        self.seen.append((module.branch._tokens is None, module.prior.training, gradients, state, random.getstate()))
+        self.seen.append((module.branch._tokens is None, module.network.training, gradients, state, random.getstate()))
 
     def on_train_batch_end(self, trainer: Trainer, module: PPDModule, outputs: Any, *args: Any) -> None:
         self.seen.append((outputs["loss"].clone(), {k: v.clone() for k, v in trainer.logged_metrics.items()}))
@@ -169,7 +168,7 @@ def test_a_resumed_run_draws_the_steps_after_its_checkpoint_again(tmp_path: Path
 def test_a_checkpoint_comes_after_the_sheet_of_its_step(tmp_path: Path) -> None:
     module, order = made(), []
 
-    class Told(LastCheckpoint):
+    class Noted(LastCheckpoint):
         def on_train_batch_end(self, *args: Any) -> None:
             order.append("checkpoint")
 
@@ -177,8 +176,8 @@ def test_a_checkpoint_comes_after_the_sheet_of_its_step(tmp_path: Path) -> None:
         order.append("sheet")
         return Image.new("RGB", (4, 4))
 
-    told = Told(tmp_path / "last.ckpt", 1, validates=False)
-    fit(module, tmp_path, told, Previews(draw, tmp_path / "previews", 1), steps=2)
+    noted = Noted(tmp_path / "last.ckpt", 1, validates=False)
+    fit(module, tmp_path, noted, Previews(draw, tmp_path / "previews", 1), steps=2)
     assert order == ["sheet", "sheet", "checkpoint", "sheet", "checkpoint"]
 
 

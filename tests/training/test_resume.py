@@ -32,15 +32,15 @@ def exit_code(*arguments: object) -> int | None:
 
 
 def outcome(settings: list[str]) -> tuple[dict, list, dict]:
-    """Weights, metrics and summary of a finished run, without what is said about time and place."""
+    """Weights, metrics and summary of a finished run, without paths and times."""
     folder = run_folder(compose(settings))
     assert (folder / ".done").exists()
     metrics = read_metrics(folder / "metrics.csv")
     for row in metrics:
         del row["train/pairs_per_second"]
     summary = json.loads((folder / "summary.json").read_text())
-    for told in ("run", "seconds", "train/pairs_per_second"):
-        del summary[told]
+    for name in ("run", "seconds", "train/pairs_per_second"):
+        del summary[name]
     trained, average = (load_file(folder / f"adapter{kind}.safetensors") for kind in ("", "-ema"))
     return trained | {f"average {name}": weight for name, weight in average.items()}, metrics, summary
 
@@ -54,7 +54,7 @@ def outcome(settings: list[str]) -> tuple[dict, list, dict]:
             ("in a step", 4, 0),
             ("in a validation", 1, 0),
             ("right after a checkpoint", 1, 6),
-            ("before a checkpoint takes its place", 1, 6),
+            ("before a checkpoint is renamed", 1, 6),
         ],
         [
             ("in a step", 30, 12),

@@ -15,13 +15,13 @@ from tests.training.tiny_world import CHECKPOINT_EVERY, LOG_EVERY, STEPS, overri
 
 from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
 from ppd_lightning.commands import embed, prepare, train
+from ppd_lightning.commands.reference import open_batches
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.training import build as new_module
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.training.build import build_module
 from ppd_lightning.training.checkpoints import last_checkpoint
-from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import read_metrics
 
 
@@ -53,9 +53,11 @@ def test_metrics_are_rows_of_logged_steps_with_a_validation_at_each_checkpoint(c
 
 def test_a_validation_is_the_mean_over_all_its_pairs(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one, again from the checkpoint that was saved after it."""
-    folder, data = run_folder(config), PreferenceDataModule(config)
+    workspace = Workspace(config)
+    folder, data = workspace.run, open_batches(workspace)
     data.setup("fit")
-    module = build_module(config, tiny.unet(), data)
+    groups = (config.objective, config.optimizer, config.trainer)
+    module = build_module(workspace.backbone, tiny.unet(), data, *groups, seed=config.seed)
     module.load_state_dict(torch.load(last_checkpoint(folder), weights_only=True)["state_dict"], strict=False)
     seen: list[dict[str, torch.Tensor]] = []
     monkeypatch.setattr(module, "log_dict", lambda figures, **_: seen.append(figures))
@@ -81,7 +83,7 @@ def test_the_checkpoint_loads_without_unpickling_and_holds_the_branch_only(confi
 
 
 def test_the_adapter_fits_its_base_and_has_learnt_something(config: Config) -> None:
-    branch = load_adapter(tiny.unet(), run_folder(config) / "adapter.safetensors")
+    branch = load_adapter(config.model, tiny.unet(), run_folder(config) / "adapter.safetensors")
     assert branch.config == {"embedding_dim": 5, "num_tokens": 4, "null": "zero"}
     assert all(block.to_v.weight.abs().max() > 0 for block in branch.blocks)
     assert adapter_metadata(run_folder(config) / "adapter.safetensors")["run"] == run_folder(config).name
@@ -101,7 +103,7 @@ def test_the_resolved_configuration_is_kept(config: Config) -> None:
 def test_a_finished_run_is_not_trained_again(
     config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(train, "PreferenceDataModule", None)
+    monkeypatch.setattr(train, "open_batches", None)
     caplog.set_level(logging.INFO)
     summary = train.run(config)
     assert summary == json.loads((run_folder(config) / "summary.json").read_text())
@@ -131,7 +133,8 @@ def test_without_validation_pairs_checkpoints_come_all_the_same(world: Path) -> 
 
 
 def test_a_branch_that_changes_the_base_stops_the_run_at_once(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    attach = new_module.attach_user_branch
+    backbone = type(tiny.backbone())
+    attach = backbone.attach
 
     def attach_changed(*args: object, **kwargs: object) -> object:
         branch = attach(*args, **kwargs)
@@ -139,14 +142,14 @@ def test_a_branch_that_changes_the_base_stops_the_run_at_once(world: Path, monke
             torch.nn.init.normal_(block.to_v.weight)
         return branch
 
-    monkeypatch.setattr(new_module, "attach_user_branch", attach_changed)
+    monkeypatch.setattr(backbone, "attach", attach_changed)
     config = compose(overrides(world, world / "out", "seed=1"))
     with pytest.raises(RuntimeError, match="ln 2"):
         train.run(config)
     assert not last_checkpoint(run_folder(config)).exists()
 
 
-def test_lines_tell_the_figures_of_their_own_step(
+def test_log_lines_have_the_figures_of_their_own_step(
     world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, logger="ppd_lightning")

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from tests import tiny
 from tests.training.tiny_world import STEPS, overrides
 
-from ppd_lightning.backbones.released import open_model
 from ppd_lightning.commands import embed, reference, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.distributed.rank import ALONE, Place
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.distributed.rank import Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.training import stored_reference
 from ppd_lightning.training.build import build_module
@@ -45,9 +45,10 @@ def on(world: Path, output: Path, *further: str) -> Config:
 
 
 def opened(config: Config) -> tuple[StoredReference, PreferenceDataModule]:
-    data = PreferenceDataModule(config)
+    workspace = Workspace(config)
+    data = reference.open_batches(workspace)
     data.setup("fit")
-    return StoredReference(config, open_model(config.model), data, torch.device("cpu")), data
+    return reference.open_stored(workspace, data), data
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -61,23 +62,24 @@ def test_a_batch_has_the_errors_that_its_step_would_compute(
     """In every batch of a run over more than one epoch, some of whose pairs no grouping may describe."""
     config = on(world, output, *further)
     stored, data = opened(config)
-    stored.make(tiny.unet, ALONE)
+    stored.make(tiny.unet)
     data.use_reference(stored.read())
-    module = build_module(config, tiny.unet(), data)
+    groups = (config.objective, config.optimizer, config.trainer)
+    module = build_module(config.model, tiny.unet(), data, *groups, seed=config.seed)
     epochs = set()
     for step in range(STEPS):
         batch = data.batch(step)
         epochs |= set(batch["epoch"].tolist())
         assert batch["reference"].dtype == torch.float32
-        told = batch.pop("reference")
-        _, (preferred, dispreferred) = module._errors(batch, module._draws(batch), with_dispreferred=True)
-        torch.testing.assert_close(told, torch.stack([preferred, dispreferred], 1), rtol=1e-5, atol=0)
+        read = batch.pop("reference")
+        computed = module._errors(batch, module._draws(batch), both=True).reference
+        torch.testing.assert_close(read, torch.stack(computed, 1), rtol=1e-5, atol=0)
     assert len(epochs) > 1
 
 
 def test_batches_that_are_fetched_ahead_of_the_last_step_stop_nothing(world: Path, output: Path) -> None:
     stored, data = opened(on(world, output))
-    data.use_reference(np.zeros((stored.places, 2), np.float32))
+    data.use_reference(np.zeros((stored.length, 2), np.float32))
     assert data.batch(STEPS - 1)["reference"].isfinite().all()
     assert data.batch(STEPS + 20)["reference"].isnan().all()
 
@@ -96,8 +98,8 @@ def test_a_training_with_stored_errors_is_the_one_that_computes_them(world: Path
 def test_the_runs_of_a_sweep_read_what_the_first_has_made(
     world: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = reference.run(on(world, output))
-    assert told["computed"] == UNIT * -(-told["pairs"] // UNIT) >= told["pairs"] >= STEPS * 6
+    summary = reference.run(on(world, output))
+    assert summary["computed"] == UNIT * -(-summary["pairs"] // UNIT) >= summary["pairs"] >= STEPS * 6
     monkeypatch.setattr(StoredReference, "_errors", refuse)
     for further in ("objective.beta=0.5", "optimizer.lr=0.001", "user=constant", "trainer.max_steps=4"):
         words = overrides(world, output, *STORED, further)
@@ -135,10 +137,10 @@ def test_a_broken_off_making_goes_on(world: Path, output: Path, monkeypatch: pyt
     stored, _ = opened(config)
     with pytest.raises(UserError, match="is not written yet"):
         stored.read()
-    assert stored.make(tiny.unet, ALONE) == UNIT * (len(stored.units) - 2)
+    assert stored.make(tiny.unet) == UNIT * (len(stored.units) - 2)
     damaged = next(stored.folder.glob("*.arrow"))
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    assert stored.make(tiny.unet, ALONE) == UNIT
+    assert stored.make(tiny.unet) == UNIT
     assert stored.read().shape == (UNIT * len(stored.units), 2)
 
 
@@ -150,15 +152,15 @@ def test_errors_of_something_else_are_refused_and_made_anew(world: Path, output:
     folder = Path(reference.run(config)["folder"])
     if what == "another base":
         tiny.unet(seed=1).save_pretrained(model / "prior")
-        told = r"these reference errors are stale \(prior was '\w+', now '\w+'\); run `ppd reference`"
+        fault = r"these reference errors are stale \(prior was '\w+', now '\w+'\); run `ppd reference`"
     else:
         (folder / "key.json").write_text("{")
-        told = r"key\.json: damaged .* run `ppd reference`"
-    with pytest.raises(UserError, match=told):
+        fault = r"key\.json: damaged .* run `ppd reference`"
+    with pytest.raises(UserError, match=fault):
         train.run(config)
     reference.run(config)
     train.run(config)
-    assert json.loads((folder / "key.json").read_text())["prior"] == open_model(config.model).fingerprint("prior")
+    assert json.loads((folder / "key.json").read_text())["prior"] == config.model.fingerprint("prior")
 
 
 def test_whatever_the_errors_depend_on_gives_other_ones(world: Path, output: Path) -> None:
@@ -184,11 +186,11 @@ def test_errors_that_do_not_fit_stop_the_run(world: Path, output: Path, monkeypa
 
 def test_supervised_training_needs_none(world: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoredReference, "make", refuse)
-    train.run(on(world, output, "objective.name=sft", "trainer.max_steps=4"))
+    train.run(on(world, output, "objective=sft", "trainer.max_steps=4"))
 
 
 def test_ranks_begin_with_units_of_their_own_and_leave_none() -> None:
     units = [str(number) for number in range(10)]
-    orders = [stored_reference._in_own_order(units, Place(rank, 3, rank, 3)) for rank in range(3)]
+    orders = [stored_reference._in_own_order(units, Rank(rank, 3, rank, 3)) for rank in range(3)]
     assert all(sorted(order) == units for order in orders)
     assert sorted(unit for rank, order in enumerate(orders) for unit in order[: len(units[rank::3])]) == units
