@@ -34,7 +34,7 @@ from ppd_lightning.worlds.emoji.judges import ConvolutionalJudge, Judge, Statist
 from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
 from ppd_lightning.worlds.emoji.style_features import style_features
 
-LIST = SHIPPED.parents[1] / "data/emoji/concepts.txt"
+LIST = SHIPPED.with_name("concepts.txt")
 """The style judges learn from none of its concepts, so that a world may take any number of them."""
 RESULTS = Path(__file__).with_name("judges.json")
 

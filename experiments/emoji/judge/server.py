@@ -5,7 +5,7 @@
 It reads what `ppd judge` sends and nothing else: captions, images and choices. It sees each image's style by a shipped
 judge of style and measures its statistics; it knows how the world is made (how tastes are distributed, how noisy
 choices are, every real picture) but no person's taste, nor who is asked about, nor which image the base drew. From the
-shots it infers the person as a Bayesian (`evaluation/oracle.py`), and samples its answer at the temperature that is
+shots it infers the person as a Bayesian (`worlds/emoji/oracle.py`), and samples its answer at the temperature that is
 asked for, as a language model does.
 
 M = imagined people, K = concepts, S = styles, J = image statistics.
@@ -28,14 +28,16 @@ import torch
 from PIL import Image
 
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config, EmojiData
-from ppd_lightning.data import prepared as layout
-from ppd_lightning.data.images import Square, read_images
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.data.images import Square
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.users.vlm_prompts import MARK, PREDICTION
 from ppd_lightning.worlds.emoji.judges import SIZE, load_judge
 from ppd_lightning.worlds.emoji.oracle import Oracle
 from ppd_lightning.worlds.emoji.people import utilities
+from ppd_lightning.worlds.emoji.real_pictures import read_real_pictures
+from ppd_lightning.worlds.emoji.source import EmojiSource
 
 MODEL = "emoji-bayes"
 IMAGINED_SEED = 1_000_003
@@ -69,30 +71,20 @@ class Bayesian:
     """
 
     def __init__(self, config: Config, eyes: str) -> None:
-        assert isinstance(config.data, EmojiData)
-        table = layout.read_images_table(config)
-        listed = table.to_pylist()
-        self.concepts = sorted({image["caption"] for image in listed})
-        self.styles = tuple(sorted({image["model"] for image in listed}))
-        self.temperature = config.data.choice_temperature
+        assert isinstance(config.data, EmojiSource)
+        data = Workspace(config).data
+        self.styles = tuple(sorted({image["model"] for image in data.images_table().to_pylist()}))
+        real = read_real_pictures(data, self.styles)
+        self.concepts, self.temperature = real.concepts, config.data.choice_temperature
         self._eyes = load_judge(eyes)
         self._columns = [self._eyes.labels.index(style) for style in self.styles]
-        places = {
-            image["image_id"]: (self.concepts.index(image["caption"]), self.styles.index(image["model"]))
-            for image in listed
-        }
-        world = np.empty((len(self.concepts), len(self.styles), len(STATISTICS)))
-        for batch in read_images(layout.source_folder(config), table, [Square(SIZE)]):
-            measured = image_statistics(torch.from_numpy(batch.pixels[0]).float() / 255).numpy()
-            for image, values in zip(batch.ids, measured, strict=True):
-                world[places[image]] = values
-        self.oracle = Oracle(world, self.styles, STATISTICS, self.temperature, seed=IMAGINED_SEED)
+        self.oracle = Oracle(real.statistics, self.styles, STATISTICS, self.temperature, seed=IMAGINED_SEED)
 
     def answer(self, body: dict[str, Any]) -> tuple[str, int]:
         """The answer to a request of chat completions, and how many words were read.
 
         Raises:
-            UnreadableError: it is no question of the form that `users/prompts.py` gives it.
+            UnreadableError: it is no question of the form that `users/vlm_prompts.py` gives it.
         """
         text, images = _read(body)
         seen = [self._look(image) for image in images]
