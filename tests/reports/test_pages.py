@@ -60,6 +60,7 @@ def page_of(folder: Path, output: Path, *overrides: str) -> str:
     return (folder / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("without_figure_files")
 def test_the_page_of_a_run_begins_with_the_result_ends_with_settings_and_fetches_nothing(tmp_path: Path) -> None:
     config, folder = made_run(tmp_path, ["experiment=emoji/ppd", "objective.beta=0.7"])
     made_evaluation(config, folder, 2.0, gain=1.0, content=0.9)
@@ -95,6 +96,7 @@ def test_each_figure_of_a_page_is_there_as_png_pdf_and_svg(tmp_path: Path) -> No
     assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]+)", text)) == set(), "a dark page has dark figures"
 
 
+@pytest.mark.usefixtures("without_figure_files")
 def test_ids_within_the_figures_of_a_page_are_distinct(tmp_path: Path) -> None:
     config, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
     made_evaluation(config, folder, 2.0, gain=1.0)
@@ -103,6 +105,7 @@ def test_ids_within_the_figures_of_a_page_are_distinct(tmp_path: Path) -> None:
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.usefixtures("without_figure_files")
 def test_the_page_of_an_unfinished_run_has_what_there_is(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/ppd"], finished=False)
     text = page_of(folder, tmp_path)
@@ -111,6 +114,7 @@ def test_the_page_of_an_unfinished_run_has_what_there_is(tmp_path: Path) -> None
     assert "Evaluation at" not in text
 
 
+@pytest.mark.usefixtures("without_figure_files")
 def test_the_summaries_of_judge_and_interpolation_are_reported_whatever_their_keys(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
     (folder / "judge-abc").mkdir()

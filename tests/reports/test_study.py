@@ -15,6 +15,8 @@ from ppd_lightning.reports.methods import trained_alike
 from ppd_lightning.reports.run_results import read_run_result
 from ppd_lightning.reports.study import Settings, Study, studies_of
 
+pytestmark = pytest.mark.usefixtures("without_figure_files")
+
 SETTINGS = Settings(content=None, levels=None, resamples=200)
 PPD, SFT = ["experiment=emoji/ppd"], ["experiment=emoji/sft"]
 
