@@ -45,7 +45,9 @@ def imported(path: Path, *, types: bool) -> set[str]:
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     if not types:
-        tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CH" in ast.unparse(node.test))]
+        tree.body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CH" in ast.unparse(node.test))
+        ]
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ppd_lightning"):
             named = {f"{node.module}.{alias.name}" for alias in node.names}

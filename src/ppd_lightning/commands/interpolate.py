@@ -20,15 +20,15 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, evaluated_captions
-from ppd_lightning.evaluation.reward_scores.reward_scores import score_images
+from ppd_lightning.evaluation.scores.reward_scores import score_images
 from ppd_lightning.evaluation.statistics.simplex import rank_correlations, simplex_grid
+from ppd_lightning.figures.files import save_figure
+from ppd_lightning.figures.simplex import simplex_figure
 from ppd_lightning.generation.gallery import own_gallery, read_picture
 from ppd_lightning.generation.grid import cell_for
 from ppd_lightning.rewards.reward import fingerprints_of
-from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
+from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.figures.files import save_figure
-from ppd_lightning.figures.simplex import simplex_figure
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from rich.table import Table
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.comparison_images import draw_base, draw_own
-from ppd_lightning.evaluation.comparisons import comparisons_of, evaluated_captions
+from ppd_lightning.evaluation.comparisons.images import draw_base, draw_own
+from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions
 from ppd_lightning.evaluation.vlm_judge.answer_cache import AnswerCache
 from ppd_lightning.evaluation.vlm_judge.judge import Judge
 from ppd_lightning.evaluation.vlm_judge.predictions import Predictor
@@ -42,7 +42,7 @@ from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 from ppd_lightning.storage.leases import Lease
 from ppd_lightning.users import vlm_prompts
 from ppd_lightning.users.users import Users
-from ppd_lightning.users.vlm_pairs import VlmPairs
+from ppd_lightning.users.vlm_pairs import PromptPairs
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +114,9 @@ def run(config: Config) -> dict[str, Any]:
 class _Judging:
     """Puts cases before the judge, one process at a time for each model, and counts the outcomes."""
 
-    def __init__(
-        self, judge: Judge, settings: VisionJudge, users: Users, *, folder: Path, progress: bool
-    ) -> None:
+    def __init__(self, judge: Judge, settings: VisionJudge, users: Users, *, folder: Path, progress: bool) -> None:
         self.judge, self.settings, self.users, self.folder, self.progress = judge, settings, users, folder, progress
-        self.data = users.using.data
+        self.data = users.data
         self.pairs: pa.Table = self.data.read_pairs()
 
     def of(self, what: str, cases: Sequence[Case]) -> list[Judged]:
@@ -133,7 +131,7 @@ class _Judging:
         questions = questions_of(
             [case for case, _ in to_ask],
             [rows for _, rows in to_ask],
-            lambda rows: VlmPairs(self.data, self.pairs, rows, settings.image_size),
+            lambda rows: PromptPairs(self.data, self.pairs, rows, settings.image_size),
             settings.image_size,
         )
         retries = 0 if settings.temperature == 0 else settings.retries
@@ -150,7 +148,7 @@ class _Judging:
     def _few_shot(self, cases: Sequence[Case]) -> list[tuple[int, ...]]:
         users, captions = [case.user for case in cases], [case.caption for case in cases]
         described = self.users.asked(users, captions).shots
-        return few_shot_rows(cases, self.pairs, described, self.users.using.shots.n)
+        return few_shot_rows(cases, self.pairs, described, self.users.shots.n)
 
     def tallied(self, judged: Sequence[Judged]) -> dict[str, Any]:
         """Rates by group and of all. The bootstrap resamples people; captions where rewards are the users."""
@@ -177,7 +175,7 @@ def _open_judge(config: Config, workspace: Workspace) -> Judge:
         UserError: it is the model that describes the users, which would judge its own work: the paper has another one.
     """
     judge = config.judge.open(workspace.device)
-    describing = config.user.vlm()
+    describing = config.user.describing_vlm()
     if describing is not None and judge.is_model(describing):
         raise UserError(
             f"{judge.model_key}: {judge.model} describes the users (user.path) and would judge its own work; take "

@@ -8,6 +8,7 @@ from typing import Any
 
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.run_resolver import RunResolver
+from ppd_lightning.errors import UserError
 from ppd_lightning.reports.page_files import Page, write_page
 from ppd_lightning.reports.pages import run_page, study_page, sweep_page
 from ppd_lightning.reports.run_results import RunResult, read_run_result

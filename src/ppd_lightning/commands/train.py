@@ -24,6 +24,7 @@ from ppd_lightning.distributed.group import Group, connected, require_fitting
 from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.distributed.spawn import run_ranks
 from ppd_lightning.generation.previews import preview_sheet
+from ppd_lightning.generation.settings import ADAPTERS
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
 from ppd_lightning.training.build import build_module, step0_test
 from ppd_lightning.training.checkpoints import last_checkpoint
@@ -166,10 +167,10 @@ def _save(workspace: Workspace, module: PPDModule, average: BranchAverage | None
         "configuration": asdict(workspace.config),
         "users": workspace.users.fingerprint(),
     }
-    save_adapter(module.branch, folder / "adapter.safetensors", **metadata)
+    save_adapter(module.branch, folder / ADAPTERS["trained"], **metadata)
     if average is not None:
         module.branch.load_state_dict(average.weights())
-        save_adapter(module.branch, folder / "adapter-ema.safetensors", **metadata)
+        save_adapter(module.branch, folder / ADAPTERS["ema"], **metadata)
 
 
 def _read_reference(workspace: Workspace, batches: PreferenceDataModule, network: nn.Module, group: Group) -> None:

@@ -7,8 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppd_lightning.settings.part import Part
+from ppd_lightning.users.kind import UserKind
 
-OF_CLASSES = ("user.by_shots", "data.simulated", "data.judges", "model.stride")
+OF_CLASSES = (
+    "user.by_shots",
+    "user.same_for_all",
+    "objective.one_preference",
+    "data.simulated",
+    "data.judges",
+    "model.stride",
+)
 """What rules need to know of the class of a group's part, beside its values."""
 
 Values = Mapping[str, Any]
@@ -30,7 +38,13 @@ def contradictions(values: Values, classes: Mapping[str, type[Part]], parts: Map
     named = {
         key.replace(".", "_"): ", ".join(value) if isinstance(value, tuple) else value for key, value in known.items()
     }
+    kind = parts.get("user")
+    if isinstance(kind, UserKind) and {"data.labels", "rewards"} <= values.keys():
+        of_kind = list(kind.contradictions_with(values["data.labels"], list(values["rewards"])))
+    else:
+        of_kind = []
     return [
+        *of_kind,
         *(sentence for part in parts.values() for sentence in part.contradictions()),
         *(
             sentence.format(**named)
@@ -42,28 +56,10 @@ def contradictions(values: Values, classes: Mapping[str, type[Part]], parts: Map
 
 RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
-        ("user.kind", "data.labels"),
-        lambda kind, labels: kind == "one_hot" and labels == "people",
-        "user.kind: one_hot has one dimension a reward, and data.labels is people; "
-        "use mode=synthetic, or user=features",
-    ),
-    (
         ("data.labels", "rewards", "evaluation.rewards"),
         lambda labels, rewards, scoring: labels == "rewards" and not set(rewards) - set(scoring),
         "data.labels: rewards needs at least one, and none is chosen that is not in evaluation.rewards, which only "
         "score; name some, such as reward=[clip,aesthetic], or use mode=real",
-    ),
-    (
-        ("user.kind", "rewards"),
-        lambda kind, rewards: kind == "reward" and not rewards,
-        "user.kind: reward needs at least one reward, and none is chosen; name some, such as "
-        "reward=[colourfulness,brightness,clutter], or use user=features",
-    ),
-    (
-        ("user.kind", "user.reward", "rewards"),
-        lambda kind, reward, rewards: kind == "clip" and reward not in rewards,
-        "user.reward: {user_reward} is none of the rewards that are chosen; choose it, reward=[{user_reward}], or name "
-        "another as user.reward",
     ),
     (
         ("evaluation.rewards", "rewards"),
@@ -84,9 +80,9 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "_ and -",
     ),
     (
-        ("objective.name", "user.kind"),
-        lambda name, kind: name == "diffusion_dpo" and kind != "constant",
-        "objective.name: diffusion_dpo learns one preference for all users, and user.kind is {user_kind}; "
+        ("objective.one_preference", "user.same_for_all", "objective.name", "user.kind"),
+        lambda one_preference, same_for_all, name, kind: one_preference and not same_for_all,
+        "objective.name: {objective_name} learns one preference for all users, and user.kind is {user_kind}; "
         "use user=constant, or objective=ppd",
     ),
     (

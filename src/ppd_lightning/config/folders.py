@@ -11,9 +11,6 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.rewards.settings import RewardSettings
 from ppd_lightning.storage.fingerprints import fingerprint
 
-RESULT_KEYS_OF_TRAINER = ("max_steps", "batch_size", "precision", "reference")
-"""The others change how fast a training goes or what it logs, not what comes out."""
-
 
 def data_folder(config: Config) -> Path:
     """`{output}/data/{name}-{hash}`: a source and what is computed of its images and captions."""
@@ -37,7 +34,7 @@ def run_folder(config: Config) -> Path:
         "shots": config.shots if config.user.by_shots else None,
         "objective": config.objective,
         "optimizer": config.optimizer,
-        "trainer": {key: getattr(config.trainer, key) for key in RESULT_KEYS_OF_TRAINER},
+        "trainer": {key: getattr(config.trainer, key) for key in config.trainer.result_keys},
         "seed": config.seed,
     }
     if rewards_used(config):

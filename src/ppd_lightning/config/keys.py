@@ -94,7 +94,7 @@ def _known_keys(classes: Classes, rewards: tuple[str, ...]) -> dict[str, Key]:
     for name, own in _keys_of(Config, skipped={*parts, "rewards", *_groups()}):
         found[name] = own
     ordered: dict[str, Key] = {}
-    for field in dataclasses.fields(Config):  # type: ignore[arg-type]
+    for field in dataclasses.fields(Config):
         if field.name in found:
             ordered[field.name] = found[field.name]
             continue

@@ -99,16 +99,16 @@ class Workspace:
 
         config = self.config
         return Users(
+            config.user,
             Describing(
                 self.data,
                 self.backbone,
-                config.user,
                 config.shots,
                 config.user.rewards_used(config.rewards),
                 self.device,
                 self.source.workers,
                 self.progress,
-            )
+            ),
         )
 
     def open_rewards(self, names: Iterable[str]) -> dict[str, Reward]:

@@ -9,6 +9,9 @@ from pydantic import Field
 from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Blend, Count, Fraction, Name, Natural, NonNegative
 
+ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
+"""The files of a run's folder that hold the weights which `weights` names."""
+
 
 @settings
 class Generation:

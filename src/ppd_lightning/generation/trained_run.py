@@ -19,12 +19,9 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.pipeline import UserPipeline
 from ppd_lightning.generation.sampling import draw_images
-from ppd_lightning.generation.settings import Generation
+from ppd_lightning.generation.settings import ADAPTERS, Generation
 from ppd_lightning.users.blends import Asked, blended_embeddings, sheet_embeddings
 from ppd_lightning.users.users import Users
-
-ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
-"""The files of a run's folder that hold the weights which `generation.weights` names."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from PIL import Image
 from ppd_lightning.data.images import open_picture
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store
-from ppd_lightning.reports.run_results import RunResult
 from ppd_lightning.errors import UserError
+from ppd_lightning.reports.run_results import RunResult
 
 MOST_CHOICES = 4
 """Of a user, so many are read."""

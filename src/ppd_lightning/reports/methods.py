@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ppd_lightning.data.source import Source
 from ppd_lightning.reports.run_results import Measured, RunResult
 from ppd_lightning.settings.flat import flat
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.training.settings import Trainer
 
 GROUPS = ("data", "model", "user", "shots", "objective", "optimizer")
 """Their settings make a training what it is, with some of the trainer's, and with the rewards where these matter."""
@@ -53,8 +55,8 @@ def settings_of(run: RunResult) -> dict[str, Any]:
     """The settings that a training's result depends on, by dotted key, without the seed."""
     values = run.settings
     kept = {group: values[group] for group in GROUPS if group in values}
-    kept["data"] = {key: value for key, value in values["data"].items() if key not in NO_RESULT_KEYS_OF_DATA}
-    kept["trainer"] = {key: values["trainer"][key] for key in RESULT_KEYS_OF_TRAINER if key in values["trainer"]}
+    kept["data"] = {key: value for key, value in values["data"].items() if key not in Source.speed_keys}
+    kept["trainer"] = {key: values["trainer"][key] for key in Trainer.result_keys if key in values["trainer"]}
     if values["data"]["labels"] == "rewards" or values["user"]["kind"] in ("clip", "reward"):
         kept["rewards"] = values["rewards"]
     return flat(kept)

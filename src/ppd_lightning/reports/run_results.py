@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +15,11 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.generation.settings import ADAPTERS
 from ppd_lightning.storage.fingerprints import file_sha256
-from ppd_lightning.users.users import Users
+
+if TYPE_CHECKING:
+    from ppd_lightning.users.users import Users
 
 Unit = tuple[str, str, str, int]
 """What identifies a comparison: group, user, caption, seed of the noise."""

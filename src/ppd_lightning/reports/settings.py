@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ppd_lightning.config.schemas.values import CHECKS, Count
+from ppd_lightning.settings.part import settings
+from ppd_lightning.settings.values import Count
 
 
 @settings
@@ -14,8 +15,8 @@ class Report:
     """What a page says, and by which number a run is chosen."""
 
     of: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None
-    """Folders of runs and sweeps: one has a page of its own, several are compared as a study; null is the sweep of output
-    that was last worked on."""
+    """Folders of runs and sweeps: one has a page of its own, several are compared as a study; null is the sweep of
+    output that was last worked on."""
     to: str | None
     """The folder of a study's page and tables; null is one in {output}/reports that follows from report.of."""
     metric: Annotated[str, Field(min_length=1)] | None

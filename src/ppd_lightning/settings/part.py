@@ -33,8 +33,9 @@ Class = TypeVar("Class", bound=type)
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def settings(kind: Class) -> Class:
     """A class as a frozen dataclass whose fields pydantic checks, all faults at once; strings below them document."""
-    made: Class = dataclass(frozen=True, kw_only=True, config=CHECKS)(kind)
-    return made
+    made: Any = dataclass(frozen=True, kw_only=True, config=CHECKS)(kind)
+    checked: Class = made
+    return checked
 
 
 @plain_dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,9 @@ class Optimizer:
 @settings
 class Trainer:
     """How long and on what."""
+
+    result_keys: ClassVar[tuple[str, ...]] = ("max_steps", "batch_size", "precision", "reference")
+    """The settings that change what comes out; the others change how fast it goes or what is logged."""
 
     max_steps: Count
     """Optimizer steps."""

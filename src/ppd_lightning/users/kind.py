@@ -48,6 +48,10 @@ class UserKind(Part):
         """Those of the chosen rewards, by name, that describe users."""
         return {}
 
+    def describing_vlm(self) -> str | None:
+        """Folder or hub name of the vision-language model that describes users; None where none does."""
+        return None
+
     def contradictions_with(self, labels: str, rewards: Collection[str]) -> Iterator[str]:
         """As `contradictions`, with `data.labels` and the names of the chosen rewards."""
         yield from ()
@@ -63,7 +67,7 @@ class UserKind(Part):
         Raises:
             UserError: what it needs is missing.
         """
-        raise NotImplementedError(f"{type(self).__name__} is described and has no method describe")
+        raise TypeError(f"{type(self).__name__} is described and has no method describe")
 
     def seen_with(self, using: Describing) -> str:
         """A fingerprint of everything that `describe` depends on beside the settings, the pairs and their images."""
@@ -71,7 +75,7 @@ class UserKind(Part):
 
     def vectors(self, users: Sequence[str]) -> np.ndarray:
         """The embeddings (N, E) float32 of all users who have one, in alphabetical order; for kinds not described."""
-        raise NotImplementedError(f"{type(self).__name__} is not described and has no method vectors")
+        raise TypeError(f"{type(self).__name__} is not described and has no method vectors")
 
     def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
         """How a user's vector is made, in a sentence for the model card.

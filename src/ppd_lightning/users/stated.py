@@ -44,6 +44,10 @@ class StatedUser(UserKind):
 
     by_shots: ClassVar[bool] = False
 
+    def describing_vlm(self) -> str | None:
+        """See `UserKind`."""
+        return self.path if self.reader == "vlm" else None
+
     def contradictions(self) -> Iterator[str]:
         """See `Part`."""
         if self.reader == "vlm" and self.path is None:

@@ -25,6 +25,10 @@ class VlmUser(VlmSettings):
         "the vision-language model wrote no profile from their choices; its answers are in the quarantine"
     )
 
+    def describing_vlm(self) -> str:
+        """See `UserKind`."""
+        return self.path
+
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`; `vlm_profiles.describe_by_profiles`."""
         from ppd_lightning.users.vlm_profiles import describe_by_profiles

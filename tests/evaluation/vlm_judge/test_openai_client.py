@@ -38,7 +38,7 @@ from ppd_lightning.evaluation.vlm_judge.openai_client import EndpointJudge
 from ppd_lightning.evaluation.vlm_judge.predictions import Prediction, Predictor
 from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
-from ppd_lightning.users.vlm_prompts import SYSTEM, ShownPair
+from ppd_lightning.users.vlm_prompts import SYSTEM, PromptPair
 
 COUNT = 12
 KEY = "sk-very-secret-0123456789"
@@ -66,7 +66,7 @@ def picture(number: int) -> Image.Image:
 
 
 def questions(count: int = COUNT) -> list[Question]:
-    shot = ShownPair("a <image> of a fox", (picture(100), picture(101)), 2)
+    shot = PromptPair("a <image> of a fox", (picture(100), picture(101)), 2)
     return [Question((shot,), f"thing {n}", (picture(2 * n), picture(2 * n + 1))) for n in range(count)]
 
 

@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
 from ppd_lightning.evaluation.vlm_judge.judge import EncodedQuestion, Question
-from ppd_lightning.users.vlm_prompts import PLACE, SYSTEM, prediction_prompt
+from ppd_lightning.users.vlm_prompts import IMAGE_TOKEN, SYSTEM, prediction_prompt
 
 if TYPE_CHECKING:
     from ppd_lightning.evaluation.vlm_judge.settings import OpenaiJudge
@@ -28,11 +28,11 @@ IMAGE_TOKENS = 2000
 def request_body(question: Question, settings: OpenaiJudge) -> EncodedQuestion:
     """The body but for its seed, the images in it as data URLs. Sampling settings that are null are left out."""
     captions = " ".join([question.caption, *(shot.caption for shot in question.shots)])
-    text = prediction_prompt(question.shots, question.caption, {PLACE, *CONTROL.findall(captions)})
+    text = prediction_prompt(question.shots, question.caption, {IMAGE_TOKEN, *CONTROL.findall(captions)})
     images = question.all_images
     urls = iter([_data_url(image, settings) for image in images])
     parts: list[dict[str, Any]] = []
-    for number, words in enumerate(text.split(PLACE)):
+    for number, words in enumerate(text.split(IMAGE_TOKEN)):
         if number:
             parts.append({"type": "image_url", "image_url": {"url": next(urls)}})
         if words.strip():

@@ -15,14 +15,14 @@ from PIL.Image import Image
 
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
 from ppd_lightning.evaluation.vlm_judge.cost import Budget
-from ppd_lightning.users.vlm_prompts import ShownPair
+from ppd_lightning.users.vlm_prompts import PromptPair
 
 
 @dataclass(frozen=True)
 class Question:
     """Which of two images of a caption will the person prefer, who chose these shots? Image 1 and Image 2, RGB."""
 
-    shots: tuple[ShownPair, ...]
+    shots: tuple[PromptPair, ...]
     caption: str
     images: tuple[Image, Image]
 

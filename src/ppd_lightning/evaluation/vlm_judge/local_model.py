@@ -18,8 +18,8 @@ import torch
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
 from ppd_lightning.evaluation.vlm_judge.cost import Budget
 from ppd_lightning.evaluation.vlm_judge.judge import EncodedQuestion, Judge, Question
-from ppd_lightning.users.vlm_prompts import SYSTEM, prediction_prompt
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
+from ppd_lightning.users.vlm_prompts import SYSTEM, prediction_prompt
 
 if TYPE_CHECKING:
     from ppd_lightning.evaluation.vlm_judge.settings import VlmJudge

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
 from ppd_lightning.evaluation.vlm_judge.chat_completion import answer_in, request_body
 from ppd_lightning.evaluation.vlm_judge.cost import Budget
 from ppd_lightning.evaluation.vlm_judge.judge import EncodedQuestion, Judge, Question, RefusedError
-from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
 
 if TYPE_CHECKING:

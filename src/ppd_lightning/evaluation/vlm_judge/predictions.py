@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer, AnswerCache
 from ppd_lightning.evaluation.vlm_judge.judge import EncodedQuestion, Judge, Question, RefusedError
-from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.users.vlm_prompts import prediction_in
 

@@ -16,11 +16,11 @@ from PIL.Image import Image
 
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.splits import hash_fraction
-from ppd_lightning.evaluation.comparisons import Comparison
+from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.evaluation.vlm_judge.judge import Question
 from ppd_lightning.generation.gallery import read_picture
-from ppd_lightning.users.shots import DESCRIBING
-from ppd_lightning.users.vlm_pairs import ShownPairs
+from ppd_lightning.users.shot_sets import DESCRIBING
+from ppd_lightning.users.vlm_pairs import PromptPairs
 
 BLOCK = 32
 """Cases whose shots are in memory at once."""
@@ -123,7 +123,7 @@ def differs(case: Case) -> bool:
 def questions_of(
     cases: Sequence[Case],
     few_shot: Sequence[Sequence[int]],
-    read_pairs: Callable[[Sequence[int]], ShownPairs],
+    read_pairs: Callable[[Sequence[int]], PromptPairs],
     side: int,
 ) -> Iterator[Question]:
     """Two questions a case: the image that should be preferred comes first, then second.
@@ -150,7 +150,7 @@ def _own_row(case: Case) -> tuple[int, ...]:
     return () if case.row is None else (case.row,)
 
 
-def _images(case: Case, read: ShownPairs, side: int) -> tuple[Image, Image]:
+def _images(case: Case, read: PromptPairs, side: int) -> tuple[Image, Image]:
     """The image that should be preferred, and the other."""
     if case.files is None:
         [pair] = read.of(_own_row(case))

@@ -1,4 +1,4 @@
-"""`judge=`: the vision-language model that judges whether people prefer their images, as a part of the configuration."""
+"""`judge=`: the vision-language model that judges whether people prefer their images; the parts."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ppd_lightning.evaluation.statistics.win_rate import win_rate
 from ppd_lightning.evaluation.vlm_judge.predictions import Prediction
 from ppd_lightning.evaluation.vlm_judge.questions import Case
-from ppd_lightning.evaluation.statistics.win_rate import win_rate
 from ppd_lightning.storage.atomic import atomic_path
 
 Outcome = Literal["won", "lost", "tie", "inconsistent", "unparsable", "refused"]
