@@ -271,11 +271,10 @@ def _rates(rates: Sequence[Rate], study: Study, title: str, name: str) -> Iterat
 
 
 def _images(study: Study) -> Iterator[Block]:
-    if len(study.methods) > 1:
-        shared = set.intersection(*(set(method.scales) for method in study.methods))
-        found = side_by_side(study.methods, max(shared), study.terms) if shared else None
-        if found is not None:
-            yield found
+    shared = set.intersection(*(set(method.scales) for method in study.methods))
+    found = side_by_side(study.methods, max(shared), study.terms) if shared else None
+    if found is not None:
+        yield found
 
 
 def _versus(rate: Rate) -> str:
