@@ -54,8 +54,9 @@ def found(output: Path, run: Path) -> dict[str, str]:
         summary = json.loads(path.with_name("summary.json").read_text())
         del summary["folder"], summary["seconds"]
         told["summary"] = sha(json.dumps(summary, sort_keys=True).encode())
-    for path in sorted(run.glob("generation-*/images")):
-        told["generated"] = sha(*(file.read_bytes() for file in sorted(path.glob("*.png"))))
+    for path in sorted(run.glob("generation-*/manifest.parquet")):
+        files = [path.parent / file for file in pq.read_table(path)["file"].to_pylist()]
+        told["generated"] = sha(*(file.read_bytes() for file in files))
     for path in sorted(run.glob("interpolation-*/summary.json")):
         summary = json.loads(path.read_text())
         del summary["folder"], summary["seconds"]

@@ -14,7 +14,7 @@ from ppd_lightning.commands import doctor
 from ppd_lightning.commands.verbs import VERBS
 from ppd_lightning.config.groups import options
 from ppd_lightning.config.keys import known_keys
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.sweeps import job
 

@@ -1,4 +1,4 @@
-"""The rules of the house: imports go down, the configuration stays upstairs, families and worlds keep to their rooms."""
+"""The rules of the house: imports go down, the configuration stays upstairs, families and worlds keep to rooms."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def room_of(path: Path) -> str:
 
 
 def imported(path: Path, *, types: bool) -> set[str]:
-    """The modules of the package that a file imports, at its head or inside of functions; with those for types alone."""
+    """The modules of the package that a file imports, at its head or in functions; with those for types alone."""
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     if not types:

@@ -25,13 +25,13 @@ from typing import Any
 
 import open_clip
 import torch
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from preparing import ROWS_A_GROUP, pictures, write
 from safetensors.torch import save_file
 
 from ppd_lightning.commands import prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import BATCH
 from ppd_lightning.rewards.open_clip import CONFIG, FILES, OpenClipReward
 from ppd_lightning.rewards.reward import open_rewards

@@ -26,16 +26,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from ppd_lightning.users.embeddings import UserRows
 
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import write_pairs
 from ppd_lightning.data.stores import Store, finish_store, write_shard
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.training.data_module import EXAMPLE_COLUMNS, Examples, TrainingStream
 from ppd_lightning.training.groupings import Groupings
-from ppd_lightning.users.embeddings import UserRows
 
 UNIT = 1024
 USERS, GROUPINGS, SHOTS = 4000, 5, 4
@@ -114,7 +115,7 @@ def open_once(folder: Path, part: Callable[[Config], pa.Table | Examples]) -> di
 
 def opened(config: Config) -> Examples:
     """What `PreferenceDataModule.setup` makes of a folder."""
-    table = layout.read_pairs(config)
+    table = Workspace(config).data.read_pairs()
     folder = Path(config.data.root)
     latents, text, users = (Store.open(folder / name, KEY) for name in ("latents", "text", "users"))
     names = tuple(row.rsplit("/", 1)[0] for row in users.ids.to_pylist())
@@ -158,8 +159,8 @@ def made_up(folder: Path, *, pairs: int, images: int, captions: int, shapes: dic
             "split": split,
         }
     )
-    write_table(layout.images_path(config), pa.table({"image_id": image_ids[:1]}), {"images": "made up"})
-    write_pairs(layout.pairs_path(config), table, layout.pairs_key(config))
+    write_table(Workspace(config).data.images_path, pa.table({"image_id": image_ids[:1]}), {"images": "made up"})
+    write_pairs(Workspace(config).data.pairs_path, table, Workspace(config).data.pairs_key())
     write_units(folder / "latents", image_ids, {"latents": shapes["latents"]})
     write_units(folder / "text", caption_ids, {name: shapes[name] for name in ("text", "text_pooled")})
     ids = pair.view(np.int64)[np.argsort(person, kind="stable")]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 import torch
+from ppd_lightning.diffusion.objectives import noise_error, preference_loss
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -21,7 +22,6 @@ from ppd_lightning.backbones.card_facts import CardFacts, DrawingCode
 from ppd_lightning.backbones.files import ModelPart
 from ppd_lightning.backbones.user_branch import Site, UserAttention, UserBranch
 from ppd_lightning.backbones.weights import load_weights
-from ppd_lightning.diffusion.objectives import noise_error, preference_loss
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline, _generator
 from ppd_lightning.settings.part import by_target, settings

@@ -9,7 +9,7 @@ import pytest
 from tests import tiny
 from tests.offline import go_offline
 
-from ppd_lightning.backbones.files import PARTS
+from ppd_lightning.backbones.stage_c import PARTS
 from ppd_lightning.cli import main
 
 PRIOR_HUB, CODEC_HUB = "stabilityai/stable-cascade-prior", "stabilityai/stable-cascade"

@@ -13,8 +13,6 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
@@ -25,6 +23,8 @@ from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
 from ppd_lightning.commands import embed, export, label, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.selection import chosen_users

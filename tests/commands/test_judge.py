@@ -19,21 +19,22 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ppd_lightning.evaluation.vlm_judge.build import build_judge
 from tests import tiny, tiny_vlm
-from tests.worlds.emoji import packages as handmade
 from tests.evaluation.vlm_judge.judge_server import MODEL, JudgeServer, completion, fault, judge_server
+from tests.worlds.emoji import packages as handmade
 
 from ppd_lightning.cli import main
 from ppd_lightning.commands import embed, judge, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
-from ppd_lightning.data import images, prepared as layout
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.data import images
+from ppd_lightning.errors import UserError
+from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
+from ppd_lightning.users.vlm_writer import ProfileWriter
 from ppd_lightning.worlds.emoji import source
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
-from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
-from ppd_lightning.evaluation.vlm_judge.build import build_judge
-from ppd_lightning.errors import UserError
-from ppd_lightning.users.vlm_writer import ProfileWriter
 
 COMPARISONS, CHOICES = 5, 6
 SETTINGS = (
@@ -134,8 +135,8 @@ def test_agreement_is_with_what_the_person_chose_themselves(fresh: Path) -> None
     with judge_server() as server:
         config = by_http(fresh, server)
         folder = Path(judge.run(config)["folder"])
-    pairs = {pair["pair_id"]: pair for pair in layout.read_pairs(config).to_pylist()}
-    stored = dict(images.stored_images(layout.source_folder(config), layout.read_images_table(config)))
+    pairs = {pair["pair_id"]: pair for pair in Workspace(config).data.read_pairs().to_pylist()}
+    stored = dict(images.stored_images(Workspace(config).data.source.root, Workspace(config).data.images_table()))
 
     def hashed(image: str) -> bytes:
         picture, file = images.open_picture(stored[image]), io.BytesIO()

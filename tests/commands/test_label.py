@@ -25,9 +25,9 @@ from tests.killing import killed_at
 from ppd_lightning.commands import label, prepare, stats
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import images
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.splits import check_no_leak
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import image_statistics
@@ -134,7 +134,7 @@ def score(name: str, image_id: str) -> float:
 
 
 def labels(config: Config) -> list[dict[str, Any]]:
-    with pa.memory_map(str(layout.rewards_folder(config) / "labels.arrow")) as file:
+    with pa.memory_map(str(Workspace(config).data.labels_folder / "labels.arrow")) as file:
         return pa.ipc.open_file(file).read_all().to_pylist()
 
 
@@ -155,7 +155,7 @@ def test_every_pair_of_images_has_every_score_the_margins_and_the_persons_label(
 def test_pairs_are_labelled_by_their_reward_with_its_margin(make: Make) -> None:
     config = make()
     counts = label.run(config)["counts"]
-    pairs = layout.read_pairs(config)
+    pairs = Workspace(config).data.read_pairs()
     check_no_leak(pairs)
     assert counts["pairs"] == len(pairs) == sum(counts[f"pairs_of_{name}"] for name in DEFAULT)
     assert counts["shots"] == counts["test_unseen"] == 0
@@ -175,7 +175,7 @@ def test_ties_of_a_reward_are_kept_in_the_labels_left_out_of_the_pairs_and_count
     assert summary["ties"] == dict.fromkeys(DEFAULT, 6) | {"people": 0}
     assert summary["counts"]["ties"] == 6 == sum(summary["counts"][f"ties_of_{name}"] for name in DEFAULT)
     assert sum(one["clutter_margin"] == 0 for one in labels(config)) == 6
-    assert not [pair for pair in layout.read_pairs(config)["caption"].to_pylist() if pair.startswith("same")]
+    assert not [pair for pair in Workspace(config).data.read_pairs()["caption"].to_pylist() if pair.startswith("same")]
     assert stats.run(config)["ties"] == 6
 
 
@@ -213,15 +213,15 @@ def test_a_reward_that_comes_later_leaves_the_others_as_they_are(make: Make, mon
     few, more = make("reward=[clutter,brightness]"), make("reward=[clutter,symmetry,brightness]")
     label.run(few)
     before = stored(few, "reward-*/*.arrow")
-    pairs = layout.read_pairs(few)
+    pairs = Workspace(few).data.read_pairs()
     seen = counting(monkeypatch)
     label.run(more)
     assert seen == [1] * 45
     assert before.items() < stored(more, "reward-*/*.arrow").items()
-    assert layout.read_pairs(few).equals(pairs)
-    assert layout.pairs_path(few) != layout.pairs_path(more)
+    assert Workspace(few).data.read_pairs().equals(pairs)
+    assert Workspace(few).data.pairs_path != Workspace(more).data.pairs_path
     users = dict(zip(pairs["pair_id"].to_pylist(), pairs["user_id"].to_pylist(), strict=True))
-    for pair in layout.read_pairs(more).to_pylist():
+    for pair in Workspace(more).data.read_pairs().to_pylist():
         assert pair["user_id"] in ("symmetry", users[pair["pair_id"]])
 
 
@@ -251,7 +251,7 @@ def test_what_is_lost_is_made_again_the_same(make: Make, lost: str) -> None:
     (path,) = data_folder(config).glob(lost)
     path.unlink()
     if lost.startswith("reward-"):
-        layout.told_path(config).unlink()
+        Workspace(config).data.summary_path.unlink()
     again = label.run(config)
     assert again["counts"] == first["counts"]
     assert without_told(stored(config)) == without_told(before)
@@ -332,7 +332,7 @@ def test_a_reward_of_ones_own_is_one_class_and_one_file(make: Make, own: Path, n
             means = view.mean((1, 2))
             expected = means[0] / means.sum() + 0.5 * len(one["caption"])
             assert one[f"{name}_{side}"] == pytest.approx(expected, rel=1e-5)
-    assert name in layout.read_pairs(config)["user_id"].to_pylist()
+    assert name in Workspace(config).data.read_pairs()["user_id"].to_pylist()
 
 
 def test_an_image_with_two_captions_has_a_score_for_each(make: Make, own: Path) -> None:
@@ -360,7 +360,7 @@ def test_images_that_a_reward_refuses_are_left_out_with_their_pairs(make: Make) 
 def test_what_is_not_prepared_or_labelled_says_what_to_do(make: Make, tmp_path: Path) -> None:
     config = make()
     with pytest.raises(UserError, match=r"pairs\.arrow: this table is missing; run `ppd label`"):
-        layout.read_pairs(config)
+        Workspace(config).data.read_pairs()
     with pytest.raises(UserError, match="run `ppd prepare`"):
         label.run(replace(config, output=str(tmp_path / "elsewhere")))
     with pytest.raises(UserError, match="people's own labels are asked for"):

@@ -24,18 +24,18 @@ from tests.data.handmade import SIZE, jpeg, row, rows, write
 from tests.killing import killed_at
 from tests.worlds.emoji.packages import CODES, packages
 
-from ppd_lightning.backbones.released import ReleasedModel
 from ppd_lightning.commands import prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
 from ppd_lightning.data.pairs import caption_id
 from ppd_lightning.data.splits import SPLITS, check_no_leak
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
-from ppd_lightning.worlds.emoji import choices as source
+from ppd_lightning.worlds.emoji import choices
+from ppd_lightning.worlds.emoji.backbone import EmojiBackbone
 from ppd_lightning.worlds.emoji.people import read_people
 
 Make = Callable[..., Config]
@@ -75,8 +75,8 @@ def pickapic(tmp_path: Path, model: Path) -> Make:
 def emoji(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """A configuration for a world of hand-made packages."""
     files = packages(tmp_path / "packages")
-    monkeypatch.setattr(source, "fetch_packages", lambda folder: files)
-    monkeypatch.setattr(source, "shipped_concepts", lambda count: list(CODES)[:count])
+    monkeypatch.setattr(choices, "fetch_packages", lambda folder: files)
+    monkeypatch.setattr(choices, "shipped_concepts", lambda count: list(CODES)[:count])
 
     def make(*overrides: str) -> Config:
         settings = [
@@ -101,10 +101,9 @@ def test_counts_add_up_and_are_in_the_summary(pickapic: Make) -> None:
 def test_latents_are_the_codecs_of_the_decoded_jpegs(pickapic: Make, model: Path) -> None:
     config = pickapic()
     prepare.run(config)
-    released = ReleasedModel("emoji", str(model))
-    store = layout.open_latents(config, released.fingerprint("encoder"))
-    codec = released.load_codec()
-    images = layout.read_images_table(config)["image_id"].to_pylist()
+    store = Workspace(config).data.open_latents()
+    codec = config.model.load_codec()
+    images = Workspace(config).data.images_table()["image_id"].to_pylist()
     assert len(store) == len(images)
     for image_id in images[:5]:
         with Image.open(io.BytesIO(jpeg(image_id))) as picture:
@@ -117,13 +116,13 @@ def test_latents_are_the_codecs_of_the_decoded_jpegs(pickapic: Make, model: Path
 def test_text_states_are_the_encoders_of_the_captions(pickapic: Make, model: Path) -> None:
     config = pickapic()
     prepare.run(config)
-    released = ReleasedModel("emoji", str(model))
-    store = layout.open_text(config, released.fingerprint("text_encoder"), released.fingerprint("tokenizer"))
-    captions = layout.read_captions(config)
+    store = Workspace(config).data.open_text()
+    captions = Workspace(config).data.captions_table()
     assert len(store) == len(captions) == 15
-    text, pooled = released.load_text()(["thing 3"])
+    encoded = config.model.load_text()(["thing 3"])
+    assert set(encoded) == {"text", "text_pooled"}
     rows_of_one = store.rows([caption_id("thing 3")])
-    for name, states in (("text", text), ("text_pooled", pooled)):
+    for name, states in encoded.items():
         assert rows_of_one[name].dtype == np.float16
         np.testing.assert_allclose(rows_of_one[name], states.numpy(), atol=2e-3, rtol=2e-3)
 
@@ -131,9 +130,9 @@ def test_text_states_are_the_encoders_of_the_captions(pickapic: Make, model: Pat
 def test_held_out_captions_and_unseen_users_are_only_where_they_belong(pickapic: Make) -> None:
     config = pickapic()
     prepare.run(config)
-    table = layout.read_captions(config)
+    table = Workspace(config).data.captions_table()
     held_out = set(table.filter(table["held_out"])["caption"].to_pylist())
-    pairs = layout.read_pairs(config)
+    pairs = Workspace(config).data.read_pairs()
     check_no_leak(pairs)
     for pair in pairs.to_pylist():
         assert (pair["caption"] in held_out) == pair["split"].startswith("test_")
@@ -150,8 +149,8 @@ def test_damaged_images_are_left_out_with_their_pairs(pickapic: Make, caplog: py
     assert listed == [
         {"file": "train-0.parquet", "row_group": 2, "row": row, "reason": "damaged_image"} for row in (20, 21)
     ]
-    assert "odd/round" not in layout.read_images_table(config)["image_id"].to_pylist()
-    assert "odd" not in layout.read_captions(config)["caption"].to_pylist()
+    assert "odd/round" not in Workspace(config).data.images_table()["image_id"].to_pylist()
+    assert "odd" not in Workspace(config).data.captions_table()["caption"].to_pylist()
 
 
 def test_too_many_damaged_images_stop_the_command_and_are_listed(pickapic: Make) -> None:
@@ -169,7 +168,7 @@ def test_people_with_few_pairs_are_left_out_and_counted(pickapic: Make) -> None:
     config = pickapic(made=made)
     counts = prepare.run(config)["counts"]
     assert (counts["users_with_few_pairs"], counts["few_pairs"], counts["pairs"]) == (1, 3, 120)
-    assert "99" not in layout.read_pairs(config)["user_id"].to_pylist()
+    assert "99" not in Workspace(config).data.read_pairs()["user_id"].to_pylist()
 
 
 def test_a_source_in_memory_is_prepared_as_one_on_disk(pickapic: Make, tmp_path: Path) -> None:
@@ -179,8 +178,8 @@ def test_a_source_in_memory_is_prepared_as_one_on_disk(pickapic: Make, tmp_path:
     memory.pipe("/bucket/deep/train-0.parquet", (tmp_path / "source/train-0.parquet").read_bytes())
     elsewhere = replace(config, data=replace(config.data, root="memory://bucket/deep", files="*.parquet"))
     assert prepare.run(elsewhere)["counts"] == counts
-    assert layout.images_key(elsewhere) == layout.images_key(config)
-    assert layout.read_pairs(elsewhere).equals(layout.read_pairs(config))
+    assert Workspace(elsewhere).data.images_key() == Workspace(config).data.images_key()
+    assert Workspace(elsewhere).data.read_pairs().equals(Workspace(config).data.read_pairs())
 
 
 def test_ones_own_table_is_prepared_as_pickapic_is(tmp_path: Path, model: Path) -> None:
@@ -198,10 +197,9 @@ def test_ones_own_table_is_prepared_as_pickapic_is(tmp_path: Path, model: Path) 
     config = placed(composed("data=folder", f"data.table={tmp_path}/mine/pairs.csv"), model, tmp_path / "out")
     counts = prepare.run(config)["counts"]
     assert (counts["rows"], counts["images"], counts["damaged_image"]) == (120, 45, 0)
-    pairs = layout.read_pairs(config)
+    pairs = Workspace(config).data.read_pairs()
     assert {user.split()[0] for user in pairs["user_id"].to_pylist()} == {"user"}
-    released = ReleasedModel("emoji", str(model))
-    latents = layout.open_latents(config, released.fingerprint("encoder"))
+    latents = Workspace(config).data.open_latents()
     assert len(latents.rows(pairs["preferred"])["latents"]) == len(pairs) > 100
 
 
@@ -244,7 +242,7 @@ def bytes_of(config: Config) -> dict[str, Any]:
     """What was made, but for hidden files, which a killed process leaves, and the seconds that it took."""
     folder = data_folder(config)
     made: dict[str, Any] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*.*")}
-    told = json.loads(made.pop(str(layout.told_path(config).relative_to(folder))))
+    told = json.loads(made.pop(str(Workspace(config).data.summary_path.relative_to(folder))))
     return made | {"key": told["key"], "counts": told["summary"]["counts"]}
 
 
@@ -252,12 +250,12 @@ def bytes_of(config: Config) -> dict[str, Any]:
 def test_other_splits_encode_nothing_again(pickapic: Make, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     first, other = pickapic(), pickapic(f"data.{setting}")
     prepare.run(first)
-    before = layout.read_pairs(first)
+    before = Workspace(first).data.read_pairs()
     for name in ("load_codec", "load_text"):
-        monkeypatch.setattr(ReleasedModel, name, pytest.fail)
+        monkeypatch.setattr(EmojiBackbone, name, pytest.fail)
     prepare.run(other)
-    assert not layout.read_pairs(other).equals(before)
-    assert layout.read_pairs(first).equals(before)
+    assert not Workspace(other).data.read_pairs().equals(before)
+    assert Workspace(first).data.read_pairs().equals(before)
 
 
 def test_both_modes_are_prepared_alike(pickapic: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,22 +282,21 @@ def test_the_same_command_again_does_no_work(pickapic: Make, monkeypatch: pytest
 def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: str) -> None:
     config = pickapic()
     first = prepare.run(config)["counts"]
-    pairs = layout.read_pairs(config)
+    pairs = Workspace(config).data.read_pairs()
     (only,) = data_folder(config).glob(lost)
     only.unlink()
     assert prepare.run(config)["counts"] == first
-    assert layout.read_pairs(config).equals(pairs)
-    released = ReleasedModel("emoji", str(model))
-    layout.open_latents(config, released.fingerprint("encoder")).verify()
-    layout.open_text(config, released.fingerprint("text_encoder"), released.fingerprint("tokenizer")).verify()
+    assert Workspace(config).data.read_pairs().equals(pairs)
+    Workspace(config).data.open_latents().verify()
+    Workspace(config).data.open_text().verify()
 
 
 def test_a_changed_source_is_noticed_and_encoded_anew(pickapic: Make) -> None:
     config = pickapic()
     prepare.run(config)
-    key = layout.images_key(config)
+    key = Workspace(config).data.images_key()
     assert prepare.run(pickapic(made=[*rows(), row(900, user=1, caption="new")]))["counts"]["pairs"] == 121
-    assert layout.images_key(config) != key
+    assert Workspace(config).data.images_key() != key
 
 
 def test_another_codec_makes_the_latents_stale(pickapic: Make, tmp_path: Path) -> None:
@@ -307,11 +304,11 @@ def test_another_codec_makes_the_latents_stale(pickapic: Make, tmp_path: Path) -
     prepare.run(config)
     other = tiny.model_folder(tmp_path / "other")
     tiny.codec(seed=7).save_pretrained(other / "codec")
-    released = ReleasedModel("emoji", str(other))
+    changed = placed(config, other, Path(config.output))
     with pytest.raises(UserError, match=r"this store is stale \(codec was"):
-        layout.open_latents(config, released.fingerprint("encoder"))
-    prepare.run(placed(config, other, Path(config.output)))
-    layout.open_latents(config, released.fingerprint("encoder"))
+        Workspace(changed).data.open_latents()
+    prepare.run(changed)
+    Workspace(changed).data.open_latents()
 
 
 def test_a_damaged_source_is_one_clear_message(pickapic: Make) -> None:
@@ -332,13 +329,13 @@ def test_the_emoji_world_has_as_many_of_everything_as_asked(emoji: Make) -> None
     config = emoji()
     counts = prepare.run(config)["counts"]
     assert (counts["rows"], counts["pairs"], counts["images"]) == (130, 130, 48)
-    pairs = layout.read_pairs(config).to_pylist()
+    pairs = Workspace(config).data.read_pairs().to_pylist()
     users = {split: {pair["user_id"] for pair in pairs if pair["split"] == split} for split in SPLITS}
     assert len(users["shots"] | users["test_unseen"]) == 4
     assert len(users["train"]) == 9
     assert users["test_seen"] <= users["train"]
     assert not users["train"] & users["shots"]
-    captions = layout.read_captions(config)
+    captions = Workspace(config).data.captions_table()
     assert captions["held_out"].to_pylist().count(True) == 3
     assert set(captions["caption"].to_pylist()) == set(list(CODES)[:12])
 
@@ -346,7 +343,7 @@ def test_the_emoji_world_has_as_many_of_everything_as_asked(emoji: Make) -> None
 def test_emoji_images_carry_concept_and_style(emoji: Make) -> None:
     config = emoji()
     prepare.run(config)
-    images = layout.read_images_table(config).to_pylist()
+    images = Workspace(config).data.images_table().to_pylist()
     styles = read_people(data_folder(config) / "people.json").styles
     assert {(image["caption"], image["model"]) for image in images} == {
         (concept, style) for concept in list(CODES)[:12] for style in styles
@@ -366,13 +363,13 @@ def test_the_emoji_world_is_the_same_every_time_and_another_with_another_seed(em
     config, again = emoji(), replace(emoji(), output=str(tmp_path / "again"))
     prepare.run(config)
     prepare.run(again)
-    ours, theirs = (Path(layout.source_folder(one)) / "choices.parquet" for one in (config, again))
+    ours, theirs = (Path(Workspace(one).data.source.root) / "choices.parquet" for one in (config, again))
     assert ours.read_bytes() == theirs.read_bytes()
-    assert layout.read_pairs(config).equals(layout.read_pairs(again))
+    assert Workspace(config).data.read_pairs().equals(Workspace(again).data.read_pairs())
     other = emoji("data.seed=12345")
     prepare.run(other)
     assert data_folder(other) != data_folder(config)
-    assert not layout.read_pairs(other).equals(layout.read_pairs(config))
+    assert not Workspace(other).data.read_pairs().equals(Workspace(config).data.read_pairs())
 
 
 def test_emoji_choices_are_those_of_the_people(emoji: Make) -> None:
@@ -380,7 +377,7 @@ def test_emoji_choices_are_those_of_the_people(emoji: Make) -> None:
     config = emoji("data.choice_temperature=1e-6")
     prepare.run(config)
     people = read_people(data_folder(config) / "people.json")
-    table = pq.read_table(layout.source_folder(config)).to_pylist()
+    table = pq.read_table(Workspace(config).data.source.root).to_pylist()
     shown = {row[f"image_{side}_uid"]: (row[f"model_{side}"], row[f"jpg_{side}"]) for row in table for side in (0, 1)}
     for row_of_one in table[:40]:
         liked = []

@@ -14,16 +14,16 @@ from tests.data.handmade import row, rows, write
 from ppd_lightning.commands import stats
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
 from ppd_lightning.data.pairs import pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import Rows, read_rows
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.data.tally import tally
+from ppd_lightning.errors import UserError
 from ppd_lightning.figures.files import save_figure
 from ppd_lightning.storage.atomic import write_json_atomic
-from ppd_lightning.errors import UserError
 
 HELD_OUT, UNSEEN = {"thing 1", "thing 4"}, {"2", "7"}
 
@@ -52,10 +52,10 @@ def prepared(tmp_path: Path, composed: Config, source: Rows, pairs: pa.Table) ->
     """A configuration whose tables are there, as `ppd prepare` leaves them."""
     config = replace(composed, output=str(tmp_path / "out"))
     images = index_images(source.table)
-    write_table(layout.images_path(config), images, {"source": "s", "images": "i"})
-    write_pairs(layout.pairs_path(config), pairs, layout.pairs_key(config))
+    write_table(Workspace(config).data.images_path, images, {"source": "s", "images": "i"})
+    write_pairs(Workspace(config).data.pairs_path, pairs, Workspace(config).data.pairs_key())
     summary = {"counts": source.counts | {"damaged_image": 0, "few_pairs": 0, "pairs": len(pairs)}}
-    write_json_atomic(layout.told_path(config), {"key": {}, "summary": summary})
+    write_json_atomic(Workspace(config).data.summary_path, {"key": {}, "summary": summary})
     return config
 
 

@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from safetensors.torch import load_file
 from tests import tiny
 from tests.rewards.tiny_rewards import CLIP, open_clip_folder
@@ -20,6 +18,8 @@ from tests.worlds.emoji import packages as handmade
 from ppd_lightning.cli import main
 from ppd_lightning.commands import classify, embed, evaluate, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import caption_id, stable_ids
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.shot_sets import random_sets

@@ -10,7 +10,7 @@ from tests.commands.test_prepare import composed, placed, rows, write
 
 from ppd_lightning.commands import prepare, verify
 from ppd_lightning.config.folders import data_folder
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
 
 

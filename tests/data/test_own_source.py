@@ -1,4 +1,4 @@
-"""A source of one's own is one class and one YAML file: it is prepared, described, trained on, and the doctor asks it."""
+"""A source of one's own is one class and one YAML file: it is prepared, described and trained on."""
 
 from __future__ import annotations
 

@@ -14,15 +14,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ppd_lightning.config.compose import as_yaml, compose
+from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
-from ppd_lightning.data import prepared as layout
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import IMAGES_SCHEMA
 from ppd_lightning.data.pairs import stable_ids, write_pairs
 from ppd_lightning.data.stores import write_store
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.storage.fingerprints import file_sha256
-from ppd_lightning.config.folders import run_folder
-from ppd_lightning.users.embeddings import embeddings_folder
 
 PEOPLE, CAPTIONS = 12, 5
 Scores = Callable[[np.random.Generator, int], np.ndarray]
@@ -105,7 +104,7 @@ def made_evaluation(
 def made_choices(config: Config, colours: Mapping[str, str], chosen: Mapping[str, Sequence[str]]) -> None:
     """Prepared images of one colour each, and embeddings of users who preferred these over an image of another."""
     other = {"grey": "grey"}
-    source = Path(layout.source_folder(config))
+    source = Path(Workspace(config).data.source.root)
     source.mkdir(parents=True)
     pngs = [_png(colour) for colour in [*colours.values(), *other.values()]]
     pq.write_table(pa.table({"jpg_0": pngs, "jpg_1": pngs}), source / "choices.parquet")
@@ -123,7 +122,7 @@ def made_choices(config: Config, colours: Mapping[str, str], chosen: Mapping[str
         for row, name in enumerate(names)
     ]
     images = pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA)
-    write_table(layout.images_path(config), images, {"source": "s", "images": "i"})
+    write_table(Workspace(config).data.images_path, images, {"source": "s", "images": "i"})
     pairs = [
         {
             "pair_id": f"{number:016x}",
@@ -136,10 +135,10 @@ def made_choices(config: Config, colours: Mapping[str, str], chosen: Mapping[str
         }
         for number, (user, image) in enumerate((user, image) for user, own in chosen.items() for image in own)
     ]
-    write_pairs(layout.pairs_path(config), pa.Table.from_pylist(pairs), layout.pairs_key(config))
+    write_pairs(Workspace(config).data.pairs_path, pa.Table.from_pylist(pairs), Workspace(config).data.pairs_key())
     shots = np.array([[number for number, pair in enumerate(pairs) if pair["user_id"] == user] for user in chosen])
     ids = stable_ids([pair["pair_id"] for pair in pairs])[shots]
-    write_store(embeddings_folder(config), [f"{user}/0" for user in chosen], {"shots": ids}, {})
+    write_store(Workspace(config).users.folder, [f"{user}/0" for user in chosen], {"shots": ids}, {})
 
 
 def _png(colour: str) -> bytes:

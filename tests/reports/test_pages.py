@@ -13,6 +13,7 @@ from tests.reports.made import made_choices, made_evaluation, made_run
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
+from ppd_lightning.errors import UserError
 from ppd_lightning.reports.blocks import Interval, Section, Table, Text, as_csv, as_markdown, formatted, rounded
 from ppd_lightning.reports.few_shot_images import FewShotImages
 from ppd_lightning.reports.image_sections import image_url
@@ -20,7 +21,6 @@ from ppd_lightning.reports.page_files import Page, as_html
 from ppd_lightning.reports.reproduction import command_of
 from ppd_lightning.reports.run_results import read_run_result
 from ppd_lightning.reports.study import round_levels
-from ppd_lightning.errors import UserError
 
 
 class Tags(HTMLParser):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ppd_lightning.cli import main
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.leases import this_process
 from ppd_lightning.storage.sweep_table import SweepRun, read_runs, record

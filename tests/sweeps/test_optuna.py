@@ -9,7 +9,7 @@ import pytest
 
 from ppd_lightning.cli import main
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.config.schemas import Config
+from ppd_lightning.config.root import Config
 from ppd_lightning.storage.sweep_table import read_runs
 from ppd_lightning.sweeps import job
 

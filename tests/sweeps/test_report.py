@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
-from ppd_lightning.reports.sweep_section import sweep_drawing
 from ppd_lightning.errors import UserError
+from ppd_lightning.reports.sweep_section import sweep_drawing
 from ppd_lightning.storage.sweep_table import Sweep, SweepRun, record, write_sweep
 
 BETAS = ("0.1", "0.5", "2", "10")

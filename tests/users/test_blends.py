@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ppd_lightning.config.workspace import Workspace
 from tests.training import tiny_world
 
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.blends import blended_embeddings, name_of, people_in, weights_of
 from ppd_lightning.users.users import Users

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import timm
 import torch
-from ppd_lightning.backbones.backbone import Backbone
 from tests import tiny
 from torch import Tensor
 
+from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
 from ppd_lightning.users import encoders
 from ppd_lightning.users.encoders import encoder_fingerprint, moments, open_encoder

@@ -8,8 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 from tests.parts.last_shots import LastShots
@@ -17,6 +15,8 @@ from tests.parts.mean_latents import MeanLatentsUser
 
 from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.errors import UserError
 

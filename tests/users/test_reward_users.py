@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 from tests.rewards.tiny_rewards import open_clip_folder
 
 from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import Square
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import statistics

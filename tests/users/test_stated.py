@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from ppd_lightning.config.workspace import Workspace
 from tests import tiny, tiny_vlm
 
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.shot_sets import ShotSet
 from ppd_lightning.users.texts import read_texts

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from tests import tiny
 from tests.data.handmade import SIZE, rows, write
 
 from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.users import Users

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from tests import tiny, tiny_vlm
 from tests.data.handmade import SIZE, rows, write
 
 from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import open_picture
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError

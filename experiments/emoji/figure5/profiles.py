@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ppd_lightning.config.workspace import Workspace
 
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import Square
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics

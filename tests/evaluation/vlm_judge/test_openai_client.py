@@ -30,13 +30,13 @@ from tests.evaluation.vlm_judge.judge_server import (
 )
 
 from ppd_lightning.config.compose import compose
-from ppd_lightning.evaluation.vlm_judge.settings import OpenaiJudge
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge import openai_client
 from ppd_lightning.evaluation.vlm_judge.answer_cache import AnswerCache
 from ppd_lightning.evaluation.vlm_judge.judge import Question
 from ppd_lightning.evaluation.vlm_judge.openai_client import EndpointJudge
 from ppd_lightning.evaluation.vlm_judge.predictions import Prediction, Predictor
-from ppd_lightning.errors import UserError
+from ppd_lightning.evaluation.vlm_judge.settings import OpenaiJudge
 from ppd_lightning.progress import Counted
 from ppd_lightning.users.vlm_prompts import SYSTEM, PromptPair
 

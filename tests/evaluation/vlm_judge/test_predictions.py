@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer, AnswerCache
 from ppd_lightning.evaluation.vlm_judge.cost import Budget
 from ppd_lightning.evaluation.vlm_judge.judge import EncodedQuestion, Judge, Question, RefusedError
 from ppd_lightning.evaluation.vlm_judge.predictions import Prediction, Predictor
-from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
 
 

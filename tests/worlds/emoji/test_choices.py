@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ppd_lightning.data.pickapic import SCHEMA, read_rows
-from ppd_lightning.worlds.emoji.people import choose, make_people
 from ppd_lightning.worlds.emoji.choices import encode_pictures, image_uid, write_source
+from ppd_lightning.worlds.emoji.people import choose, make_people
 
 CONCEPTS, STYLES = tuple(f"thing {number}" for number in range(6)), ("flat", "round", "loud")
 GENERATOR = np.random.default_rng(0)
