@@ -13,7 +13,7 @@ from ppd_lightning.training.objectives.objective import Loss, Objective, PairErr
 
 @settings
 class IPO(Objective):
-    """IPO (Azar et al., arXiv 2310.12036) on prediction errors: the margin is brought to 1 / (2 tau), not to infinity."""
+    """IPO (Azar et al., arXiv 2310.12036) on prediction errors: the margin goes to 1 / (2 tau), not to infinity."""
 
     tau: Positive
     """Strength of the regularisation."""

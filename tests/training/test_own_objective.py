@@ -1,4 +1,4 @@
-"""An objective of one's own is one class and one YAML file: it is composed, checked, trained and resumed like any other."""
+"""An objective of one's own is one class and one YAML file: it is composed, checked and trained like any other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.metrics_csv import read_metrics
 from ppd_lightning.training.module import PPDModule
-from ppd_lightning.training.objectives.objective import PairErrors
+from ppd_lightning.training.objectives.objective import Loss, PairErrors
 
 CONF = Path(__file__).parents[1] / "parts/conf"
 
@@ -77,7 +77,7 @@ def test_the_supervised_loss_is_added_to_it_as_to_any_other() -> None:
 
 
 def test_it_trains_a_run(world: Path, tmp_path: Path) -> None:
-    config = on(world, tmp_path, "objective.beta=0.1", "trainer.max_steps=18", "optimizer.lr=0.01")
+    config = on(world, tmp_path, "objective.beta=0.02")
     assert (type(config.objective), config.objective.name) == (IPO, "ipo")
     summary = train.run(config)
     folder = run_folder(config)
@@ -99,8 +99,8 @@ def test_its_settings_are_checked_with_all_others() -> None:
 
 def test_a_rank_without_pairs_knows_its_figures() -> None:
     class Further(IPO):
-        def loss(self, errors: PairErrors, weight: Tensor):  # noqa: ANN202
+        def loss(self, errors: PairErrors, weight: Tensor) -> Loss:
             made = super().loss(errors, weight)
-            return type(made)(made.total, made.figures | {"square": made.total.square()})
+            return Loss(made.total, made.figures | {"square": made.total.square()})
 
     assert "square" in module(Further(**vars(ipo()) | {"target": ""}))._figures
