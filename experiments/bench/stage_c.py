@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from diffusers import StableCascadeUNet
-from ppd_lightning.config.root import Config
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,6 +30,7 @@ from ppd_lightning.backbones.cascade.checkpoint import stage_c_config
 from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.root import Config
 from ppd_lightning.diffusion.draws import draw_batch
 from ppd_lightning.diffusion.schedule import CosineSchedule
 from ppd_lightning.diffusion.weighting import TimeWeight

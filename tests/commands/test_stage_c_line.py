@@ -9,8 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from ppd_lightning.config.root import Config
-from ppd_lightning.config.workspace import Workspace
 from safetensors.torch import load_file
 from tests import tiny
 from tests.data.handmade import rows, write
@@ -18,6 +16,8 @@ from tests.data.handmade import rows, write
 from ppd_lightning.commands import embed, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
+from ppd_lightning.config.root import Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 
 SIDE = 128  # pixels: latents of 4 x 4

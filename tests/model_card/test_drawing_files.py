@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ppd_lightning.generation.settings import Generation
 from safetensors.torch import save_file
 from tests import tiny
 from tests.model_card.without_the_package import without_the_package
@@ -22,6 +21,7 @@ from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.card_facts import DrawingCode
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.generation.settings import Generation
 from ppd_lightning.model_card.drawing_files import drawing_files
 
 GENERATION = Generation(
