@@ -32,7 +32,7 @@ from ppd_lightning.model_card.card import ExportedTraining, model_card
 from ppd_lightning.model_card.drawing_files import drawing_files
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256
-from ppd_lightning.worlds.emoji import choices as source
+from ppd_lightning.worlds.emoji import choices
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 from ppd_lightning.worlds.emoji.vendors import credits_text
 
@@ -82,7 +82,7 @@ def stage_c(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, Path])
 
 def _train(folder: Path, config: Config, pictures: dict[str, Path]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "fetch_packages", lambda _: pictures)
+        patch.setattr(choices, "fetch_packages", lambda _: pictures)
         prepare.run(config)
         if config.data.labels == "rewards":
             label.run(config)

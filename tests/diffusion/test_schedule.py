@@ -44,3 +44,8 @@ def test_log_snr_falls_from_9_21_to_minus_9_21() -> None:
     inner = TIMES[40:-40].double()
     ratio = (schedule.alpha(inner) / schedule.sigma(inner)) ** 2
     torch.testing.assert_close(schedule.log_snr(inner), ratio.log())
+
+
+def test_the_target_is_the_noise() -> None:
+    x0, noise, t = torch.randn(2, 16, 4, 4), torch.randn(2, 16, 4, 4), torch.tensor([0.2, 0.9])
+    assert CosineSchedule().target(x0, noise, t) is noise

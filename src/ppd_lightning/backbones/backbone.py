@@ -225,7 +225,7 @@ class Backbone(Part, ABC):
             if not files:
                 yield Finding(need, "damaged" if remedies else str(folder), tuple(remedies))
                 continue
-            if part.hub and Path(self._places[key] or "").expanduser() == folder:
+            if part.hub and Path(self._paths[key] or "").expanduser() == folder:
                 wanted = [file for other in folders if self.parts[other].hub == part.hub for file in lacks[other]]
                 command = shlex.join(["hf", "download", part.hub, *wanted, "--local-dir", str(folder)])
                 elsewhere = ", or name its folder as model.codec_path" if part.of_codec and key == PATH else ""
@@ -237,11 +237,11 @@ class Backbone(Part, ABC):
             yield Finding(need, "\n".join(files), tuple(remedies))
 
     @property
-    def _places(self) -> Mapping[str, str | None]:
+    def _paths(self) -> Mapping[str, str | None]:
         return {PATH: self.path, CODEC_PATH: self.codec_path}
 
     def _folder(self, key: str, parts: Mapping[str, ModelPart]) -> Path:
-        path = self._places[key]
+        path = self._paths[key]
         if path is not None:
             return local_folder(key, path, list(parts.values()))
         if self.shipped_folder is None:

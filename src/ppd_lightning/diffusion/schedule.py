@@ -1,6 +1,6 @@
 """The cosine noise schedule, for networks that predict the noise.
 
-Sources: StableCascade `gdf/schedulers.py`; diffusers `scheduling_ddpm_wuerstchen.py`.
+Sources: Nichol and Dhariwal 2021; the clamp is that of `gdf/schedulers.py` in Stability AI's training code.
 """
 
 from __future__ import annotations

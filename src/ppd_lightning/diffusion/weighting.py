@@ -14,11 +14,10 @@ class TimeWeight:
     """w(t) (B,) for one of four weightings; the first three are closed forms.
 
     - const: 1, as released Diffusion-DPO code has it.
-    - p2: sigma(t)^2, as the training code of Stable Cascade weights its loss (`gdf/loss_weights.py`, P2 with k = gamma
-      = 1).
+    - p2: sigma(t)^2, as Stability AI's training code weights its loss (`gdf/loss_weights.py`, P2 with k = gamma = 1).
     - elbo: -d lambda / dt, the weight of the variational bound for noise prediction.
-    - adaptive: 1 / (the frozen reference's mean error at that log-SNR), after Stable Cascade's AdaptiveLossWeight. High
-      noise, where layout and style are decided, has small errors that a constant weight drowns.
+    - adaptive: 1 / (the frozen reference's mean error at that log-SNR), after the AdaptiveLossWeight of the same file.
+      High noise, where layout and style are decided, has small errors that a constant weight drowns.
 
     Args:
         kind: one of WEIGHTINGS.

@@ -72,7 +72,7 @@ def model_card(training: ExportedTraining) -> str:
     names = [f"`{name}`" for name in training.users]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     module, _, kind = code.base.rpartition(".")
-    places = ", ".join("None" if place is None else json.dumps(place) for place in (facts.base, facts.codec, None))
+    paths = ", ".join("None" if path is None else json.dumps(path) for path in (facts.base, facts.codec, None))
     values = {
         "front_matter": _yaml(_front_matter(facts, objective)),
         "title": f"{objective.title} adapter for {training.backbone.title}",
@@ -86,7 +86,7 @@ def model_card(training: ExportedTraining) -> str:
         "command": _command(facts, caption, min(training.users)),
         "module": module.rpartition(".")[2],
         "kind": kind,
-        "arguments": places + settings_as_arguments(code),
+        "arguments": paths + settings_as_arguments(code),
         "image_size": data.image_size,
         "user": json.dumps(min(training.users), ensure_ascii=False),
         "caption": json.dumps(caption, ensure_ascii=False),

@@ -27,7 +27,7 @@ def drawing_files(code: DrawingCode, generation: Generation, image_size: int) ->
 
     Args:
         code: of the base.
-        generation: what draw.py takes where it is not told otherwise.
+        generation: the defaults of draw.py.
         image_size: side in pixels of the images that were encoded for the training.
 
     Raises:
