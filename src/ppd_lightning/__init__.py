@@ -1,4 +1,4 @@
 """One text-to-image model, many people's tastes: PPD on Lightning and Hydra.
 
-Reading order: cli.py -> commands/train.py -> training/module.py -> diffusion/objectives.py.
+Reading order: cli.py -> commands/train.py -> training/module.py -> training/objectives/ppd.py.
 """

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 import torch
-from ppd_lightning.diffusion.objectives import noise_error, preference_loss
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor, nn

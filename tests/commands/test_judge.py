@@ -18,8 +18,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
-from ppd_lightning.evaluation.vlm_judge.build import build_judge
 from tests import tiny, tiny_vlm
 from tests.evaluation.vlm_judge.judge_server import MODEL, JudgeServer, completion, fault, judge_server
 from tests.worlds.emoji import packages as handmade
@@ -254,12 +252,12 @@ def test_the_model_that_describes_the_users_does_not_judge_them(world: Path, set
     own = [one.format(vlm=world / "vlm") for one in settings]
     config = compose(["user=vlm", f"user.path={world / 'vlm'}", *own])
     with pytest.raises(UserError, match=r"judge\.(path|model): .* describes the users .* take another model"):
-        build_judge(config.judge, torch.device("cpu"), judge._describing_model(config))
+        judge._open_judge(Workspace(config))
 
 
 def test_files_of_a_local_judge_that_are_missing_are_named_by_its_own_key() -> None:
     with pytest.raises(UserError, match=r"judge\.path: there is no folder nowhere"):
-        build_judge(compose(["judge=vlm", "judge.path=nowhere"]).judge, torch.device("cpu"))
+        compose(["judge=vlm", "judge.path=nowhere"]).judge.open()
 
 
 def test_a_limit_on_cost_needs_prices() -> None:

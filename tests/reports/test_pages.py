@@ -13,12 +13,12 @@ from tests.reports.made import made_choices, made_evaluation, made_run
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.run_resolver import RunResolver
 from ppd_lightning.errors import UserError
 from ppd_lightning.reports.blocks import Interval, Section, Table, Text, as_csv, as_markdown, formatted, rounded
 from ppd_lightning.reports.few_shot_images import FewShotImages
 from ppd_lightning.reports.image_sections import image_url
 from ppd_lightning.reports.page_files import Page, as_html
-from ppd_lightning.reports.reproduction import command_of
 from ppd_lightning.reports.run_results import read_run_result
 from ppd_lightning.reports.study import round_levels
 
@@ -142,14 +142,14 @@ def test_sections_without_blocks_are_left_out() -> None:
 
 def test_the_command_of_a_run_has_its_folder_or_is_left_out(tmp_path: Path) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/sft", "objective.t_min=0.25", "shots.n=2", "seed=3"])
-    run = read_run_result(folder)
-    command = command_of(run)
+    run = read_run_result(folder, RunResolver())
+    command = run.command
     assert command is not None
     assert "objective=sft" in command
     assert "objective.t_min=0.25" in command
     run.settings["objective"]["of_another_version"] = 1
     run.settings["objective"]["t_min"] = 0.3
-    assert command_of(run) is None
+    assert run.command is None
 
 
 def test_a_folder_of_neither_run_nor_sweep_is_an_error(tmp_path: Path) -> None:
@@ -198,10 +198,10 @@ def test_images_are_small_and_missing_files_are_none(tmp_path: Path) -> None:
 
 def test_few_shot_choices_are_those_that_the_embeddings_were_made_of(tmp_path: Path) -> None:
     config, folder = made_run(tmp_path, ["experiment=emoji/ppd", "shots.n=2"])
-    assert FewShotImages(read_run_result(folder)).of(["ann"]) == {}, "no data, no choices"
+    assert FewShotImages(read_run_result(folder, RunResolver())).of(["ann"]) == {}, "no data, no choices"
     colours = dict(zip("abcd", ["red", "green", "blue", "black"], strict=True))
     made_choices(config, colours, {"ann": ["a", "c"], "bo": ["b", "d"]})
-    found = FewShotImages(read_run_result(folder)).of(["bo", "ann", "nobody"])
+    found = FewShotImages(read_run_result(folder, RunResolver())).of(["bo", "ann", "nobody"])
     assert {user: [picture.getpixel((0, 0)) for picture in pictures] for user, pictures in found.items()} == {
         "ann": [(255, 0, 0), (0, 0, 255)],
         "bo": [(0, 128, 0), (0, 0, 0)],

@@ -11,6 +11,7 @@ from tests.reports.made import CAPTIONS, PEOPLE, made_evaluation, made_run
 
 from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.run_resolver import RunResolver
 from ppd_lightning.reports.methods import trained_alike
 from ppd_lightning.reports.run_results import read_run_result
 from ppd_lightning.reports.study import Settings, Study, studies_of
@@ -22,7 +23,7 @@ PPD, SFT = ["experiment=emoji/ppd"], ["experiment=emoji/sft"]
 
 
 def study_of(*folders: Path, settings: Settings = SETTINGS) -> Study:
-    (found,) = studies_of([read_run_result(folder) for folder in folders], settings)
+    (found,) = studies_of([read_run_result(folder, RunResolver()) for folder in folders], settings)
     return found
 
 
@@ -44,7 +45,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_method(tmp_path: Path) -> 
         made_run(tmp_path, [*PPD, "objective.beta=2"], seed=0)[1],
         made_run(tmp_path, SFT)[1],
     ]
-    named = trained_alike([read_run_result(folder) for folder in reversed(folders)])
+    named = trained_alike([read_run_result(folder, RunResolver()) for folder in reversed(folders)])
     assert [(name, [run.seed for run in runs]) for name, runs in named] == [
         ("ppd objective.beta 2.0", [0]),
         ("ppd objective.beta 1.0", [0, 1]),
@@ -109,7 +110,7 @@ def test_evaluations_of_other_weights_are_left_out(tmp_path: Path) -> None:
     config, folder = made_run(tmp_path, PPD)
     made_evaluation(config, folder, 2.0, gain=1.0)
     (folder / "adapter.safetensors").write_bytes(b"trained anew")
-    assert studies_of([read_run_result(folder)], SETTINGS) == []
+    assert studies_of([read_run_result(folder, RunResolver())], SETTINGS) == []
 
 
 def test_evaluations_on_other_captions_are_another_study(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_evaluations_on_other_captions_are_another_study(tmp_path: Path) -> None
     made_evaluation(config, folder, 2.0, gain=1.0)
     other = compose([f"output={tmp_path}", *PPD, "evaluation.captions=train"])
     made_evaluation(other, folder, 5.0, gain=1.0)
-    studies = studies_of([read_run_result(folder)], SETTINGS)
+    studies = studies_of([read_run_result(folder, RunResolver())], SETTINGS)
     assert [(one.terms.captions, one.methods[0].scales) for one in studies] == [("held_out", [2.0]), ("train", [5.0])]
 
 

@@ -64,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     begun, workspace = time.monotonic(), Workspace(config)
     trained, users, data = workspace.trained_run(), workspace.users, workspace.data
-    judge = _open_judge(config, workspace)
+    judge = _open_judge(workspace)
     captions = evaluated_captions(config.evaluation.captions, data)
     settings = {name: value for name, value in asdict(config.judge).items() if name not in judge.neutral_settings}
     key = {
@@ -168,14 +168,14 @@ class _Judging:
         return spent
 
 
-def _open_judge(config: Config, workspace: Workspace) -> Judge:
+def _open_judge(workspace: Workspace) -> Judge:
     """The judge of the configuration.
 
     Raises:
         UserError: it is the model that describes the users, which would judge its own work: the paper has another one.
     """
-    judge = config.judge.open(workspace.device)
-    describing = config.user.describing_vlm()
+    judge = workspace.config.judge.open(workspace.device)
+    describing = workspace.config.user.describing_vlm()
     if describing is not None and judge.is_model(describing):
         raise UserError(
             f"{judge.model_key}: {judge.model} describes the users (user.path) and would judge its own work; take "
