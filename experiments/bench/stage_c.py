@@ -73,11 +73,12 @@ def our_step(config: Config, prior: StableCascadeUNet) -> Step:
     """One optimizer step of `ppd train`, without Lightning's loop (what that costs is in training.py)."""
     objective = config.objective
     module = PPDModule(
+        config.model,
         prior,
         attach_user_branch(prior, EMBEDDING),
         objective,
         config.optimizer,
-        TimeWeight(objective.weighting, CosineSchedule(), objective.t_min, objective.t_max),
+        TimeWeight(objective.weighting, config.model.diffusion_path, objective.t_min, objective.t_max),
         latent_shape=LATENT,
         max_steps=1000,
         seed=0,
