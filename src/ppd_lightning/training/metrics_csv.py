@@ -16,8 +16,8 @@ from ppd_lightning.training.accumulation import ends_step
 class MetricsCsv(Callback):
     """Writes what was logged, every so many steps; Lightning's own CSV logger starts a new file on resume.
 
-    A callback and not a logger, because loggers are told of a step only after its checkpoint was saved: a kill between
-    the two would lose the row for good.
+    A callback and not a logger, because loggers get a step's figures only after its checkpoint was saved: a kill
+    between the two would lose the row for good.
 
     Args:
         path: the file; rows after `start_step` are cut off, because a resumed run computes them again.

@@ -1,4 +1,4 @@
-"""Pictures of a training while it runs."""
+"""Images that a training draws while it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Previews(Callback):
-    """Keeps a sheet of step 0, of every `every`th step and of the last one, and shows it in the run's loggers.
+    """Keeps a sheet of step 0, of every `every`th step and of the last one, and sends it to the run's loggers.
 
     A sheet comes before the checkpoint of its step: a run that goes on from one has all the sheets up to it, and draws
     those that follow again.
@@ -35,19 +35,19 @@ class Previews(Callback):
         self.draw, self.folder, self.every = draw, folder, every
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show what a new branch draws."""
+        """The sheet of a new branch."""
         if trainer.global_step == 0:
-            self._show(trainer)
+            self._draw(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show what it draws after an optimizer step whose turn it is."""
+        """The sheet of an optimizer step that gets one."""
         step = trainer.global_step
         if ends_step(trainer, batch_idx) and (step % self.every == 0 or step == trainer.max_steps):
-            self._show(trainer)
+            self._draw(trainer)
 
-    def _show(self, trainer: Trainer) -> None:
+    def _draw(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:
             return
         step = trainer.global_step

@@ -1,4 +1,4 @@
-"""What a training says while it runs: its speed, and plain lines where there is no terminal."""
+"""The speed of a training, and log lines where there is no terminal for a progress bar."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Speed(Callback):
         pl_module.log("train/pairs_per_second", speed)
         if self.lines and trainer.is_global_zero:
             figures = {name.removeprefix("train/"): value.item() for name, value in trainer.callback_metrics.items()}
-            shown = " ".join(
+            words = " ".join(
                 f"{name} {figures[name]:.4g}" for name in ("loss", "implicit_accuracy", "margin") if name in figures
             )
-            log.info("step %d/%d %s %.0f pairs/s %.0f s left", step, trainer.max_steps, shown, speed, left)
+            log.info("step %d/%d %s %.0f pairs/s %.0f s left", step, trainer.max_steps, words, speed, left)
