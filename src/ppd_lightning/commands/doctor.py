@@ -27,9 +27,8 @@ def run(config: Config) -> dict[str, Any]:
         SystemExit: with code 1, something is missing.
     """
     packages = list(_packages(config))
-    findings = [*packages]
+    findings = [*packages, *_source(config)]
     if not any(finding.remedies for finding in packages):  # the others look with them
-        findings += config.data.findings_in(data_folder(config))
         findings += [*config.model.findings(), *config.user.findings(), *_rewards(config), *config.judge.findings()]
         findings += _hardware(config.trainer)
     need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
@@ -75,6 +74,13 @@ def _package_fault(requirement: Requirement) -> str:
     except metadata.PackageNotFoundError:
         return "not installed"
     return "" if requirement.specifier.contains(version, prereleases=True) else version
+
+
+def _source(config: Config) -> list[Finding]:
+    try:
+        return list(config.data.findings_in(data_folder(config)))
+    except ImportError:  # of a package, which is named as missing
+        return []
 
 
 def _rewards(config: Config) -> Iterator[Finding]:

@@ -57,7 +57,8 @@ def terms_of(settings: dict[str, Any], one: Measured, content: str | None) -> Te
         judge = next((name for name in [*judged.get("judges", []), *judged.get("rewards", [])] if name in names), None)
         if judge is None:
             return None
-    wanted = (CONTENT, "clip", "emoji_clip") if content is None else (content,)
+    clips = sorted(name for name in names if name.endswith("_clip"))
+    wanted = (CONTENT, "clip", *clips) if content is None else (content,)
     kept = next((name for name in wanted if name in names), None)
     drawing = ", ".join(f"{key} {drawn[key]}" for key in ("steps", "text_guidance", "decoder") if key in drawn)
     return Terms(labels, str(judged["captions"]), float(judged["tie"]), judge, kept, drawing)
