@@ -99,7 +99,7 @@ def lines_with(words: str, *, outside: tuple[str, ...]) -> list[tuple[str, str]]
 
 
 def test_the_root_configuration_stays_upstairs() -> None:
-    found = [line for line in lines_with(r"\bConfig\b|ppd_lightning\.config", outside=tuple(UPSTAIRS))]
+    found = lines_with(r"\bConfig\b|ppd_lightning\.config", outside=tuple(UPSTAIRS))
     assert [line for line in found if re.search(r"\bConfig\b|ppd_lightning\.config", line[1])] == []
 
 
