@@ -31,7 +31,7 @@ from ppd_lightning.data import images
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
 from ppd_lightning.users.vlm_writer import ProfileWriter
-from ppd_lightning.worlds.emoji import choices
+from ppd_lightning.worlds.emoji import source
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS, CHOICES = 5, 6
@@ -68,7 +68,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handmade, "CODES", {name: f"1f6{k:02d}" for k, name in enumerate(shipped_concepts(12))})
         files = handmade.packages(folder / "packages")
-        patch.setattr(choices, "fetch_packages", lambda _: files)
+        patch.setattr(source, "fetch_packages", lambda _: files)
         config = configured(folder)
         for verb in (prepare, embed, train):
             verb.run(config)
@@ -253,19 +253,6 @@ def test_the_model_that_describes_the_users_does_not_judge_them(world: Path, set
     config = compose(["user=vlm", f"user.path={world / 'vlm'}", *own])
     with pytest.raises(UserError, match=r"judge\.(path|model): .* describes the users .* take another model"):
         judge._open_judge(Workspace(config))
-
-
-def test_a_judge_of_ones_own_is_one_class_and_one_file(fresh: Path) -> None:
-    own = Path(__file__).parents[1] / "parts/conf"
-    words = [*SETTINGS[:-3], "judge=corner", f"model.path={fresh / 'base'}", f"output={fresh / 'out'}"]
-    summary = judge.run(compose(words, own))
-    assert summary["judge"]["model"] == "corner"
-    assert summary["answers"] > 0
-    for part in ("agreement", "win_rate"):
-        assert summary[part]["all"]["unparsable"] == summary[part]["all"]["refused"] == 0
-    assert summary["agreement"]["all"]["n"] > 0
-    with pytest.raises(UserError, match=r"judge\.corner: must be a whole number, not 'x'"):
-        compose(["judge=corner", "judge.corner=x"], own)
 
 
 def test_files_of_a_local_judge_that_are_missing_are_named_by_its_own_key() -> None:
