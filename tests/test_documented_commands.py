@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,30 @@ def test_what_python_examples_import_is_there(page: Path) -> None:
         compile(block, str(page), "exec")
         for line in re.findall(r"^(?:from ppd_lightning|import ppd_lightning).*$", block, re.MULTILINE):
             exec(line, {})
+
+
+def test_the_code_of_the_page_on_python_runs(tmp_path: Path) -> None:
+    import torch
+    from tests import tiny
+    from tests.data.handmade import SIZE, rows, write
+    from tests.training.tiny_world import overrides
+
+    by_configuration, without_hydra, branch_alone = code(ROOT / "docs/python.md", "python")
+    tiny.model_folder(tmp_path / "model")
+    write(tmp_path / "source", rows())
+    settings = overrides(tmp_path, tmp_path / "out", "trainer.progress=false", "generation.steps=1")
+    names: dict[str, Any] = {"settings": settings}
+    exec(by_configuration, names)
+    assert not torch.equal(names["images"], names["base"])
+    prepared = names["workspace"].data
+    names = {name: getattr(prepared, name) for name in ("folder", "splits", "image_size")}
+    exec(without_hydra, names | {"source": str(tmp_path / "source"), "weights": str(tmp_path / "model")}, names)
+    assert names["images"].shape == (1, 3, SIZE, SIZE)
+    assert (prepared.folder / "adapter.safetensors").exists()
+    noised, t, *text = tiny.inputs(2)
+    names |= {"u": torch.randn(2, 64), "noised": noised, "t": t, "conditions": tiny.conditions(*text)}
+    exec(branch_alone, names)
+    assert torch.equal(names["prediction"], names["reference"])  # a new branch changes nothing
 
 
 def excerpts() -> list[tuple[Path, str]]:
