@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import sys
@@ -132,6 +133,17 @@ def test_the_code_of_the_page_on_python_runs(tmp_path: Path) -> None:
     names |= {"u": torch.randn(2, 64), "noised": noised, "t": t, "conditions": tiny.conditions(*text)}
     exec(branch_alone, names)
     assert torch.equal(names["prediction"], names["reference"])  # a new branch changes nothing
+
+
+def test_the_public_names_of_the_page_on_python_are_there() -> None:
+    rows = re.findall(
+        r"^\| `(ppd_lightning\.\w+)` \| (.+) \|$", (ROOT / "docs/python.md").read_text("utf-8"), re.MULTILINE
+    )
+    named = [f"{room}.{name}" for room, names in rows for name in re.findall(r"`([\w.]+)`", names)]
+    assert len(named) > 10
+    for name in named:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
 
 
 def excerpts() -> list[tuple[Path, str]]:
