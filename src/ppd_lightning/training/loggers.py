@@ -47,7 +47,7 @@ def make_loggers(settings: Settings, folder: Path, output: Path, *, start: int =
             TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start, default_hp_metric=False)
         )
     if settings.tracker == "wandb":
-        records = Path(settings.place or output)
+        records = Path(settings.location or output)
         records.mkdir(parents=True, exist_ok=True)
         loggers.append(
             WandbLogger(
@@ -101,7 +101,7 @@ def _mlflow(settings: Settings, output: Path, folder: Path, rank: Rank) -> MLFlo
     logger = MLFlowLogger(
         experiment_name=settings.project,
         run_name=folder.name,
-        tracking_uri=settings.place or f"sqlite:///{output.resolve() / 'mlflow.db'}",
+        tracking_uri=settings.location or f"sqlite:///{output.resolve() / 'mlflow.db'}",
         run_id=known.read_text(encoding="utf-8") if known.exists() else None,
     )
     if rank.is_first and not known.exists() and logger.run_id is not None:

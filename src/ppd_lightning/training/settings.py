@@ -81,7 +81,7 @@ class Logger:
     """An experiment tracker beside them, Weights & Biases or MLflow, each a package of its own; null is none."""
     project: Annotated[str, Field(min_length=1)]
     """The project (W&B) or experiment (MLflow) that the tracker files the run under."""
-    place: str | None
+    location: str | None
     """Where the tracker's records go: MLflow's tracking URI, or W&B's folder; null is a folder in output."""
     offline: Switch
     """Whether W&B only writes files, which `wandb sync` sends later."""
