@@ -45,7 +45,7 @@ def found(output: Path, run: Path) -> dict[str, str]:
             tensors = load_file(run / name)
             told[name] = sha(*(key.encode() + value.numpy().tobytes() for key, value in sorted(tensors.items())))
     with (run / "metrics.csv").open() as file:
-        rows = [{key: value for key, value in row.items() if "second" not in key} for row in csv.DictReader(file)]
+        rows = [{key: value for key, value in row.items() if "second" not in key and "memory" not in key} for row in csv.DictReader(file)]
     told["metrics"] = sha(json.dumps(rows, sort_keys=True).encode())
     for path in sorted(run.glob("evaluation-*/comparisons.parquet")):
         table = pq.read_table(path)

@@ -10,11 +10,11 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.training.accumulation import ends_step
+from ppd_lightning.training.accumulation import ends_step, is_due
 
 
 class MetricsCsv(Callback):
-    """Writes what was logged, every so many steps; Lightning's own CSV logger starts a new file on resume.
+    """Writes what was logged, every so many steps and at the last; Lightning's own CSV logger starts anew on resume.
 
     A callback and not a logger, because loggers get a step's figures only after its checkpoint was saved: a kill
     between the two would lose the row for good.
@@ -34,8 +34,8 @@ class MetricsCsv(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """At each logged step: the figures of its batch."""
-        if trainer.global_step % self.every == 0 and ends_step(trainer, batch_idx):
+        """At each logged step: the figures since the one before."""
+        if ends_step(trainer, batch_idx) and is_due(trainer.global_step, self.every, trainer.max_steps):
             self._add(trainer, "train/")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
