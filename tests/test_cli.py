@@ -81,9 +81,24 @@ def test_validate_shows_the_configuration_and_the_folders(capsys: pytest.Capture
 
 def test_verbs_run_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, float]] = []
-    monkeypatch.setattr("ppd_lightning.cli.run_verb", lambda verb, config: ran.append((verb, config.objective.beta)))
+    monkeypatch.setattr(
+        "ppd_lightning.cli.run_verb", lambda verb, config: {"n": ran.append((verb, config.objective.beta))}
+    )
     assert main(["evaluate", "train", "objective.beta=3", "prepare"]) == 0
     assert ran == [("evaluate", 3.0), ("train", 3.0), ("prepare", 3.0)]
+
+
+def test_the_last_line_of_a_verb_says_where_its_result_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {
+        "prepare": {"folder": "out/data", "counts": {}},
+        "train": {"run": "out/run"},
+        "report": {"page": "out/page"},
+    }
+    monkeypatch.setattr("ppd_lightning.cli.run_verb", lambda verb, config: made.get(verb, {}))
+    assert main(["prepare", "train", "doctor", "report"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["prepare: out/data", "train: out/run", "report: out/page"]
 
 
 def test_a_mistake_found_while_running_is_told_and_an_internal_fault_is_not_hidden(

@@ -203,7 +203,7 @@ def _log_finished(folder: Path) -> None:
 
 def _summary(folder: Path) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return summary
+    return summary | {"run": str(folder)}
 
 
 def _steps_done(checkpoint: Path) -> int:

@@ -214,7 +214,7 @@ class PPDModule(LightningModule):
         return is_due(self.global_step + 1, self.log_every, self.max_steps)
 
     def _note(self, figures_of_pairs: dict[str, Tensor]) -> None:
-        """Keep a micro-batch's figures, each (B,); at the end of a logged step, log the means over all that are kept."""
+        """Keep a micro-batch's figures, each (B,); at the end of a logged step, log the means over all kept."""
         self._training_figures.append(figures_of_pairs)
         self._micro_batch = (self._micro_batch + 1) % self.micro_batches
         if self._micro_batch or not self._logs():
