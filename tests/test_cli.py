@@ -228,3 +228,15 @@ def test_the_doctor_looks_into_the_model_folder_and_the_data(
     out = capsys.readouterr().out
     assert "holds no files **/*.parquet (data.files chooses them)" in out
     assert f"model.path: {tmp_path} lacks prior/config.json and " in out
+
+
+def test_drawing_and_describing_do_not_import_what_trains_encodes_or_scores() -> None:
+    verbs = ("embed", "generate", "evaluate", "export")
+    unused = ("lightning", "timm", "torchvision", "open_clip", "tensorboard")
+    code = (
+        f"import sys, importlib; [importlib.import_module('ppd_lightning.commands.' + verb) for verb in {verbs}]; "
+        "import ppd_lightning.users.encoders, ppd_lightning.generation.pipeline; "
+        f"print([name for name in {unused} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
