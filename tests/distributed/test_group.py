@@ -24,7 +24,7 @@ from ppd_lightning.distributed.group import Group, require_fitting
 from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.checkpoints import last_checkpoint
-from ppd_lightning.training.metrics_csv import read_metrics
+from ppd_lightning.training.logged_rows import read_metrics
 
 SETTINGS = ("trainer.batch_size=8", "trainer.micro_batch_size=2", "objective.drop_user=0.6")
 

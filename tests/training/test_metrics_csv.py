@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ppd_lightning.training.metrics_csv import MetricsCsv, read_metrics
+from ppd_lightning.training.logged_rows import read_metrics
+from ppd_lightning.training.metrics_csv import MetricsCsv
 
 BATCH = (None, None, None, 0)
 

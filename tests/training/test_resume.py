@@ -18,7 +18,7 @@ from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.training.checkpoints import last_checkpoint
-from ppd_lightning.training.metrics_csv import read_metrics
+from ppd_lightning.training.logged_rows import read_metrics
 
 PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
 PROCESSES.set_forkserver_preload(["tests.training.killed_run"])

@@ -25,7 +25,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.training.build import build_module
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.learning_rate import learning_rate_factor
-from ppd_lightning.training.metrics_csv import read_metrics
+from ppd_lightning.training.logged_rows import read_metrics
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ppd_lightning.evaluation.summary import summarise
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.training.hparams import log_win_rates
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ def measure(config: Config) -> dict[str, Any]:
     groups = {"generation": asdict(config.generation), "evaluation": asdict(settings)}
     write_json_atomic(folder / "settings.json", metadata | groups)
     write_json_atomic(folder / "summary.json", summary)
+    if config.logger.tensorboard:
+        log_win_rates(trained.folder, summary["win_rate"], config.trainer.max_steps)
     return summary
 
 

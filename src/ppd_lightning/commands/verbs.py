@@ -49,6 +49,7 @@ VERBS = {
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
     "report": Verb("make a page about a run, a sweep, or methods beside each other", ("report",)),
+    "runs": Verb("list the runs and sweeps of the output folder with their state and figures", ("report",)),
     "select": Verb("choose the best setting of a finished sweep and write it down", ("report",)),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
     "validate": Verb(

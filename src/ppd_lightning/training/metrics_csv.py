@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.training.accumulation import ends_step, is_due
+from ppd_lightning.training.logged_rows import read_metrics
 
 
 class MetricsCsv(Callback):
@@ -62,15 +63,3 @@ class MetricsCsv(Callback):
             writer = csv.DictWriter(file, self._header, restval="")
             writer.writeheader()
             writer.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv; a row that a kill cut short is left out."""
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    header = rows[0] if rows else ["step"]
-    return [
-        {name: value for name, value in zip(header, row, strict=True) if value != ""}
-        for row in rows[1:]
-        if len(row) == len(header)
-    ]
