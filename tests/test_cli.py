@@ -101,7 +101,7 @@ def test_the_last_line_of_a_verb_says_where_its_result_is(
     assert capsys.readouterr().out.splitlines() == ["prepare: out/data", "train: out/run", "report: out/page"]
 
 
-def test_a_mistake_found_while_running_is_told_and_an_internal_fault_is_not_hidden(
+def test_a_mistake_found_while_running_is_reported_and_an_internal_fault_is_not_hidden(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(verb: str, config: Config) -> None:

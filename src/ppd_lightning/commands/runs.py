@@ -90,13 +90,13 @@ def _differing(runs: Sequence[RunResult]) -> dict[str, str]:
         settings["trainer"] = {key: trainer[key] for key in Trainer.result_keys if key in trainer}
         what = tuple(str(result.settings.get(group, {}).get(key)) for group, key in NAMED.items())
         alike.setdefault(what, {})[result.folder.name] = flat(settings)
-    told = {}
+    words = {}
     for members in alike.values():
         keys = dict.fromkeys(key for values in members.values() for key in values)
         several = [key for key in keys if len({str(values.get(key)) for values in members.values()}) > 1]
         for name, values in members.items():
-            told[name] = " ".join(f"{key}={values[key]}" for key in several if key in values)
-    return told
+            words[name] = " ".join(f"{key}={values[key]}" for key in several if key in values)
+    return words
 
 
 def _print_runs(rows: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) -> None:
@@ -133,7 +133,7 @@ def _print_sweeps(output: Path, asked: str | None, goal: Goal) -> None:
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         metric = asked if any(asked in run.numbers for run in runs) else metric_of(runs, None)
         best = None if metric is None else best_run(runs, metric, goal)
-        told = "" if best is None else f"run {best.number}, {metric} {best.numbers[str(metric)]:.4g}"
+        words = "" if best is None else f"run {best.number}, {metric} {best.numbers[str(metric)]:.4g}"
         verbs = " ".join(read_sweep(folder).verbs)
-        table.add_row(*map(escape, (verbs, varies, counts, told, str(folder))))
+        table.add_row(*map(escape, (verbs, varies, counts, words, str(folder))))
     table_console().print(table)
