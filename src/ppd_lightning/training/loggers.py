@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_text_atomic
+from ppd_lightning.training.hparams import FOLDER, log_session
 from ppd_lightning.training.settings import Logger as Settings
 
 FINISHED, FAILED = "success", "failed"
@@ -43,9 +44,7 @@ def make_loggers(settings: Settings, folder: Path, output: Path, *, start: int =
     """
     loggers: list[Logger] = []
     if settings.tensorboard:
-        loggers.append(
-            TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start, default_hp_metric=False)
-        )
+        loggers.append(TensorBoardLogger(folder, name="", version=FOLDER, purge_step=start, default_hp_metric=False))
     if settings.tracker == "wandb":
         records = Path(settings.location or output)
         records.mkdir(parents=True, exist_ok=True)
@@ -78,7 +77,8 @@ def log_final(loggers: Sequence[Logger], settings: Mapping[str, Any], figures: M
     }
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(plain, metrics=final, step=step)
+            logger.log_metrics(final, step)
+            log_session(logger.experiment._get_file_writer(), plain, step)
         else:
             logger.log_hyperparams(plain)
             logger.log_metrics(final, step=step)

@@ -60,11 +60,11 @@ class Trainer:
     compile: Switch
     """Compile the network with torch.compile: minutes at the start, more where objective.drop_user varies the batch."""
     checkpoint_every: Count
-    """Steps between checkpoints."""
+    """Steps between checkpoints, each with a validation; the last step has one too."""
     preview_every: Count | None
     """Steps between sheets of generation's captions and users, drawn as the training stands; null draws none."""
     log_every: Count
-    """Steps between logged figures."""
+    """Steps between logged figures, which are means over these steps; the last step is logged too."""
     progress: Switch
     """A progress bar where there is a terminal."""
 
