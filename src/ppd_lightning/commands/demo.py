@@ -22,6 +22,13 @@ from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
 
 STEPS = {"prepare": prepare.run, "label": label.run, "embed": embed.run, "train": train.run, "evaluate": evaluate.run}
 
+PERSONAL = {
+    "other_taste_win_rate": "own image over the base's, judged by another person",
+    "own_against_other": "own image over another person's, judged by the person",
+    "preference_accuracy": "held-out pairs that the model's implicit reward orders rightly",
+}
+"""Parts of an evaluation's summary that say whether it is personal, and what they measure."""
+
 
 def run(config: Config) -> dict[str, Any]:
     """All verbs up to evaluate, then draw; write {output}/demo/grid.png and summary.json and print a table.
@@ -47,7 +54,7 @@ def run(config: Config) -> dict[str, Any]:
     draw_people(workspace, folder / "grid.png")
     seconds["grid"] = round(time.monotonic() - started, 1)
     seconds["total"] = round(time.monotonic() - begun, 1)
-    reported = ("win_rate", "oracle_win_rate", "concept_accuracy")
+    reported = ("win_rate", "oracle_win_rate", "concept_accuracy", *PERSONAL)
     kept = {"step0_loss": summaries["train"]["step0_loss"]}
     kept |= {name: value for name, value in summaries["evaluate"].items() if name.startswith(reported)}
     summary = {**kept, "pairs": summaries["train"]["pairs"], "seconds": seconds}
@@ -79,14 +86,27 @@ def _print(summary: dict[str, Any], folder: Path) -> None:
     for name in ("people", "judge", "win rate", "95 % interval", "won", "lost", "tied", "of decided"):
         table.add_column(name, justify="right" if name not in ("people", "judge") else "left")
     for key, rates in summary.items():
-        if "win_rate" in key:
+        if "win_rate" in key and key not in PERSONAL:
             judge = {"win_rate": "first", "oracle_win_rate": "oracle"}.get(key, key.removeprefix("win_rate_by_"))
             for group, rate in rates.items():
                 row = (f"{rate['rate']:.3f}", f"{rate['low']:.2f}-{rate['high']:.2f}", rate["wins"], rate["losses"])
                 table.add_row(group, judge, *map(str, row), str(rate["ties"]), f"{rate['decided']:.2f}")
     console = Console()
     console.print(table)
+    console.print(_personal_table(summary, intervals))
     for name, accuracy in summary.get("concept_accuracy", {}).items():
         console.print(f"concept recognised, {name}: {accuracy:.3f}")
     console.print(f"loss at step 0: {summary['step0_loss']:.6f}")
     console.print(f"seconds: {json.dumps(summary['seconds'])}\nimages: {folder / 'grid.png'}")
+
+
+def _personal_table(summary: dict[str, Any], intervals: str) -> Table:
+    title = f"Is it personal? 95 % intervals: bootstrap over {intervals}; 0.5 is chance"
+    table = Table(title=title, title_justify="left")
+    for name in ("people", "measure", "rate", "95 % interval", "n"):
+        table.add_column(name, justify="left" if name in ("people", "measure") else "right")
+    for key, words in PERSONAL.items():
+        for group, rate in summary.get(key, {}).items():
+            interval = f"{rate['low']:.2f}-{rate['high']:.2f}"
+            table.add_row(group, words, f"{rate['rate']:.3f}", interval, str(rate["n"]))
+    return table
