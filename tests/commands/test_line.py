@@ -180,7 +180,7 @@ def test_the_demos_people_are_one_for_each_favourite_style(world: Path) -> None:
 
 
 def test_real_people_have_no_demo(world: Path) -> None:
-    config = compose(["data=pickapic", f"data.root={world}", f"output={world / 'real'}"])
+    config = compose(["data=pickapic", f"data.root={world}", "data.image_size=64", f"output={world / 'real'}"])
     with pytest.raises(UserError, match="demo: needs simulated people, and those of data=pickapic are not"):
         demo.run(config)
 

@@ -240,7 +240,8 @@ def test_the_doctor_names_what_describes_people_and_is_missing(
     (tmp_path / "source").mkdir()
     (tmp_path / "source/train.parquet").touch()
     with pytest.raises(SystemExit):
-        main(["doctor", "data=pickapic", f"data.root={tmp_path / 'source'}", "trainer=cpu", *settings])
+        world = ["data=pickapic", f"data.root={tmp_path / 'source'}", "data.image_size=64"]
+        main(["doctor", *world, "trainer=cpu", *settings])
     assert message in " ".join(capsys.readouterr().out.split())
 
 
