@@ -246,11 +246,7 @@ def _with(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         (["data=folder", "data.table=pairs.csv"], False),
         (["data=folder", "data.table=pairs.csv", "data.image_size=64"], True),
         (["data=folder", "data.table=pairs.csv", "model=stage_c_lite", "model.path=OWNER/NAME"], True),
-        (
-            ["data=folder", "data.table=pairs.csv", "data.image_size=64"]
-            + ["model=stage_c_lite", "model.path=OWNER/NAME"],
-            False,
-        ),
+        (["experiment=emoji/own", "data.table=pairs.csv", "model=stage_c_lite", "model.path=OWNER/NAME"], False),
         (["experiment=emoji/own", "data.table=pairs.csv"], True),
     ],
 )
