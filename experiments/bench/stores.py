@@ -129,7 +129,7 @@ def opened(config: Config) -> Examples:
 
 
 def configuration(folder: Path) -> Config:
-    return compose(["data=pickapic", f"data.root={folder}", f"output={folder}"])
+    return compose(["data=pickapic", "data.image_size=64", f"data.root={folder}", f"output={folder}"])
 
 
 def made_up(folder: Path, *, pairs: int, images: int, captions: int, shapes: dict[str, tuple[int, ...]]) -> Config:

@@ -124,9 +124,48 @@ def test_the_summary_follows_from_the_table(judged: dict[str, Any]) -> None:
             assert lowest["n"] == sum(own_rows)
 
 
-def test_people_whom_nobody_knows_need_a_reward(world: Path) -> None:
+def test_people_whom_nobody_knows_need_a_reward_or_held_out_pairs(
+    world: Path, judged: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match=r"evaluation\.rewards: nothing says what the people .*`ppd judge`"):
-        evaluate.run(configured(world, "evaluation.rewards=[]"))
+        evaluate.run(configured(world, "evaluation.rewards=[]", "evaluation.preference_draws=0"))
+    counted = count_work(monkeypatch)
+    summary = evaluate.run(configured(world, "evaluation.rewards=[]"))
+    assert set(counted.values()) == {0}
+    assert summary.keys() == {"folder", "preference_accuracy", "seconds"}
+    assert summary["preference_accuracy"] == judged["preference_accuracy"]
+    assert not (Path(summary["folder"]) / "comparisons.parquet").exists()
+
+
+def test_the_preference_is_measured_on_the_pairs_that_nothing_was_learnt_from(
+    world: Path, judged: dict[str, Any]
+) -> None:
+    pairs = data_of(world).read_pairs()
+    (path,) = run_folder(configured(world)).glob("preferences-*.parquet")
+    measured = {row["pair"]: row for row in pq.read_table(path).to_pylist()}
+    for split, group in (("test_seen", "seen"), ("test_unseen", "unseen")):
+        held_out = {row["pair_id"]: row["user_id"] for row in pairs.to_pylist() if row["split"] == split}
+        of_group = {pair: row for pair, row in measured.items() if row["group"] == group}
+        assert {pair: row["user"] for pair, row in of_group.items()} == held_out
+        margins = np.array([row["margin"] for row in of_group.values()])
+        assert (margins != 0).all()
+        rate = judged["preference_accuracy"][group]
+        assert rate["n"] == len(margins)
+        assert rate["rate"] == pytest.approx((margins > 0).mean(), abs=1e-4)
+        assert rate["low"] <= rate["rate"] <= rate["high"]
+
+
+def test_fewer_pairs_are_the_same_pairs_with_the_same_draws(world: Path, judged: dict[str, Any]) -> None:
+    run = run_folder(configured(world))
+    before = set(run.glob("preferences-*"))
+    evaluate.run(configured(world, "evaluation.preference_pairs=2"))
+    (fewer,) = set(run.glob("preferences-*")) - before
+    (whole,) = before
+    known = {row["pair"]: row["margin"] for row in pq.read_table(whole).to_pylist()}
+    rows = pq.read_table(fewer).to_pylist()
+    assert sorted(row["group"] for row in rows) == ["seen", "seen", "unseen", "unseen"]
+    for row in rows:
+        assert row["margin"] == pytest.approx(known[row["pair"]], rel=1e-3)
 
 
 def count_work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:

@@ -279,7 +279,8 @@ def test_the_doctor_knows_the_judge(
 ) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source/train.parquet").touch()
-    words = ["doctor", "data=pickapic", f"data.root={tmp_path / 'source'}", "trainer=cpu", "user.encoder=codec"]
+    words = ["doctor", "data=pickapic", f"data.root={tmp_path / 'source'}", "data.image_size=64", "trainer=cpu"]
+    words.append("user.encoder=codec")
 
     def doctor(*settings: str) -> str:
         with contextlib.suppress(SystemExit):

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -68,9 +69,48 @@ def test_the_demo_leaves_a_picture_and_what_it_measured(world: Path) -> None:
             assert rate["wins"] + rate["losses"] + rate["ties"] == rate["n"] == COMPARISONS
             assert rate["rate"] == pytest.approx((rate["wins"] + rate["ties"] / 2) / rate["n"], abs=1e-4)
             assert rate["low"] <= rate["rate"] <= rate["high"]
+    for key in ("other_taste_win_rate", "own_against_other", "preference_accuracy"):
+        assert summary[key].keys() == {"seen", "unseen"}
     with Image.open(world / "out/demo/grid.png") as grid:
         assert grid.width > 5 * 64
         assert len(grid.convert("RGB").getcolors(1 << 20)) > 100
+
+
+def test_another_person_judges_the_image_and_has_one_of_their_own(world: Path) -> None:
+    config = configured(world)
+    summary, simulation = evaluate.run(config), Workspace(config).simulation
+    assert simulation is not None
+    rows = pq.read_table(Path(summary["folder"]) / "comparisons.parquet").to_pylist()
+    group_of = {user: group for group, users in Workspace(config).data.people().items() for user in users}
+    of_kind = {
+        kind: read_images([world / "out" / row[f"{kind}_image"] for row in rows]) for kind in ("base", "own", "other")
+    }
+    users, others = [row["user"] for row in rows], [row["other"] for row in rows]
+    assert all(one != other and group_of[one] == group_of[other] for one, other in zip(users, others, strict=True))
+    for people, kind, column in (
+        (others, "base", "base/other_taste"),
+        (others, "own", "own/other_taste"),
+        (users, "other", "other/pixels"),
+    ):
+        expected = simulation.utilities("pixels", people, of_kind[kind])
+        assert [row[column] for row in rows] == pytest.approx(expected.tolist(), abs=1e-5)
+    for key, one, other in (
+        ("other_taste_win_rate", "own/other_taste", "base/other_taste"),
+        ("own_against_other", "own/pixels", "other/pixels"),
+    ):
+        for group, rate in summary[key].items():
+            margin = np.array([row[one] - row[other] for row in rows if row["group"] == group])
+            assert (rate["n"], rate["wins"], rate["losses"]) == (
+                COMPARISONS,
+                (margin > 0.1).sum(),
+                (margin < -0.1).sum(),
+            )
+    drawn = evaluate.run(configured(world, "evaluation.others=drawn"))
+    assert drawn["other_taste_win_rate"] == summary["other_taste_win_rate"]
+    assert (
+        not {"other_taste_win_rate", "own_against_other"}
+        & evaluate.run(configured(world, "evaluation.others=null")).keys()
+    )
 
 
 def test_the_same_command_again_draws_and_trains_nothing(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +180,7 @@ def test_the_demos_people_are_one_for_each_favourite_style(world: Path) -> None:
 
 
 def test_real_people_have_no_demo(world: Path) -> None:
-    config = compose(["data=pickapic", f"data.root={world}", f"output={world / 'real'}"])
+    config = compose(["data=pickapic", f"data.root={world}", "data.image_size=64", f"output={world / 'real'}"])
     with pytest.raises(UserError, match="demo: needs simulated people, and those of data=pickapic are not"):
         demo.run(config)
 

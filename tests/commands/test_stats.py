@@ -30,7 +30,7 @@ HELD_OUT, UNSEEN = {"thing 1", "thing 4"}, {"2", "7"}
 
 @pytest.fixture(scope="module")
 def composed() -> Config:
-    return compose(["data=pickapic", "data.root=folder"])
+    return compose(["data=pickapic", "data.root=folder", "data.image_size=64"])
 
 
 @pytest.fixture

@@ -239,8 +239,9 @@ def test_the_doctor_names_what_describes_people_and_is_missing(
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "source").mkdir()
     (tmp_path / "source/train.parquet").touch()
+    world = ["data=pickapic", f"data.root={tmp_path / 'source'}", "data.image_size=64"]
     with pytest.raises(SystemExit):
-        main(["doctor", "data=pickapic", f"data.root={tmp_path / 'source'}", "trainer=cpu", *settings])
+        main(["doctor", *world, "trainer=cpu", *settings])
     assert message in " ".join(capsys.readouterr().out.split())
 
 

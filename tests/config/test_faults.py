@@ -115,11 +115,13 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
 
 
 def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> None:
-    [fault] = _faults("data=pickapic", "data.root=folder", "shots.n=5")
+    [fault] = _faults("data=pickapic", "data.root=folder", "data.image_size=64", "shots.n=5")
     assert fault.startswith("data.min_pairs: must be above shots.n")
     assert "5 is not above 5 (" in fault
     assert fault.endswith("pickapic.yaml)")
-    compose(["data=pickapic", "data.root=folder", "shots.n=5", "mode=synthetic"])  # needs no shots
+    compose(
+        ["data=pickapic", "data.root=folder", "data.image_size=64", "shots.n=5", "mode=synthetic"]
+    )  # needs no shots
 
 
 def test_a_key_of_another_kind_of_user_is_refused_and_its_own_are_listed() -> None:
@@ -236,3 +238,22 @@ def _with(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         place = place[group]
     place[name] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return changed
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sound"),
+    [
+        (["data=folder", "data.table=pairs.csv"], False),
+        (["data=folder", "data.table=pairs.csv", "data.image_size=64"], True),
+        (["data=folder", "data.table=pairs.csv", "model=stage_c_lite", "model.path=OWNER/NAME"], True),
+        (["experiment=emoji/own", "data.table=pairs.csv", "model=stage_c_lite", "model.path=OWNER/NAME"], False),
+        (["experiment=emoji/own", "data.table=pairs.csv"], True),
+    ],
+)
+def test_images_of_another_size_than_the_model_knows_are_refused(overrides: list[str], sound: bool) -> None:
+    if sound:
+        compose(overrides)
+    else:
+        [fault] = _faults(*overrides)
+        assert fault.startswith("data.image_size: ")
+        assert "pixels are far from what" in fault

@@ -18,8 +18,9 @@ FOR_SWEEPS = ("sweep", "hydra/launcher")
 """Groups that only a sweep can choose of, looked at in test_sweeps.py."""
 CHOICES = [f"{group}={option}" for group, known in options().items() if group not in FOR_SWEEPS for option in known]
 NEEDED = {
-    "data=pickapic": ["data.root=folder"],
-    "data=folder": ["data.table=pairs.csv"],
+    "data=pickapic": ["data.root=folder", "data.image_size=64"],
+    "data=folder": ["data.table=pairs.csv", "data.image_size=64"],
+    "experiment=emoji/own": ["data.table=pairs.csv"],
     "user=one_hot": ["data.labels=rewards"],
     "user=stated": ["user.texts=texts.json"],
     "experiment=paper/real": ["data.root=folder"],

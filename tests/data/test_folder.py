@@ -71,10 +71,11 @@ class Own:
     folder: Path
 
 
-def own(table: str | Path, output: Path, max_unusable: float = 0.05) -> Own:
+def own(table: str | Path, output: Path, max_unusable: float = 0.05, columns: dict[str, str] | None = None) -> Own:
     source = FolderSource(
         name="folder",
         table=str(table),
+        columns=columns or {},
         labels="people",
         image_size=64,
         validation=0.05,
@@ -305,3 +306,55 @@ def test_it_is_made_once_and_again_when_table_or_image_change(tmp_path: Path) ->
     (tmp_path / "mine/img/a.jpg").write_bytes(jpeg("another"))
     source(own_pairs)
     assert source_fingerprint(path.parent) != first
+
+
+TRIPLES = [
+    {"prompt": "a cat", "chosen": "img/a.jpg", "rejected": "img/b.png", "user_id": "ann"},
+    {"prompt": "a dog", "chosen": "img/c.jpg", "rejected": "img/a.jpg", "user_id": "bob"},
+]
+
+
+def test_chosen_and_rejected_need_no_choice(tmp_path: Path) -> None:
+    place(tmp_path, as_jsonl(TRIPLES), name="pairs.jsonl")
+    rows = pq.read_table(source(own(tmp_path / "mine/pairs.jsonl", tmp_path / "out")) / "choices.parquet").to_pylist()
+    for row, triple in zip(rows, TRIPLES, strict=True):
+        assert (row["caption"], row["user_id"]) == (triple["prompt"], triple["user_id"])
+        assert row["best_image_uid"] == row["image_0_uid"]
+        assert (row["jpg_0"], row["jpg_1"]) == (IMAGES[triple["chosen"]], IMAGES[triple["rejected"]])
+
+
+def test_columns_of_other_names_are_named(tmp_path: Path) -> None:
+    names = {"caption": "text", "image_0": "left", "image_1": "right", "choice": "better", "user": "who"}
+    usual = place(tmp_path, as_csv(ROWS))
+    expected = pq.read_table(source(usual) / "choices.parquet")
+    renamed = [{names[name]: value for name, value in row.items()} for row in ROWS]
+    (tmp_path / "mine/other.csv").write_bytes(as_csv(renamed))
+    other = own(tmp_path / "mine/other.csv", tmp_path / "other", columns=names)
+    assert pq.read_table(source(other) / "choices.parquet").equals(expected)
+    renamed[0]["better"] = 2
+    (tmp_path / "mine/faulty.csv").write_bytes(as_csv(renamed))
+    (fault,) = faults(own(tmp_path / "mine/faulty.csv", tmp_path / "faulty", columns=names))
+    assert fault.endswith("line 2: better must be 0, 1 or tie, not '2'")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"captoin": "prompt"}, "data.columns: there is no column captoin to name; the columns are caption, image_0"),
+        ({"caption": "text"}, "pairs.jsonl has no column text; it has prompt, chosen, rejected, user_id"),
+        ({"chosen": "rejected", "rejected": "chosen", "user": "prompt"}, None),
+    ],
+)
+def test_names_that_lead_nowhere_are_told(tmp_path: Path, columns: dict[str, str], expected: str | None) -> None:
+    place(tmp_path, as_jsonl(TRIPLES), name="pairs.jsonl")
+    made = own(tmp_path / "mine/pairs.jsonl", tmp_path / "out", columns=columns)
+    if expected is None:
+        assert pq.read_table(source(made) / "choices.parquet")["user_id"].to_pylist() == ["a cat", "a dog"]
+    else:
+        assert expected in faults(made)[0]
+
+
+def test_images_in_the_table_itself_are_no_paths(tmp_path: Path) -> None:
+    rows = [{**row, "chosen": {"bytes": "...", "path": "a.jpg"}} for row in TRIPLES]
+    place(tmp_path, as_jsonl(rows), name="pairs.jsonl")
+    assert "an image in the table itself" in faults(own(tmp_path / "mine/pairs.jsonl", tmp_path / "out"))[0]

@@ -61,6 +61,33 @@ def page_of(folder: Path, output: Path, *overrides: str) -> str:
 
 
 @pytest.mark.usefixtures("without_figure_files")
+def test_own_against_other_and_the_preference_accuracy_have_tables_of_their_own(tmp_path: Path) -> None:
+    config, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
+    evaluation = made_evaluation(config, folder, 2.0, gain=1.0)
+    summary = json.loads((evaluation / "summary.json").read_text())
+    rate = summary["win_rate"]["seen"] | {"rate": 0.487, "low": 0.431, "high": 0.512}
+    summary |= {"other_taste_win_rate": {"seen": rate}, "own_against_other": {"seen": rate}}
+    summary["preference_accuracy"] = {"unseen": {"rate": 0.623, "low": 0.571, "high": 0.664, "n": 200}}
+    (evaluation / "summary.json").write_text(json.dumps(summary))
+    text = page_of(folder, tmp_path)
+    for words in (
+        "Win rates of own against other",
+        "judged by another person: the user&#39;s image over the base&#39;s, seen",
+        "judged by the user: the user&#39;s image over another person&#39;s, seen",
+        "Preference accuracy on held-out pairs",
+        "0.487 (0.431 to 0.512)",
+        "0.623 (0.571 to 0.664)",
+        "averaged over 8 draws of times and noise",
+    ):
+        assert words in text
+    for name in ("win_rate", "other_taste_win_rate", "own_against_other"):
+        del summary[name]
+    (evaluation / "summary.json").write_text(json.dumps(summary))
+    text = page_of(folder, tmp_path)
+    assert "Unseen users: the model prefers what the user preferred in 62.3 % of 200 held-out pairs" in text
+
+
+@pytest.mark.usefixtures("without_figure_files")
 def test_the_page_of_a_run_begins_with_the_result_ends_with_settings_and_fetches_nothing(tmp_path: Path) -> None:
     config, folder = made_run(tmp_path, ["experiment=emoji/ppd", "objective.beta=0.7"])
     made_evaluation(config, folder, 2.0, gain=1.0, content=0.9)

@@ -46,6 +46,17 @@ def test_the_best_mean_over_seeds_is_chosen_not_the_best_run(tmp_path: Path) -> 
     assert (folder / "selected.yaml").read_text() == config_file(folder, 2).read_text()
 
 
+def test_where_no_image_was_judged_the_preference_accuracy_decides(tmp_path: Path) -> None:
+    numbers = [
+        {"evaluate.preference_accuracy.unseen.rate": unseen, "evaluate.preference_accuracy.seen.rate": seen}
+        for unseen, seen in ((0.6, 0.7), (0.65, 0.6))
+    ]
+    sweep(tmp_path, [("ppd", beta, "0", own) for beta, own in zip(("0.1", "2"), numbers, strict=True)])
+    chosen = select.run(compose([f"output={tmp_path}"]))["selected"]["ppd"]
+    assert chosen["metric"] == "evaluate.preference_accuracy.unseen.rate"
+    assert chosen["swept"] == {"objective.beta": "2"}
+
+
 def test_the_overrides_that_are_printed_give_the_chosen_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

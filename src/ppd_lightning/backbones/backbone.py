@@ -105,6 +105,20 @@ class Backbone(Part, ABC):
         """Sentences on why latents of such images cannot be decoded so; none where they can."""
         return []
 
+    @property
+    def image_sizes(self) -> tuple[int, int] | None:
+        """The smallest and the largest side of images that its weights still make sense for; None is not known."""
+        return None
+
+    def contradictions_with(self, image_size: int) -> Iterator[str]:
+        """As `contradictions`, with the side in pixels of the images that are encoded."""
+        if self.image_sizes is not None and not self.image_sizes[0] <= image_size <= self.image_sizes[1]:
+            low, high = self.image_sizes
+            yield (
+                f"data.image_size: {image_size} pixels are far from what {self.title} was trained for; use {low} to "
+                f"{high}, or another model"
+            )
+
     def attach(
         self, network: nn.Module, embedding_dim: int, *, num_tokens: int | None = None, null: str | None = None
     ) -> UserBranch:

@@ -76,6 +76,11 @@ class StageC(CascadeBackbone):
         """Its parts by name."""
         return PARTS[self.name]
 
+    @property
+    def image_sizes(self) -> tuple[int, int] | None:
+        """About half to twice the 1024 pixels of the released weights."""
+        return (384, 2048) if self.hub_name is not None else None
+
     def size_faults(self, image_size: int, decoder: Decoder) -> list[str]:
         """Stage B halves the sides of its latents, so an odd side cannot be decoded in full."""
         from ppd_lightning.backbones.cascade.stage_b import SCALE

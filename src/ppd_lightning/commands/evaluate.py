@@ -5,23 +5,33 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ppd_lightning.commands.reference import open_batches
 from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.evaluation.comparisons.images import draw_comparisons
+from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
+from ppd_lightning.evaluation.comparisons.others import OTHER, draw_others
 from ppd_lightning.evaluation.comparisons.profiles import augmented, count_overruns, read_profiles
 from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions
 from ppd_lightning.evaluation.comparisons.table import ComparisonsTable
+from ppd_lightning.evaluation.preference_accuracy import HeldOutPreferences, preference_accuracy
+from ppd_lightning.evaluation.scores.own_against_other import score_others
 from ppd_lightning.evaluation.scores.scorers import Scorers
 from ppd_lightning.evaluation.summary import summarise
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
+from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.training.build import time_weight
 from ppd_lightning.training.hparams import log_win_rates
+
+if TYPE_CHECKING:
+    from ppd_lightning.diffusion.weighting import TimeWeight
 
 log = logging.getLogger(__name__)
 
@@ -36,50 +46,87 @@ def run(config: Config) -> dict[str, Any]:
 def measure(config: Config) -> dict[str, Any]:
     """Draw and score the comparisons of `evaluation`; what was drawn or scored before, by any run, is not done again.
 
-    Leaves in the run's folder `evaluation-{key}` with comparisons.parquet, a row a comparison, and summary.json.
+    Leaves in the run's folder `evaluation-{key}` with comparisons.parquet, a row a comparison, and summary.json. Where
+    nothing says what people like, nothing is drawn, and the summary holds the preference accuracy alone.
 
     Returns:
         the summary: a win rate for each group of people by what decides for them (`Scorers`), and by the others;
         mean_own_score, their mean; mean_scores, the mean of every reward; lowest, the people who gain least; profiles,
-        the same of the baseline of `evaluation.profiles`. Of simulated people also how often the content is still
-        recognised, the oracle's win rate, and rates by how many pairs people have and by how consistent their choices
-        are (long_tail).
+        the same of the baseline of `evaluation.profiles`; other_taste_win_rate and own_against_other, whether it is
+        personal (`OwnAgainstOther`); preference_accuracy, on held-out pairs. Of simulated people also how often the
+        content is still recognised, the oracle's win rate, and rates by how many pairs people have and by how
+        consistent their choices are (long_tail).
 
     Raises:
-        UserError: the training is not finished, a reward or a file is missing, or nothing says what people like.
+        UserError: the training is not finished, a reward or a file is missing, or there is nothing to measure.
     """
-    begun, workspace, settings = time.monotonic(), Workspace(config), config.evaluation
+    workspace, settings = Workspace(config), config.evaluation
     scorers = _scorers(workspace)
     trained, captions = workspace.trained_run(), evaluated_captions(settings.captions, workspace.data)
     profiles = None if settings.profiles is None else read_profiles(Path(settings.profiles))
+    preferences = _preferences(workspace, trained)
     key = {
         "base": base_gallery(trained).folder.name,
         "own": own_gallery(trained).folder.name,
         "evaluation": settings,
         "captions": fingerprint(captions),
         "profiles": profiles,
-        "rewards": scorers.fingerprints,
+        "rewards": {} if scorers is None else scorers.fingerprints,
+        "preferences": None if preferences is None else preferences.key(),
     }
     folder = trained.folder / f"evaluation-{fingerprint(key)}"
     if (folder / "summary.json").exists():
         log.info("%s is finished; delete it to evaluate again", folder)
         finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         return finished | {"folder": str(folder)}
+    summary: dict[str, Any] = {"folder": str(folder)}
+    if scorers is not None:
+        summary |= _compare(workspace, trained, scorers, captions, profiles, folder)
+    if preferences is not None:
+        begun = time.monotonic()
+        summary["preference_accuracy"] = preference_accuracy(
+            preferences.table(), settings.bootstrap, by_captions=workspace.data.by_rewards
+        )
+        summary.setdefault("seconds", {})["preferring"] = round(time.monotonic() - begun, 1)
+    metadata = {"adapter": file_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
+    groups = {"generation": asdict(config.generation), "evaluation": asdict(settings)}
+    write_json_atomic(folder / "settings.json", metadata | groups)
+    write_json_atomic(folder / "summary.json", summary)
+    if config.logger.tensorboard and "win_rate" in summary:
+        log_win_rates(trained.folder, summary["win_rate"], config.trainer.max_steps)
+    return summary
+
+
+def _compare(
+    workspace: Workspace,
+    trained: TrainedRun,
+    scorers: Scorers,
+    captions: Sequence[str],
+    texts: dict[str, str] | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """Draw and score the comparisons and write their table; what follows from the scores."""
+    begun, settings = time.monotonic(), workspace.config.evaluation
     comparisons = comparisons_of(trained.users, captions, settings.comparisons, settings.seeds)
-    prompts = None if profiles is None else augmented(comparisons, profiles)
+    prompts = None if texts is None else augmented(comparisons, texts)
     overruns = None if prompts is None else count_overruns(trained.backbone, [*prompts.values()])
     images = draw_comparisons(trained, comparisons, prompts)
+    others = None
+    if settings.others is not None and scorers.personal:
+        others = draw_others(trained, images[OWN], trained.users.served()[0], settings.others)
     between = time.monotonic()
     scores = {kind: scorers.score(of_kind.comparisons, of_kind.files) for kind, of_kind in images.items()}
-    summary = {"folder": str(folder)} | summarise(
+    personal = None if others is None else score_others(scorers, images, scores, others)
+    summary = summarise(
         scorers,
         images,
         scores,
         data=workspace.data,
         users=trained.users,
-        method=config.objective.name,
+        method=workspace.config.objective.name,
         tie=settings.tie,
         bootstrap=settings.bootstrap,
+        personal=personal,
     )
     if overruns is not None:
         summary["profiles"]["overruns"] = overruns
@@ -87,19 +134,23 @@ def measure(config: Config) -> dict[str, Any]:
     table = ComparisonsTable(comparisons, workspace.output)
     for kind, of_kind in images.items():
         table.add(kind, of_kind.files, scores[kind], of_kind.rows)
+    if others is not None and personal is not None:
+        table.add(OTHER, others.images.files, personal.of_other, others.images.rows)
+        for name, (rows, values) in personal.columns().items():
+            table.add_column(name, values, rows)
     table.write(folder / "comparisons.parquet")
-    metadata = {"adapter": file_sha256(trained.adapter), "measures": scorers.names}
-    groups = {"generation": asdict(config.generation), "evaluation": asdict(settings)}
-    write_json_atomic(folder / "settings.json", metadata | groups)
-    write_json_atomic(folder / "summary.json", summary)
-    if config.logger.tensorboard:
-        log_win_rates(trained.folder, summary["win_rate"], config.trainer.max_steps)
     return summary
 
 
-def _scorers(workspace: Workspace) -> Scorers:
-    """The rewards that are users, those that only score, and the judges of simulated people."""
+def _scorers(workspace: Workspace) -> Scorers | None:
+    """The rewards that are users, those that only score, and the judges of simulated people.
+
+    None where there are none of these and the preference accuracy is all that is measured.
+    """
     settings, users = workspace.config.evaluation, list(workspace.rewards_that_label)
+    if not (users or settings.rewards or workspace.simulation) and settings.preference_draws:
+        log.info("nothing says what people like, so no image is drawn; evaluation.rewards names rewards that score")
+        return None
     return Scorers(
         workspace.open_rewards(dict.fromkeys([*users, *settings.rewards])),
         synthetic_users=users,
@@ -107,3 +158,28 @@ def _scorers(workspace: Workspace) -> Scorers:
         judges=settings.judges,
         progress=workspace.progress,
     )
+
+
+def _preferences(workspace: Workspace, trained: TrainedRun) -> HeldOutPreferences | None:
+    """What is measured on held-out pairs; None where that is left out, or there are none."""
+    config, settings = workspace.config, workspace.config.evaluation
+    if not settings.preference_draws:
+        return None
+
+    def weight() -> TimeWeight:
+        batches = open_batches(workspace)
+        batches.setup("fit")
+        return time_weight(trained.backbone, trained.pipeline.network, batches, config.objective, seed=config.seed)
+
+    preferences = HeldOutPreferences(
+        trained,
+        config.objective,
+        weight,
+        seed=config.seed,
+        count=settings.preference_draws,
+        most=settings.preference_pairs,
+    )
+    if not len(preferences.pairs):
+        log.warning("there are no held-out pairs, so no preference accuracy: more captions must be held out")
+        return None
+    return preferences

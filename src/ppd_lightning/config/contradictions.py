@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.settings.part import Part
 from ppd_lightning.users.kind import UserKind
 
@@ -43,8 +44,11 @@ def contradictions(values: Values, classes: Mapping[str, type[Part]], parts: Map
         of_kind = list(kind.contradictions_with(values["data.labels"], list(values["rewards"])))
     else:
         of_kind = []
+    backbone, size = parts.get("model"), known.get("data.image_size")
+    of_size = backbone.contradictions_with(size) if isinstance(backbone, Backbone) and isinstance(size, int) else ()
     return [
         *of_kind,
+        *of_size,
         *(sentence for part in parts.values() for sentence in part.contradictions()),
         *(
             sentence.format(**named)

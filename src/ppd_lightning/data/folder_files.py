@@ -42,30 +42,31 @@ STORED = pa.schema(
 """Pick-a-Pic's schema, where a user is called by name and an image can be in many rows."""
 
 
-def read_own(table: str, max_unusable: float) -> OwnTable:
+def read_own(table: str, max_unusable: float, columns: Mapping[str, str] | None = None) -> OwnTable:
     """One's own table.
 
     Args:
         table: the file's path or fsspec URL.
         max_unusable: share of its rows that may have faults.
+        columns: its names of columns, by the usual name.
 
     Raises:
         UserError: it cannot be read, or more of its rows have faults; all of these are named, or the first.
     """
     file = location(table, "data.table")
-    read = read_choices(file)
+    read = read_choices(file, columns)
     _refuse_too_many(file, read, max_unusable)
     return read
 
 
-def make_parquet(table: str, folder: Path, max_unusable: float) -> None:
+def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping[str, str] | None = None) -> None:
     """Write `folder`/source; nothing is done where it was made from the same table and images.
 
     An image is known by its content, whatever its names; __index_level_0__ is the line of the table. Rows with faults
     are written as they are, for `pickapic.read_rows` to leave out, unless they are too many.
 
     Args:
-        table, max_unusable: as for `read_own`.
+        table, max_unusable, columns: as for `read_own`.
         folder: the data folder.
 
     Raises:
@@ -73,7 +74,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float) -> None:
     """
     file = location(table, "data.table")
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
-    read = read_own(table, max_unusable)
+    read = read_own(table, max_unusable, columns)
     choices, images, faults = read.choices, read.images, read.faults
     key = _made_from(choices, images)
     if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:

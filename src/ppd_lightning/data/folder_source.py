@@ -20,12 +20,15 @@ class FolderSource(PeopleSource):
     """The source."""
     table: str
     """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user."""
+    columns: dict[str, str]
+    """The table's names of columns, by the names above, where it has others; prompt, chosen, rejected and user_id are
+    known."""
 
     def make(self, folder: Path, output: Path) -> None:
         """Write the table with its images as parquet; see `folder_files.make_parquet`."""
         from ppd_lightning.data.folder_files import make_parquet
 
-        make_parquet(self.table, folder, self.max_unusable)
+        make_parquet(self.table, folder, self.max_unusable, self.columns)
 
     def parquet(self, folder: Path) -> ParquetFiles:
         """What `make` writes."""
@@ -45,6 +48,7 @@ class FolderSource(PeopleSource):
 
         need = f"the pairs in {self.table}"
         try:
-            yield Finding(need, f"{len(read_own(self.table, self.max_unusable).choices):,} rows")
+            read = read_own(self.table, self.max_unusable, self.columns)
+            yield Finding(need, f"{len(read.choices):,} rows")
         except UserError as error:
             yield Finding(need, "not readable", tuple(error.faults))

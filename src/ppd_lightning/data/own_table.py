@@ -2,7 +2,8 @@
 
 The table is CSV (UTF-8, with a header), JSONL or parquet, a row a choice, beside its images. Its columns: caption;
 image_0 and image_1, paths relative to the table; choice, 0 or 1 for the image that was preferred, or tie; user, a name
-or a number. And if they are there: ranking, what was asked at once; model_0 and model_1, what drew the images.
+or a number. Instead of image_0, image_1 and choice it may have chosen and rejected. And if they are there: ranking,
+what was asked at once; model_0 and model_1, what drew the images. Columns may have other names (`columns`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,15 @@ from ppd_lightning.errors import UserError
 
 COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
 """The columns that a table must have."""
+
+ORDERED = ("caption", "chosen", "rejected", "user")
+"""Those of a table that says by its columns which image was preferred."""
+
+OTHER_NAMES = {"caption": ("prompt",), "user": ("user_id",)}
+"""Names by which columns are found too, where the table has none of the usual name."""
+
+FURTHER = ("ranking", "model_0", "model_1")
+"""Columns that are read if they are there."""
 
 LABELS = {"0": 1.0, "1": 0.0, "tie": 0.5}
 """What a choice makes of label_0."""
@@ -61,8 +71,11 @@ class OwnTable:
     faults: list[tuple[int, str]]
 
 
-def read_choices(table: Location) -> OwnTable:
+def read_choices(table: Location, columns: Mapping[str, str] | None = None) -> OwnTable:
     """The choices of a table, and which of them cannot be used.
+
+    Args:
+        columns: the table's names of columns, by the usual name.
 
     Raises:
         UserError: the table is missing, cannot be read, lacks columns, or has lines that are no rows.
@@ -70,17 +83,15 @@ def read_choices(table: Location) -> OwnTable:
     choices: list[Choice] = []
     faults: list[tuple[int, str]] = []
     no_rows: list[tuple[int, str]] = []
+    called: dict[str, str] | None = None
     for line, row in _rows(table):
         if isinstance(row, str):
             no_rows.append((line, row))
             continue
-        if not choices:
-            absent = [name for name in COLUMNS if name not in row]
-            if absent:
-                found = ", ".join(map(str, row))
-                raise UserError(f"{table.url}: lacks the columns {', '.join(absent)}; it has {found}")
-        values = {name: "" if value is None else str(value).strip() for name, value in row.items()}
-        faults += [(line, fault) for fault in _faults(values)]
+        if called is None:
+            called = _called(table, list(map(str, row)), columns or {})
+        values = {name: "" if row.get(own) is None else _text(row[own]) for name, own in called.items()}
+        faults += [(line, fault) for fault in _faults(values, called)]
         choices.append(_choice(table, line, values))
     refuse(table, no_rows)
     if not choices:
@@ -92,6 +103,44 @@ def read_choices(table: Location) -> OwnTable:
     return OwnTable(choices, images, faults)
 
 
+def _called(table: Location, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """The table's name of each usual column that it has; chosen and rejected stand for image_0 and image_1.
+
+    Raises:
+        UserError: `columns` names none of the usual columns or none of the table's, or columns are lacking.
+    """
+    known = dict.fromkeys((*COLUMNS, *ORDERED, *FURTHER))
+    unknown = [name for name in columns if name not in known]
+    absent = [own for own in columns.values() if own not in header]
+    if unknown or absent:
+        raise UserError(
+            [f"data.columns: there is no column {name} to name; the columns are {', '.join(known)}" for name in unknown]
+            + [f"data.columns: {table.url} has no column {own}; it has {', '.join(header)}" for own in absent]
+        )
+    found: dict[str, str] = {}
+    for name in known:
+        names = (columns[name],) if name in columns else (name, *OTHER_NAMES.get(name, ()))
+        own = next((own for own in names if own in header), None)
+        if own is not None:
+            found[name] = own
+    ordered = {"chosen", "rejected"} <= found.keys() and not {"image_0", "image_1", "choice"} <= found.keys()
+    lacking = [name for name in (ORDERED if ordered else COLUMNS) if name not in found]
+    if lacking:
+        hint = "" if ordered else "; chosen and rejected may stand for image_0, image_1 and choice"
+        raise UserError(
+            f"{table.url}: lacks the columns {', '.join(lacking)}; it has {', '.join(header)}{hint}; columns of other "
+            f"names are named by data.columns, such as 'data.columns={{{lacking[0]}: {header[0]}}}'"
+        )
+    if ordered:
+        found |= {"image_0": found["chosen"], "image_1": found["rejected"]}
+        found.pop("choice", None)
+    return {name: own for name, own in found.items() if name not in ("chosen", "rejected")}
+
+
+def _text(value: Any) -> str:
+    return "an image in the table itself" if isinstance(value, (dict, bytes)) else str(value).strip()
+
+
 def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
     """Raise a `UserError` that names the first of these faults (line, sentence) and counts them; none is no error."""
     messages = [f"{table.url}: line {line}: {fault}" for line, fault in sorted(faults)]
@@ -101,13 +150,17 @@ def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
         raise UserError(messages)
 
 
-def _faults(values: Mapping[str, str]) -> list[str]:
-    """What is wrong with a row for itself."""
-    faults = [f"{name} is empty" for name in ("caption", "image_0", "image_1", "user") if not values.get(name)]
+def _faults(values: Mapping[str, str], called: Mapping[str, str]) -> list[str]:
+    """What is wrong with a row for itself.
+
+    Args:
+        called: the table's names of its columns.
+    """
+    faults = [f"{called[name]} is empty" for name in ("caption", "image_0", "image_1", "user") if not values.get(name)]
     if values.get("image_0") and values.get("image_0") == values.get("image_1"):
-        faults.append(f"image_0 and image_1 are both {values['image_0']}")
+        faults.append(f"{called['image_0']} and {called['image_1']} are both {values['image_0']}")
     if _choice_key(values) not in LABELS:
-        faults.append(f"choice must be 0, 1 or tie, not {values.get('choice', '')!r}")
+        faults.append(f"{called['choice']} must be 0, 1 or tie, not {values.get('choice', '')!r}")
     return faults
 
 
@@ -128,7 +181,8 @@ def _choice(table: Location, line: int, values: Mapping[str, str]) -> Choice:
 
 
 def _choice_key(values: Mapping[str, str]) -> str:
-    return values.get("choice", "").lower().removesuffix(".0")  # a column with gaps is one of floats to many writers
+    """The choice; 0, the first, where the columns say which image was chosen."""
+    return values.get("choice", "0").lower().removesuffix(".0")  # a column with gaps is one of floats to many writers
 
 
 def _images(table: Location, choices: Iterable[Choice]) -> dict[str, dict[str, Any]]:

@@ -35,17 +35,20 @@ class Draw:
     drop_user: Tensor
 
 
-def draw(seed: int, epoch: int, pair_id: int, shape: tuple[int, ...]) -> Draw:
-    """What the pair `pair_id` meets in `epoch` of a run with `seed`; `shape` is the latent's."""
-    generator = _generator("example", seed, epoch, pair_id)
+def draw(seed: int, epoch: int, pair_id: int, shape: tuple[int, ...], purpose: str = "example") -> Draw:
+    """What the pair `pair_id` meets in `epoch` of a run with `seed`; `shape` is the latent's.
+
+    `purpose` keeps the draws of a training and those of a measurement apart.
+    """
+    generator = _generator(purpose, seed, epoch, pair_id)
     t, drop_user = generator.random(2, np.float32)
     noise = torch.from_numpy(generator.standard_normal((2, *shape), np.float32))
     return Draw(torch.tensor(1 - t), noise[0], noise[1], torch.tensor(drop_user))
 
 
-def draw_batch(seed: int, epochs: Tensor, pair_ids: Tensor, shape: tuple[int, ...]) -> Draw:
+def draw_batch(seed: int, epochs: Tensor, pair_ids: Tensor, shape: tuple[int, ...], purpose: str = "example") -> Draw:
     """`draw` for each of epochs (B,) and pair_ids (B,) int64, stacked, on the CPU."""
-    draws = [draw(seed, *keys, shape) for keys in zip(epochs.tolist(), pair_ids.tolist(), strict=True)]
+    draws = [draw(seed, *keys, shape, purpose) for keys in zip(epochs.tolist(), pair_ids.tolist(), strict=True)]
     return Draw(
         torch.stack([one.t for one in draws]),
         torch.stack([one.noise_preferred for one in draws]),

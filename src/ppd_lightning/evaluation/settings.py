@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Count, Name, NonNegative, Positive
+from ppd_lightning.settings.values import Count, Name, Natural, NonNegative, Positive
 
 
 @settings
@@ -29,6 +29,13 @@ class Evaluation:
     judges: Annotated[list[Name], Field(min_length=1)]
     """Where people are simulated: which judges say what a person thinks of an image; the first decides, the others are
     reported beside it."""
+    others: Literal["all", "drawn"] | None
+    """Whether another person judges a person's images, and theirs are compared with them: all draws what is missing (at
+    most one more image a comparison), drawn takes only images that are compared anyway, null is neither."""
+    preference_draws: Natural
+    """Noises and times that the model's preference in each held-out pair is averaged over; 0 does not measure it."""
+    preference_pairs: Count | None
+    """Held-out pairs of each group of people whose preference is measured, by hash; null is all."""
     bootstrap: Count
     """Bootstrap resamples of the people for the interval of a rate."""
     tie: NonNegative

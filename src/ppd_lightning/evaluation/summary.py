@@ -17,6 +17,7 @@ from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.evaluation.scores.group_win_rates import WinRates, margins
 from ppd_lightning.evaluation.scores.long_tail import consistencies, numbers_of_pairs, rates_of_thirds
 from ppd_lightning.evaluation.scores.mean_scores import mean_own_score, mean_scores
+from ppd_lightning.evaluation.scores.own_against_other import OwnAgainstOther
 from ppd_lightning.evaluation.scores.scorers import CONCEPT, Scorers
 from ppd_lightning.users.users import Users
 
@@ -36,6 +37,7 @@ def summarise(
     method: str,
     tie: float,
     bootstrap: int,
+    personal: OwnAgainstOther | None = None,
 ) -> dict[str, Any]:
     """Everything that follows from the scores of the images.
 
@@ -46,6 +48,7 @@ def summarise(
         method: what the run is called beside the base, such as ppd.
         tie: margins up to this count as a tie.
         bootstrap: resamples for the intervals.
+        personal: what another person was asked.
     """
     rates = WinRates(tie, bootstrap, bool(scorers.synthetic_users))
     comparisons, base, own = images[OWN].comparisons, scores[BASE], scores[OWN]
@@ -55,6 +58,8 @@ def summarise(
     if scorers.rewards:
         summary["mean_scores"] = mean_scores(scorers, comparisons, base, own, method)
     summary["lowest"] = rates.lowest(comparisons, margin.decisive)
+    if personal is not None:
+        summary |= personal.rates(scorers, rates)
     if PROFILE in images:
         summary["profiles"] = _of_profiles(rates, scorers, images, scores)
     summary |= _not_served(users)

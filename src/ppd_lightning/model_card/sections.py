@@ -109,25 +109,45 @@ def _results(folder: Path, adapter: str) -> Iterator[str]:
             continue
         if settings["adapter"] != adapter:
             continue
-        drawing, judged = settings["generation"], settings["evaluation"]
-        keys = ("steps", "text_guidance", "user_guidance", "user_guidance_interval", "decoder")
-        listed = [f"{key} = {drawing[key]}" for key in keys]
-        listed += [f"captions = {Path(judged['captions']).name}", f"tie = {judged['tie']}"]
-        yield (
-            "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "
-            f"half, the intervals are of {judged['bootstrap']:,} bootstrap resamples. Measured by "
-            f"{', '.join(settings['measures'])}: the first of these decides `win_rate`, or each user's own where "
-            f"rewards are the users. Drawn by the framework's own pipeline with {', '.join(listed)}. "
-            f"(`{path.parent.name}`)"
-        )
-        yield "\n".join(_table(read_summary(path, "ppd evaluate")))
+        summary = read_summary(path, "ppd evaluate")
+        if "win_rate" in summary:
+            yield _how(settings, path.parent.name)
+            yield "\n".join(_table(summary))
+        if "preference_accuracy" in summary:
+            yield _preferences(summary["preference_accuracy"], settings["evaluation"])
+
+
+def _how(settings: Mapping[str, Any], folder: str) -> str:
+    drawing, judged = settings["generation"], settings["evaluation"]
+    keys = ("steps", "text_guidance", "user_guidance", "user_guidance_interval", "decoder")
+    listed = [f"{key} = {drawing[key]}" for key in keys]
+    listed += [f"captions = {Path(judged['captions']).name}", f"tie = {judged['tie']}"]
+    return (
+        "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "
+        f"half, the intervals are of {judged['bootstrap']:,} bootstrap resamples. Measured by "
+        f"{', '.join(settings['measures'])}: the first of these decides `win_rate`, or each user's own where "
+        "rewards are the users. In `other_taste_win_rate` another person decides; `own_against_other` compares the "
+        "picture with one that is drawn for another person. Drawn by the framework's own pipeline with "
+        f"{', '.join(listed)}. (`{folder}`)"
+    )
+
+
+def _preferences(accuracy: Mapping[str, Mapping[str, float]], judged: Mapping[str, Any]) -> str:
+    rates = ", ".join(
+        f"{group} people {rate['rate']:.3f} (95 % interval {rate['low']:.3f} to {rate['high']:.3f}, n {rate['n']})"
+        for group, rate in accuracy.items()
+    )
+    return (
+        "Preference accuracy on held-out pairs, the share in which the model's implicit reward of the preferred "
+        f"picture is the higher one, over {judged['preference_draws']} draws of times and noise: {rates}."
+    )
 
 
 def _table(summary: Mapping[str, Any]) -> Iterator[str]:
     yield "| what | people | rate | 95 % interval | n | won | lost | tied |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, groups in summary.items():
-        if "win_rate" not in name:
+        if "win_rate" not in name and name != "own_against_other":
             continue
         for group, rate in groups.items():
             numbers = [f"{rate['rate']:.3f}", f"{rate['low']:.3f} to {rate['high']:.3f}"]

@@ -10,7 +10,21 @@ from ppd_lightning.reports.image_sections import LARGEST, image_url
 from ppd_lightning.reports.run_results import Measured, RunResult, read_json
 from ppd_lightning.reports.summary_tables import bootstrap, matrix, number_table, rate_blocks
 
-OWN_TABLES = ("long_tail", "profiles", "concept_accuracy", "mean_own_score", "mean_scores", "lowest")
+PERSONAL = {
+    "other_taste_win_rate": "judged by another person: the user's image over the base's",
+    "own_against_other": "judged by the user: the user's image over another person's",
+}
+"""Parts of an evaluation's summary that say whether it is personal, and what they compare."""
+OWN_TABLES = (
+    "long_tail",
+    "profiles",
+    "concept_accuracy",
+    "mean_own_score",
+    "mean_scores",
+    "lowest",
+    "preference_accuracy",
+    *PERSONAL,
+)
 """Parts of an evaluation's summary that have tables of their own."""
 
 
@@ -27,6 +41,14 @@ def headlines(run: RunResult) -> list[Block]:
             "%."
         )
         lines.append(Text(words, "headline"))
+    accuracy = {} if lines else one.summary.get("preference_accuracy", {})
+    for group, rate in sorted(accuracy.items(), reverse=True):
+        words = (
+            f"{group.capitalize()} users: the model prefers what the user preferred in {100 * rate['rate']:.1f} % of "
+            f"{rate['n']:,} held-out pairs; {bootstrap(run.settings)} {100 * rate['low']:.1f} to "
+            f"{100 * rate['high']:.1f} %."
+        )
+        lines.append(Text(words, "headline"))
     return lines
 
 
@@ -40,6 +62,12 @@ def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:
     summary, interval = one.summary, bootstrap(run.settings)
     own = {key: value for key, value in summary.items() if key not in OWN_TABLES}
     yield from rate_blocks(own, "Win rates over the base", interval=interval)
+    personal = {words: summary[key] for key, words in PERSONAL.items() if key in summary}
+    yield from rate_blocks(personal, "Win rates of own against other", interval=interval)
+    if "preference_accuracy" in summary:
+        yield from rate_blocks(
+            summary["preference_accuracy"], "Preference accuracy on held-out pairs", interval=interval
+        )
     if "concept_accuracy" in summary:
         yield matrix({"recognised": summary["concept_accuracy"]}, "Concept accuracy of the images", "")
     if "mean_own_score" in summary:
@@ -57,6 +85,14 @@ def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:
         yield Folded("The base with each user's profile appended to the prompt", profiles)
     yield from number_table({key: value for key, value in own.items() if "rate" not in key}, "Further numbers")
     judged, sampled = one.settings["evaluation"], one.settings["generation"]
+    if "preference_accuracy" in summary:
+        yield Text(
+            "Preference accuracy: the share of held-out pairs in which the implicit reward of the preferred image is "
+            f"the higher one, averaged over {judged['preference_draws']} draws of times and noise; no judge is asked.",
+            "note",
+        )
+    if "win_rate" not in summary:
+        return
     yield Text(
         f"Each comparison has two images of the same prompt and noise, with and without the user. Prompts: "
         f"{judged['captions']}; {sampled['steps']} steps, text guidance scale {sampled['text_guidance']}, user "

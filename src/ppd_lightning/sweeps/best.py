@@ -18,6 +18,8 @@ MAIN_NUMBERS = (
     "evaluate.win_rate.unseen.rate",
     "evaluate.win_rate.seen.rate",
     "evaluate.win_rate.synthetic.rate",
+    "evaluate.preference_accuracy.unseen.rate",
+    "evaluate.preference_accuracy.seen.rate",
     "train.validation/implicit_accuracy",
     "train.train/implicit_accuracy",
     "classify.top_16.rate",

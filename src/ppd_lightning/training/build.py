@@ -65,23 +65,30 @@ def build_module(
         cast("ModelMixin", network).enable_gradient_checkpointing()
     if trainer.compile:
         network.compile()
-    times, errors = (objective.t_min, objective.t_max), None
-    if objective.weighting == "adaptive":
-        batch = _on(next(network.parameters()).device, data.first_batch())
-        errors = reference_error_by_time(backbone, network, batch, *times, seed=seed)
     return PPDModule(
         backbone,
         network,
         branch,
         objective,
         optimizer,
-        TimeWeight(objective.weighting, backbone.diffusion_path, *times, errors),
+        time_weight(backbone, network, data, objective, seed=seed),
         latent_shape=data.latent_shape,
         max_steps=trainer.max_steps,
         seed=seed,
         micro_batches=micro_batches(trainer.batch_size, trainer.micro_batch_size, world_size),
         log_every=trainer.log_every,
     )
+
+
+def time_weight(
+    backbone: Backbone, network: nn.Module, data: PreferenceDataModule, objective: Objective, *, seed: int
+) -> TimeWeight:
+    """The weight over time of a training; arguments as of `build_module`, the network's branch is off."""
+    times, errors = (objective.t_min, objective.t_max), None
+    if objective.weighting == "adaptive":
+        batch = _on(next(network.parameters()).device, data.first_batch())
+        errors = reference_error_by_time(backbone, network, batch, *times, seed=seed)
+    return TimeWeight(objective.weighting, backbone.diffusion_path, *times, errors)
 
 
 def step0_test(module: PPDModule, data: PreferenceDataModule) -> float:

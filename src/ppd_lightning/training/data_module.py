@@ -25,7 +25,7 @@ from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.example_order import ExampleOrder
-from ppd_lightning.training.groupings import Groupings
+from ppd_lightning.training.groupings import EachItsOwn, Groupings
 from ppd_lightning.training.noisy_latents import Batch
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Examples:
         latents: Store,
         text: Store,
         users: np.ndarray | StoredArray,
-        groupings: Groupings,
+        groupings: Groupings | EachItsOwn,
         seed: int,
         *,
         text_arrays: Sequence[str] = ("text", "text_pooled"),

@@ -89,6 +89,14 @@ class Groupings:
         return np.asarray(pc.index_in(pairs["caption_id"], value_set=self._captions))
 
 
+class EachItsOwn:
+    """Groupings of pairs of which each has one embedding of its own: row i describes pair i."""
+
+    def rows_for(self, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (N, 1) int32 and counts (N,), as of `Groupings`."""
+        return np.arange(len(pairs), dtype=np.int32)[:, None], np.ones(len(pairs), np.int32)
+
+
 def _joined(users: pa.Array, captions: pa.Array) -> pa.Array:
     """Users and captions as one string each; caption ids are hex digits, so no two are joined to the same."""
     return pc.binary_join_element_wise(users.cast(pa.string()), captions.cast(pa.string()), "/")

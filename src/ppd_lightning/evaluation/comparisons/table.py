@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,8 @@ class ComparisonsTable:
 
     Its columns are group, user, caption and seed; then for each kind of image, such as base and own, `{kind}_image`,
     the file relative to the output folder, and `{kind}/{name}` for each scorer, float64, or bool for the concept. A
-    kind that only some comparisons have is null in the others.
+    kind that only some comparisons have is null in the others. Where another person is asked, other is that person,
+    other_image what is drawn for them, and `{kind}/other_taste` what they think of the image.
     """
 
     def __init__(self, comparisons: Sequence[Comparison], output: Path) -> None:
@@ -45,6 +47,10 @@ class ComparisonsTable:
         self._columns[f"{kind}_image"] = self._spread(pa.array(named, pa.string()), rows)
         for name, values in scores.items():
             self._columns[f"{kind}/{name}"] = self._spread(pa.array(values), rows)
+
+    def add_column(self, name: str, values: Sequence[Any], rows: Sequence[int]) -> None:
+        """Add one column with a value for each of `rows`."""
+        self._columns[name] = self._spread(pa.array(values), rows)
 
     def write(self, path: Path) -> None:
         """Write the table, whole or not at all."""

@@ -72,11 +72,33 @@ class Scorers:
         """Of the judges, and of the rewards."""
         return [*self.judges, *self.rewards]
 
-    def score(self, comparisons: Sequence[Comparison], files: Sequence[Path]) -> dict[str, np.ndarray]:
+    @property
+    def personal(self) -> bool:
+        """Whether people are told apart by what decides for them."""
+        return bool(self.judges or self.synthetic_users)
+
+    @property
+    def deciding(self) -> Scorers:
+        """Those alone that decide: the first judge, the rewards that are users, or the first reward."""
+        named = self.synthetic_users or ([] if self.judges else self.names[:1])
+        return Scorers(
+            {name: self.rewards[name] for name in named},
+            synthetic_users=self.synthetic_users,
+            simulation=self.simulation,
+            judges=self.judges[:1],
+            progress=self.progress,
+        )
+
+    def score(
+        self, comparisons: Sequence[Comparison], files: Sequence[Path], *, content: bool = True
+    ) -> dict[str, np.ndarray]:
         """What each scorer says of the image of each comparison, (N,) float64 by name.
 
         A judge's is the utility for the person of the comparison; a reward's, its score for the caption. CONCEPT (N,)
         bool says whether the content is recognised, where it can be for all captions.
+
+        Args:
+            content: whether that is asked too.
         """
         users, captions = [one.user for one in comparisons], [one.caption for one in comparisons]
         parts = [slice(begin, begin + AT_ONCE) for begin in range(0, len(files), AT_ONCE)]
@@ -87,7 +109,7 @@ class Scorers:
                 scores[name] = np.concatenate(of_parts)
         for name, reward in self.rewards.items():
             scores[name] = score_images(reward, files, captions, progress=self.progress)
-        if self.simulation is not None and self.simulation.contents.issuperset(captions):
+        if content and self.simulation is not None and self.simulation.contents.issuperset(captions):
             right = [self.simulation.recognised(captions[part], read_images(files[part])) for part in parts]
             scores[CONCEPT] = np.concatenate(right)
         return scores

@@ -47,6 +47,11 @@ class EmojiBackbone(CascadeBackbone):
         return "the emoji model of ppd-lightning"
 
     @property
+    def image_sizes(self) -> tuple[int, int] | None:
+        """A quarter to four times the 64 pixels of the weights that ship."""
+        return (16, 256) if self.path is None else None
+
+    @property
     def parts(self) -> Mapping[str, ModelPart]:
         """Its parts by name; the codec is one network."""
         return PARTS
