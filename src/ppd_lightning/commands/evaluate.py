@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppd_lightning.commands.reference import open_batches
 from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
@@ -27,7 +26,6 @@ from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
-from ppd_lightning.training.build import time_weight
 from ppd_lightning.training.hparams import log_win_rates
 
 if TYPE_CHECKING:
@@ -167,6 +165,9 @@ def _preferences(workspace: Workspace, trained: TrainedRun) -> HeldOutPreference
         return None
 
     def weight() -> TimeWeight:
+        from ppd_lightning.commands.reference import open_batches
+        from ppd_lightning.training.build import time_weight
+
         batches = open_batches(workspace)
         batches.setup("fit")
         return time_weight(trained.backbone, trained.pipeline.network, batches, config.objective, seed=config.seed)
