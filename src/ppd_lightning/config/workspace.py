@@ -101,13 +101,14 @@ class Workspace:
         return Users(
             config.user,
             Describing(
-                self.data,
-                self.backbone,
-                config.shots,
-                config.user.rewards_used(config.rewards),
-                self.device,
-                self.source.workers,
-                self.progress,
+                backbone=self.backbone,
+                image_size=self.source.image_size,
+                rewards=config.user.rewards_used(config.rewards),
+                device=self.device,
+                data=self.data,
+                shots=config.shots,
+                workers=self.source.workers,
+                progress=self.progress,
             ),
         )
 

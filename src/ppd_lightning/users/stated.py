@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -88,7 +88,7 @@ class StatedUser(UserKind):
         ]
         return np.concatenate(parts)
 
-    def seen_with(self, using: Describing) -> str:
+    def seen_with(self, using: Instruments) -> str:
         """See `UserKind`: the texts and what reads them."""
         from ppd_lightning.storage.fingerprints import fingerprint
         from ppd_lightning.users.texts import read_texts

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -35,7 +35,7 @@ class VlmUser(VlmSettings):
 
         return describe_by_profiles(self, using, pairs, sets)
 
-    def seen_with(self, using: Describing) -> str:
+    def seen_with(self, using: Instruments) -> str:
         """See `UserKind`: the vision-language model and the wording of its prompts."""
         from ppd_lightning.storage.fingerprints import fingerprint
         from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
