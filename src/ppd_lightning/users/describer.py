@@ -96,10 +96,8 @@ class Describer:
             run: the name of the run, for the file of people.
 
         Raises:
-            UserError: the kind serves nobody new, its networks are missing or other ones, or a picture cannot be seen.
+            UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
         """
-        if kind.not_for_new:
-            raise UserError(f"user={kind.kind}: nobody new can be described: {kind.not_for_new}")
         found, expected = kind.seen_with(using), self.facts["seen_with"]
         if found != expected:
             raise UserError(
@@ -136,8 +134,8 @@ class Describer:
             log.info("%s: described by all %d choices; this run's sets have %d", name, choices, usual)
         if ratio > 1:
             log.warning(
-                "%s: %.1f times as far from the centre as this training reaches, and drawn back to where it ends; images "
-                "may fit this person less",
+                "%s: %.1f times as far from the centre as this training reaches, and drawn back to where it ends; "
+                "images may fit this person less",
                 name,
                 ratio,
             )
@@ -145,3 +143,14 @@ class Describer:
     def _arrays(self) -> dict[str, np.ndarray]:
         scale = {f"scale.{name}": array for name, array in self.scale.arrays().items()}
         return scale | {f"fitted.{name}": array for name, array in self.fitted.items()}
+
+
+def open_of_run(folder: Path, kind: UserKind) -> Describer:
+    """How the people of a run, or of an export, were described.
+
+    Raises:
+        UserError: its kind describes nobody new, it is not finished, or the file is damaged.
+    """
+    if kind.not_for_new:
+        raise UserError(f"user={kind.kind}: nobody new can be described: {kind.not_for_new}")
+    return Describer.open(folder / NAME, "run `ppd train` with the same settings")
