@@ -6,7 +6,7 @@ B = images, C = captions, K = people and blends, E = width of a user embedding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class TrainedRun:
     dtype: torch.dtype = torch.float32
     threads: int | None = None
     progress: bool = True
-    described: Mapping[str, np.ndarray] = NOBODY
+    described: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> dict[str, str]:

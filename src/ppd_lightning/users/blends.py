@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def blended_embeddings(
     """
     parts = [(name, caption) for one, caption in zip(asked, captions, strict=True) for name in sorted(weights_of(one))]
     known = [part for part in parts if part[0] not in described]
-    rows = users.asked([name for name, _ in known], [caption for _, caption in known]).embeddings if known else []
+    rows: Any = users.asked([name for name, _ in known], [caption for _, caption in known]).embeddings if known else ()
     own = iter(np.asarray(rows))
     vectors = torch.from_numpy(np.stack([described[name] if name in described else next(own) for name, _ in parts]))
     vectors = vectors.double()
