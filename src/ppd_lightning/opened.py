@@ -68,8 +68,10 @@ class Model:
         self._trained = self._open()
         self._identity = str(adapter_metadata(self._trained.adapter).get("users"))
 
-    def describe(self, choices: Sequence[tuple[str, Picture, Picture]], name: str = "this person") -> Person:
+    def describe(self, choices: Sequence[tuple[str, Picture, Picture]] | str, name: str = "this person") -> Person:
         """A person by their choices, each (caption, preferred picture, other picture): PIL images, or files.
+
+        Or by a text about their taste, where the model's users are described so (user=stated).
 
         Args:
             name: for messages.
@@ -77,9 +79,12 @@ class Model:
         Raises:
             UserError: no choice tells anything, a picture cannot be seen, or this kind of users serves nobody new.
         """
-        own = {name: choices_of_pictures(name, choices)}
-        kind = self._workspace.config.user
-        described = self._describer.describe(kind, self._workspace.instruments, own, self.folder.name)
+        kind, using = self._workspace.config.user, self._workspace.instruments
+        if isinstance(choices, str):
+            described = self._describer.describe(kind, using, {name: choices}, self.folder.name)
+        else:
+            own = {name: choices_of_pictures(name, choices)}
+            described = self._describer.describe(kind, using, own, self.folder.name)
         return self._person(described.vectors[name])
 
     def people(self, file: str | Path) -> dict[str, Person]:

@@ -106,6 +106,17 @@ def test_the_same_shots_give_the_vector_of_training_without_its_data(
         np.testing.assert_allclose(found[name], vector, rtol=0, atol=BOUND[kind], err_msg=name)
 
 
+def test_words_are_read_as_in_training(world: Path, tmp_path: Path) -> None:
+    config = trained(world, "stated")
+    rows = users_of(world, "stated").rows()
+    texts = config.user.texts  # type: ignore[attr-defined]
+    found = load_file(describe.run(asking(config, Path(texts), to=str(tmp_path / "people.safetensors")))["file"])
+    for user, vector in zip(rows.users, rows.embeddings[:], strict=True):
+        np.testing.assert_allclose(found[user], vector, rtol=0, atol=1e-4)
+    with pytest.raises(UserError, match="user=stated: new people are described by a text each"):
+        ppd_lightning.open(Workspace(config).run).describe([("x", Image.new("RGB", (9, 9)), Image.new("L", (8, 8)))])
+
+
 def test_they_are_drawn_for_alone_and_in_blends_without_the_data(
     world: Path, features: tuple[Config, Path], without_data: None, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.describer import open_of_run
-from ppd_lightning.users.new_choices import choices_of_table
+from ppd_lightning.users.kind import UserKind
+from ppd_lightning.users.new_choices import NewChoice, choices_of_table
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +45,24 @@ def run(config: Config) -> dict[str, Any]:
         workspace = Workspace(config_of(folder, *_base(config)))
     kind = workspace.config.user
     describer = open_of_run(folder, kind)
-    people = choices_of_table(settings.choices, "describe.choices")
+    people = told_in(settings.choices, kind)
     described = describer.describe(kind, workspace.instruments, people, folder.resolve().name)
     described.save(path)
     log.info('%d people are in %s; draw for them with `ppd generate "generation.people=[%s]"`', len(people), path, path)
     return {"file": str(path), "people": dict(described.facts), "seconds": round(time.monotonic() - begun, 1)}
+
+
+def told_in(table: str, kind: UserKind) -> Mapping[str, Sequence[NewChoice]] | Mapping[str, str]:
+    """What the people of a table tell: choices, or words where these describe the users of a kind.
+
+    Raises:
+        UserError: it cannot be read, or rows are faulty.
+    """
+    if kind.by_words:
+        from ppd_lightning.users.texts import read_texts
+
+        return read_texts(Path(table), "describe.choices")
+    return choices_of_table(table, "describe.choices")
 
 
 def _base(config: Config) -> tuple[str | None, str | None]:

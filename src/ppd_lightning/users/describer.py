@@ -41,7 +41,7 @@ class Describer:
     """How the people of a training were described.
 
     scale: of their embeddings. fitted: `UserKind.fitted`. facts: JSON: kind, `shots` (choices of a set), `people`
-    (who were trained on), `seen_with` (`UserKind.seen_with`), `key` (what the embeddings were made from).
+    (who were trained on), `seen_by` (`UserKind.seen_by`), `key` (what the embeddings were made from).
     """
 
     scale: Scale
@@ -85,9 +85,13 @@ class Describer:
         return cls(scale, fitted, header["facts"])
 
     def describe(
-        self, kind: UserKind, using: Instruments, people: Mapping[str, Sequence[NewChoice]], run: str
+        self,
+        kind: UserKind,
+        using: Instruments,
+        people: Mapping[str, Sequence[NewChoice]] | Mapping[str, str],
+        run: str,
     ) -> DescribedPeople:
-        """People who were not in the data, by the choices of each, at least one.
+        """People who were not in the data, by the choices of each, at least one, or by a text each.
 
         Who lies outside of those who were trained on is drawn back to where these end (`Scale`), with a warning.
 
@@ -98,23 +102,29 @@ class Describer:
         Raises:
             UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
         """
-        found, expected = kind.seen_with(using), self.facts["seen_with"]
+        found, expected = kind.seen_by(using), self.facts["seen_by"]
         if found != expected:
             raise UserError(
                 f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
                 "bring back its files"
             )
-        raw = kind.describe_new(using, self.fitted, people)
+        texts = {name: told for name, told in people.items() if isinstance(told, str)}
+        choices = {name: told for name, told in people.items() if not isinstance(told, str)}
+        if texts if not kind.by_words else choices:
+            needs = "a text each, with the columns user and text" if kind.by_words else "choices between pictures"
+            raise UserError(f"user={kind.kind}: new people are described by {needs}")
+        raw = kind.describe_words(using, texts) if texts else kind.describe_new(using, self.fitted, choices)
         undescribed = [name for name, row in zip(people, raw, strict=True) if not np.isfinite(row).all()]
         if undescribed:
             raise UserError(f"{name}: these choices could not be described; give others" for name in undescribed)
         vectors, ratios = self.scale.embeddings(raw)
-        for name, own, ratio in zip(people, people.values(), ratios.tolist(), strict=True):
-            self._tell(name, len(own), ratio)
-        facts = {
-            name: {"choices": len(own), "pairs": [one.pair_id for one in own], "distance": round(ratio, 4)}
-            for (name, own), ratio in zip(people.items(), ratios.tolist(), strict=True)
-        }
+        facts: dict[str, Any] = {}
+        for name, ratio in zip(people, ratios.tolist(), strict=True):
+            pairs = [one.pair_id for one in choices.get(name, ())]
+            facts[name] = {"choices": len(pairs), "pairs": pairs, "distance": round(ratio, 4)}
+            if name in texts:
+                facts[name]["text"] = fingerprint(texts[name])
+            self._tell(name, len(pairs) if name in choices else self.facts["shots"], ratio)
         named = dict(zip(people, vectors, strict=True))
         return DescribedPeople(named, self.fingerprint(), run, facts)
 

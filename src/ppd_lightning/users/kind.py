@@ -49,6 +49,9 @@ class UserKind(Part):
     not_for_new: ClassVar[str] = "its class has no method describe_new"
     """Why nobody can be described who is not in the data, for messages; empty where `describe_new` does it."""
 
+    by_words: ClassVar[bool] = False
+    """Whether new people are described by a text each (`describe_words`), and not by choices."""
+
     def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
         """Those of the chosen rewards, by name, that describe users."""
         return {}
@@ -96,6 +99,18 @@ class UserKind(Part):
             UserError: what it needs is missing, or a picture cannot be seen.
         """
         raise TypeError(f"{type(self).__name__}: {self.not_for_new}")
+
+    def describe_words(self, using: Instruments, people: Mapping[str, str]) -> np.ndarray:
+        """As `describe_new`, of people who tell their taste in a text each; for kinds that are `by_words`.
+
+        Raises:
+            UserError: what it needs is missing.
+        """
+        raise TypeError(f"{type(self).__name__}: has no method describe_words")
+
+    def seen_by(self, using: Instruments) -> str:
+        """A fingerprint of the networks that see the choices: where others are here, nobody new is described."""
+        return self.seen_with(using)
 
     def seen_with(self, using: Instruments) -> str:
         """A fingerprint of everything that `describe` depends on beside the settings, the pairs and their images."""

@@ -98,7 +98,7 @@ class Users:
             "kind": self.kind.kind,
             "shots": self.shots.n if self.kind.by_shots else 1,
             "people": len(self.data.people()["seen"]),
-            "seen_with": key["encoder"],
+            "seen_by": self.kind.seen_by(self.using),
             "key": key,
         }
         Describer(scale, self.kind.fitted(self.using, pairs), facts).save(self.folder / NAME)
