@@ -11,7 +11,7 @@ from ppd_lightning.users.encoders import open_encoder
 from ppd_lightning.users.scale import Scale, standardise
 
 GENERATOR = np.random.default_rng(0)
-RAW = GENERATOR.normal(size=(400, 3)) @ np.array([[5.0, 0, 0], [4.9, 0.5, 0], [0, 0, 0.01]]) + 30
+RAW = GENERATOR.normal(size=(400, 3)) @ np.array([[5.0, 4.9, 0], [0, 0.5, 0], [0, 0, 0.01]]) + 30
 
 
 def test_those_who_are_trained_on_stay_where_they_are() -> None:
@@ -36,8 +36,7 @@ def test_what_is_far_depends_on_how_dimensions_go_together() -> None:
     """Two dimensions of the three are almost one: against that, a step is further than with it."""
     scale = Scale.fitted(RAW, 100)
     along, against = (RAW.mean(0) + RAW.std(0) * np.array([1, sign, 0]) for sign in (1, -1))
-    sides = np.sign(np.corrcoef(RAW.T)[0, 1])
-    near, away = scale.distances(standardise(np.stack([along, against]), scale.standard))[:: int(sides)]
+    near, away = scale.distances(standardise(np.stack([along, against]), scale.standard))
     assert away > 3 * near
 
 
