@@ -86,7 +86,7 @@ def test_verbs_run_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran == [("evaluate", 3.0), ("train", 3.0), ("prepare", 3.0)]
 
 
-def test_a_mistake_found_while_running_is_told_and_an_internal_fault_is_not_hidden(
+def test_a_mistake_found_while_running_is_reported_and_an_internal_fault_is_not_hidden(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(verb: str, config: Config) -> None:

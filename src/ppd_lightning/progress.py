@@ -33,7 +33,7 @@ class Counted(AbstractContextManager["Counted"]):
     def __init__(self, what: str, total: int, *, done: int = 0, bar: bool = True) -> None:
         self.what, self.total, self.done = what, total, done
         self._before, self._since = done, time.monotonic()
-        self._told = self._since
+        self._reported = self._since
         self._bar: Progress | None = None
         if bar and sys.stderr.isatty():
             columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
@@ -51,8 +51,8 @@ class Counted(AbstractContextManager["Counted"]):
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=self._words(now))
-        elif now - self._told >= PAUSE:
-            self._told = now
+        elif now - self._reported >= PAUSE:
+            self._reported = now
             log.info("%s", self._words(now))
 
     def __exit__(
@@ -65,10 +65,10 @@ class Counted(AbstractContextManager["Counted"]):
 
     def _words(self, now: float) -> str:
         rate = (self.done - self._before) / max(now - self._since, 1e-9)
-        told = f"{self.what} {self.done}/{self.total}, {rate:.{0 if rate >= 10 else 1}f} a second"
+        words = f"{self.what} {self.done}/{self.total}, {rate:.{0 if rate >= 10 else 1}f} a second"
         if not rate or self.done >= self.total:
-            return told
-        return f"{told}, {_duration((self.total - self.done) / rate)} left"
+            return words
+        return f"{words}, {_duration((self.total - self.done) / rate)} left"
 
 
 def _duration(seconds: float) -> str:
