@@ -54,8 +54,11 @@ def hashes(run: Path) -> dict[str, str]:
             tensors = load_file(run / name)
             result[name] = sha(*(key.encode() + value.numpy().tobytes() for key, value in sorted(tensors.items())))
     with (run / "metrics.csv").open() as file:
-        rows = [{key: value for key, value in row.items() if "second" not in key} for row in csv.DictReader(file)]
-    result["metrics"] = sha(json.dumps(rows, sort_keys=True).encode())
+        kept = [
+            {key: value for key, value in row.items() if "second" not in key and "memory" not in key}
+            for row in csv.DictReader(file)
+        ]
+    result["metrics"] = sha(json.dumps(kept, sort_keys=True).encode())
     for path in sorted(run.glob("evaluation-*/comparisons.parquet")):
         table = pq.read_table(path)
         kept = [name for name in table.column_names if not name.endswith("_image")]

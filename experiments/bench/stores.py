@@ -118,7 +118,7 @@ def read_table(config: Config) -> pa.Table:
 
 def opened(config: Config) -> Examples:
     """What `PreferenceDataModule.setup` makes of a folder."""
-    table, folder = read_table(config), Path(config.data.root)
+    table, folder = read_table(config), Path(config.output)
     latents, text, users = (Store.open(folder / name, KEY) for name in ("latents", "text", "users"))
     names = tuple(row.rsplit("/", 1)[0] for row in users.ids.to_pylist())
     rows = UserRows(names, users.arrays["embedding"], users.arrays["shots"][:])

@@ -16,6 +16,11 @@ log = logging.getLogger(__name__)
 PAUSE = 30.0
 """Seconds between plain lines."""
 
+NARROW = 110
+"""Columns of a terminal below which the bar is short, so that the figures have room."""
+
+DESCRIPTION = "{task.description}"
+
 
 class Counted(AbstractContextManager["Counted"]):
     """Shows how many of `total` things are done, how many a second, and the time left.
@@ -36,8 +41,9 @@ class Counted(AbstractContextManager["Counted"]):
         self._reported = self._since
         self._bar: Progress | None = None
         if bar and sys.stderr.isatty():
-            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            console = Console(stderr=True)
+            columns = (BarColumn(10 if console.width < NARROW else 40), TaskProgressColumn(), TextColumn(DESCRIPTION))
+            self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task(what, total=total, completed=done)
 
     def __enter__(self) -> Counted:
@@ -45,12 +51,12 @@ class Counted(AbstractContextManager["Counted"]):
             self._bar.start()
         return self
 
-    def add(self, count: int) -> None:
-        """Note that `count` more are done, here or by another process."""
+    def add(self, count: int, figures: str = "") -> None:
+        """Note that `count` more are done, here or by another process; a bar shows `figures` in place of the counts."""
         self.done += count
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, description=self._words(now))
+            self._bar.update(self._task, completed=self.done, description=self._words(now, figures))
         elif now - self._reported >= PAUSE:
             self._reported = now
             log.info("%s", self._words(now))
@@ -63,9 +69,11 @@ class Counted(AbstractContextManager["Counted"]):
         if kind is None:
             log.info("%s", self._words(time.monotonic()))
 
-    def _words(self, now: float) -> str:
+    def _words(self, now: float, figures: str = "") -> str:
         rate = (self.done - self._before) / max(now - self._since, 1e-9)
-        words = f"{self.what} {self.done}/{self.total}, {rate:.{0 if rate >= 10 else 1}f} a second"
+        speed = f"{rate:.{0 if rate >= 10 else 1}f}"
+        counts = f"{self.what} {self.done}/{self.total}, {speed} a second"
+        words = f"{figures}, {speed} {self.what}/s" if figures else counts
         if not rate or self.done >= self.total:
             return words
         return f"{words}, {_duration((self.total - self.done) / rate)} left"

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.evaluation.comparisons.images import draw_comparisons
@@ -20,11 +21,19 @@ from ppd_lightning.evaluation.summary import summarise
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.training.hparams import log_win_rates
 
 log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> dict[str, Any]:
+    """Measure, as `measure` does, and print the win rates."""
+    summary = measure(config)
+    print_win_rates(summary)
+    return summary
+
+
+def measure(config: Config) -> dict[str, Any]:
     """Draw and score the comparisons of `evaluation`; what was drawn or scored before, by any run, is not done again.
 
     Leaves in the run's folder `evaluation-{key}` with comparisons.parquet, a row a comparison, and summary.json.
@@ -55,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
     if (folder / "summary.json").exists():
         log.info("%s is finished; delete it to evaluate again", folder)
         finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-        return finished
+        return finished | {"folder": str(folder)}
     comparisons = comparisons_of(trained.users, captions, settings.comparisons, settings.seeds)
     prompts = None if profiles is None else augmented(comparisons, profiles)
     overruns = None if prompts is None else count_overruns(trained.backbone, [*prompts.values()])
@@ -83,6 +92,8 @@ def run(config: Config) -> dict[str, Any]:
     groups = {"generation": asdict(config.generation), "evaluation": asdict(settings)}
     write_json_atomic(folder / "settings.json", metadata | groups)
     write_json_atomic(folder / "summary.json", summary)
+    if config.logger.tensorboard:
+        log_win_rates(trained.folder, summary["win_rate"], config.trainer.max_steps)
     return summary
 
 
