@@ -28,7 +28,7 @@ FLOORS = [
     {"worlds"},
     {"reports", "model_card"},
     {"config"},
-    {"commands", "cli", "multirun", "sweeps", "help", "completion", "flags"},
+    {"commands", "cli", "multirun", "sweeps", "help", "completion", "flags", "opened"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -35,6 +35,7 @@ GENERATION = Generation(
     weights="trained",
     captions=None,
     users=None,
+    people=[],
     columns=2,
 )
 CAPTION, SEED, SIZE = "a red fox", 5, 96

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from ppd_lightning.users.discriminants import (
+    PrincipalAxes,
     describe_choices,
     discriminant_axes,
-    principal_components,
-    standard,
-    standardise,
 )
+from ppd_lightning.users.scale import standard, standardise
 
 FEATURES = np.random.default_rng(0).normal(size=(50, 6)) @ np.random.default_rng(1).normal(size=(6, 6)) * 3 + 7
+
+
+def components_of(features: np.ndarray, count: int) -> np.ndarray:
+    return PrincipalAxes.fitted(features, count).components(features)
 
 
 def axes_of(vectors: np.ndarray, count: int) -> np.ndarray:
@@ -24,13 +27,13 @@ def axes_of(vectors: np.ndarray, count: int) -> np.ndarray:
 
 def test_principal_components_are_the_eigenvectors_of_the_correlations() -> None:
     """Independent of the SVD: the variance of component k is the k-th eigenvalue, and components do not correlate."""
-    components = principal_components(FEATURES, 4)
+    components = components_of(FEATURES, 4)
     eigenvalues = np.linalg.eigvalsh(np.corrcoef(FEATURES.T))[::-1]
     np.testing.assert_allclose(np.cov(components.T, bias=True), np.diag(eigenvalues[:4]), atol=1e-9)
 
 
 def test_all_components_keep_every_distance() -> None:
-    components = principal_components(FEATURES, 100)
+    components = components_of(FEATURES, 100)
     standard = (FEATURES - FEATURES.mean(0)) / FEATURES.std(0)
     assert components.shape == (50, 6)
     np.testing.assert_allclose(components @ components.T, standard @ standard.T, atol=1e-8)
@@ -38,17 +41,17 @@ def test_all_components_keep_every_distance() -> None:
 
 def test_components_do_not_depend_on_the_order_of_the_images() -> None:
     order = np.random.default_rng(2).permutation(len(FEATURES))
-    np.testing.assert_allclose(principal_components(FEATURES[order], 3), principal_components(FEATURES, 3)[order])
+    np.testing.assert_allclose(components_of(FEATURES[order], 3), components_of(FEATURES, 3)[order])
 
 
 def test_a_feature_that_is_always_the_same_tells_nothing() -> None:
     constant = np.concatenate([FEATURES, np.full((50, 1), 5.0)], axis=1)
-    np.testing.assert_allclose(principal_components(constant, 10), principal_components(FEATURES, 10), atol=1e-9)
+    np.testing.assert_allclose(components_of(constant, 10), components_of(FEATURES, 10), atol=1e-9)
 
 
 def test_choices_are_described_by_mean_liked_and_mean_difference() -> None:
     components = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 4.0], [5.0, 5.0]])
-    found = describe_choices(components, np.array([[[0, 2]]]), np.array([[[1, 3]]]))
+    found = describe_choices(components[np.array([[[0, 2]]])], components[np.array([[[1, 3]]])])
     assert found.shape == (1, 1, 4)
     assert found[0, 0].tolist() == [1.5, 2.0, (1 - 0 + 2 - 5) / 2, (0 - 1 + 4 - 5) / 2]
 

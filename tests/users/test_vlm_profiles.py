@@ -26,6 +26,7 @@ from ppd_lightning.data.images import open_picture
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.users import vlm_profiles
+from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.shot_sets import ShotSet, random_sets
 from ppd_lightning.users.vlm_prompts import PromptPair, preferred_number
 from ppd_lightning.users.vlm_writer import ProfileWriter
@@ -122,6 +123,23 @@ def test_each_set_has_the_state_that_the_writer_gives_it(folder: Path, tmp_path:
             assert (found_row["profile"], found_row["answer"]) == (expected.text, expected.answer)
             assert (found_row["seed"], found_row["retries"]) == (expected.seed, 0)
     assert 0 < len(profiles) < SETS
+
+
+def test_somebody_new_with_the_same_choices_has_the_same_state(folder: Path) -> None:
+    """Asked alone; the choices have the ids that they had in the data."""
+    config, (one, *_) = configure(folder), some_sets(configure(folder))
+    users = Workspace(config).users
+    pairs = users.data.read_pairs()
+    rows = pairs.take(pa.array(one.pairs)).to_pylist()
+    content = dict(users.data.stored_images(users.data.images_table()))
+    choices = []
+    for row in rows:
+        preferred, other = (open_picture(content[row[side]]) for side in ("preferred", "dispreferred"))
+        assert preferred is not None
+        assert other is not None
+        choices.append(NewChoice(row["pair_id"], row["caption"], preferred, other, row["preferred"]))
+    found = users.kind.describe_new(Workspace(config).instruments, {}, {one.user: choices})
+    np.testing.assert_allclose(found[0], described(config, slice(1))[0], rtol=1e-4, atol=1e-5)
 
 
 def test_images_keep_their_proportions(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from ppd_lightning.model_card.card import ExportedTraining, model_card
 from ppd_lightning.model_card.drawing_files import drawing_files
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.users.blends import Asked, name_of
+from ppd_lightning.users.describer import NAME as DESCRIBER
+from ppd_lightning.users.describer import Describer
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ def run(config: Config) -> dict[str, Any]:
     - users.safetensors: an embedding for each of `generation.users`, by name; null takes everybody who has a dimension
       of their own, else those that `ppd generate` would choose. Where users have a vector for each caption, one for
       each of `generation.captions`, by "name / caption".
+    - describer.safetensors, where people are described: what describing others needs.
     - draw.py and the folder drawing/: the code, which needs diffusers and transformers and not this package.
     - README.md: the model card.
 
@@ -42,6 +45,8 @@ def run(config: Config) -> dict[str, Any]:
     names = [f"{name_of(one)} / {caption}" if caption else name_of(one) for caption in captions for one in asked]
     embeddings = dict(zip(names, trained.sheet_embeddings(asked, captions).flatten(0, 1), strict=True))
     copy_adapter(trained.adapter, folder / "adapter.safetensors", configuration=settings)
+    if (workspace.run / DESCRIBER).exists():
+        Describer.open(workspace.run / DESCRIBER).save(folder / DESCRIBER)
     with atomic_path(folder / "users.safetensors") as unfinished:
         save_file({name: embedding.clone() for name, embedding in embeddings.items()}, unfinished)
     training = ExportedTraining(
@@ -85,6 +90,6 @@ def _is_here(path: str) -> bool:
 
 def _asked(workspace: Workspace) -> list[Asked]:
     user, generation = workspace.config.user, workspace.config.generation
-    if generation.users is None and not user.described and not user.same_for_all:
+    if generation.users is None and not generation.people and not user.described and not user.same_for_all:
         return list(workspace.data.people()["seen"])
-    return chosen_users(generation, workspace.users)
+    return chosen_users(generation, workspace.users, workspace.described)

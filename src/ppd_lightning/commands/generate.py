@@ -48,14 +48,18 @@ weight; adapter is a hash of its file."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Draw `generation.captions` for `generation.users` with each seed; null chooses held-out captions, unseen people.
+    """Draw `generation.captions` for `generation.users` with each seed.
+
+    Where captions are null some held-out ones are chosen; where users are null, all in the files of
+    `generation.people`, or some unseen ones.
 
     The images, PNG files, lie in the galleries of the run and of the base, which all verbs share; only images that are
     not there are drawn. Writes into the run's folder generation-{key}/: grid-{seed}.png, and manifest.parquet, which
     says what each image is.
     """
     workspace, settings = Workspace(config), config.generation
-    captions, users = chosen_captions(settings, workspace.data), chosen_users(settings, workspace.users)
+    captions = chosen_captions(settings, workspace.data)
+    users = chosen_users(settings, workspace.users, workspace.described)
     trained = workspace.trained_run()
     sheets = draw_sheets(trained, captions, users, settings.seeds)
     files = [file for sheet in sheets for row in sheet.files for file in row]

@@ -36,6 +36,7 @@ from ppd_lightning.training.logged_rows import read_metrics
 from ppd_lightning.training.loggers import FAILED, FINISHED, end_loggers, log_final, make_loggers, require_loggers
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.previews import Previews
+from ppd_lightning.users.describer import NAME as DESCRIBER
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +165,13 @@ def _train(workspace: Workspace, group: Group) -> None:
 
 
 def _save(workspace: Workspace, module: PPDModule, average: BranchAverage | None) -> None:
-    """Write the trained weights and their average with the run's metadata; leaves the latter in the module."""
+    """Write the trained weights and their average with the run's metadata, and how its people were described.
+
+    Leaves the average in the module.
+    """
     folder = workspace.run
+    if workspace.users.kind.described:
+        workspace.users.describer().save(folder / DESCRIBER)
     metadata: dict[str, Any] = {
         "base": base_fingerprint(module.network),
         "run": folder.name,

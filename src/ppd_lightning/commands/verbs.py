@@ -46,6 +46,7 @@ VERBS = {
         "ask a vision-language model whether people prefer their images to the base model's",
         (*DRAWING, "evaluation", "judge"),
     ),
+    "describe": Verb("describe new people by a few choices each, for a finished training", (*TRAINING, "describe")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
     "report": Verb("make a page about a run, a sweep, or methods beside each other", ("report",)),
@@ -54,7 +55,7 @@ VERBS = {
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
     "validate": Verb(
         "show the whole configuration, or every fault of it",
-        (*DRAWING, "evaluation", "interpolation", "judge", "classification", "report"),
+        (*DRAWING, "describe", "evaluation", "interpolation", "judge", "classification", "report"),
     ),
     "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation", "judge")),
 }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ppd_lightning
-
 OF_HYDRA = {
     "hydra/launcher": {
         "basic": "",
@@ -22,7 +20,7 @@ LIST_GROUPS = ("reward",)
 
 def conf_folder() -> Path:
     """`conf/` of the installed package, or of the repository where it is installed for development."""
-    package = Path(ppd_lightning.__file__).parent
+    package = Path(__file__).parents[1]
     shipped = package / "conf"
     return shipped if shipped.is_dir() else package.parents[1] / "conf"
 

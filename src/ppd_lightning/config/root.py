@@ -21,6 +21,7 @@ from ppd_lightning.settings.values import Name, Natural
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Logger, Optimizer, Trainer
 from ppd_lightning.users.kind import UserKind
+from ppd_lightning.users.settings import Describe
 from ppd_lightning.users.shots import Shots
 
 PARTS: dict[str, type[Part]] = {
@@ -47,6 +48,7 @@ class Config:
     trainer: Trainer
     logger: Logger
     generation: Generation
+    describe: Describe
     evaluation: Evaluation
     judge: Annotated[VisionJudge, by_target(VisionJudge)]
     rewards: dict[Name, RewardSettings]

@@ -16,6 +16,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.storage.fingerprints import fingerprint
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ppd_lightning.backbones.backbone import Backbone
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ppd_lightning.generation.trained_run import TrainedRun
     from ppd_lightning.rewards.reward import Reward
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.describing import Instruments
     from ppd_lightning.users.users import Users
 
 
@@ -101,15 +103,43 @@ class Workspace:
         return Users(
             config.user,
             Describing(
-                self.data,
-                self.backbone,
-                config.shots,
-                config.user.rewards_used(config.rewards),
-                self.device,
-                self.source.workers,
-                self.progress,
+                backbone=self.backbone,
+                image_size=self.source.image_size,
+                rewards=config.user.rewards_used(config.rewards),
+                device=self.device,
+                data=self.data,
+                shots=config.shots,
+                workers=self.source.workers,
+                progress=self.progress,
             ),
         )
+
+    @cached_property
+    def instruments(self) -> Instruments:
+        """The networks that see the choices of people who are not in the data."""
+        from ppd_lightning.users.describing import Instruments
+
+        return Instruments(
+            backbone=self.backbone,
+            image_size=self.source.image_size,
+            rewards=self.config.user.rewards_used(self.config.rewards),
+            device=self.device,
+        )
+
+    @cached_property
+    def described(self) -> dict[str, np.ndarray]:
+        """The vectors of the people in the files of `generation.people`, by name.
+
+        Raises:
+            UserError: the training is not finished, its users serve nobody new, or a file is damaged or of another one.
+        """
+        files = self.config.generation.people
+        if not files:
+            return {}
+        from ppd_lightning.users.describer import open_of_run
+        from ppd_lightning.users.people_file import read_people
+
+        return read_people(files, open_of_run(self.run, self.config.user).fingerprint())
 
     def open_rewards(self, names: Iterable[str]) -> dict[str, Reward]:
         """Some of the rewards that are chosen, on the device.
@@ -121,8 +151,8 @@ class Workspace:
 
         return open_rewards({name: self.config.rewards[name] for name in names}, self.device)
 
-    def trained_run(self) -> TrainedRun:
-        """The finished training, to draw with.
+    def trained_run(self, folder: Path | None = None) -> TrainedRun:
+        """The finished training, to draw with; that in `folder`, where it was moved.
 
         Raises:
             UserError: there is none, or files of the model are missing.
@@ -131,7 +161,7 @@ class Workspace:
 
         config = self.config
         return open_trained_run(
-            self.run,
+            folder or self.run,
             self.backbone,
             self.data,
             self.users,
@@ -141,4 +171,5 @@ class Workspace:
             precision=config.trainer.precision,
             threads=config.trainer.threads,
             progress=self.progress,
+            described=self.described,
         )

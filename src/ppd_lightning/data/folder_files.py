@@ -89,7 +89,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
             store_schema=False,  # read back as plain bytes, as Pick-a-Pic's own files are
         ) as writer:
             for group in _groups(choices, images):
-                content = _contents(file, group, images)
+                content = image_bytes(file, group, images)
                 broken = {name for name, data in content.items() if not _is_image(data)}
                 faults += [
                     (choice.line, f"{name} is no image that can be read")
@@ -131,8 +131,8 @@ def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) 
         yield group
 
 
-def _contents(table: Location, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
-    """The bytes of those images of a group that are there, by path."""
+def image_bytes(table: Location, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
+    """The bytes of those images of some choices that are there, by path."""
     names = list(dict.fromkeys(name for choice in group for name in choice.images if name in images))
     try:
         found = table.system.cat(names) if names else {}
@@ -151,7 +151,7 @@ def _is_image(data: bytes) -> bool:
 
 
 def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts: Mapping[str, int]) -> pa.Table:
-    uids = {name: hashlib.blake2b(data, digest_size=16).hexdigest() for name, data in content.items()}
+    uids = {name: image_uid(data) for name, data in content.items()}
     stored = {uids[name]: data for name, data in content.items()}
     number = {uid: row for row, uid in enumerate(stored)}
     labels = [choice.label for choice in group]
@@ -165,7 +165,7 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
         "has_label": [True] * len(group),
         "label_0": labels,
         "label_1": [None if label is None else 1 - label for label in labels],
-        "ranking_id": [_ranking_id(choice) for choice in group],
+        "ranking_id": [ranking_id(choice) for choice in group],
         "user_id": [choice.user for choice in group],
         "num_example_per_prompt": [prompts[choice.caption] for choice in group],
         "__index_level_0__": [choice.line for choice in group],
@@ -181,7 +181,12 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
     return pa.table([columns[name] for name in STORED.names], schema=STORED)
 
 
-def _ranking_id(choice: Choice) -> int:
+def image_uid(data: bytes) -> str:
+    """32 hex digits that stand for an image's content."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def ranking_id(choice: Choice) -> int:
     """63 bits of the ranking's name; where there is none, what a person was asked for one caption is one ranking."""
     name = ["ranking", choice.ranking] if choice.ranking else ["caption", choice.user, choice.caption]
     return int.from_bytes(hashlib.blake2b("\0".join(name).encode(), digest_size=8).digest(), "little") >> 1

@@ -71,11 +71,13 @@ class OwnTable:
     faults: list[tuple[int, str]]
 
 
-def read_choices(table: Location, columns: Mapping[str, str] | None = None) -> OwnTable:
+def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, key: str = "data.table") -> OwnTable:
     """The choices of a table, and which of them cannot be used.
 
     Args:
+        table: the file.
         columns: the table's names of columns, by the usual name.
+        key: of the configuration that names it, for messages.
 
     Raises:
         UserError: the table is missing, cannot be read, lacks columns, or has lines that are no rows.
@@ -84,7 +86,7 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None) -> O
     faults: list[tuple[int, str]] = []
     no_rows: list[tuple[int, str]] = []
     called: dict[str, str] | None = None
-    for line, row in _rows(table):
+    for line, row in _rows(table, key):
         if isinstance(row, str):
             no_rows.append((line, row))
             continue
@@ -204,16 +206,16 @@ Row = tuple[int, Mapping[str, Any] | str]
 """The line, and what stands there by column; or what is wrong with the line."""
 
 
-def _rows(table: Location) -> Iterator[Row]:
+def _rows(table: Location, key: str) -> Iterator[Row]:
     """Every row of the table."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     reader = readers.get(posixpath.splitext(table.path)[1].lower())
     if reader is None:
-        raise UserError(f"data.table: {table.url} is none of {', '.join(readers)}")
+        raise UserError(f"{key}: {table.url} is none of {', '.join(readers)}")
     try:
         file = table.system.open(table.path, "rb")
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"data.table: there is no file {table.url}") from None
+        raise UserError(f"{key}: there is no file {table.url}") from None
     except Exception as error:  # each file system has its own
         raise table.unreachable(error) from error
     with file:

@@ -303,14 +303,14 @@ def unusable_rows(rows: pa.Table, reason: str) -> pa.Table:
 def _named(table: pa.Table) -> pa.Table:
     """The columns of `Rows`, with pair ids."""
     columns = [table[name].to_pylist() for name in ("user_id", "ranking_id", "caption", "image_0_uid", "image_1_uid")]
-    pairs = pa.array([_pair_id(*row) for row in zip(*columns, strict=True)], pa.string())
+    pairs = pa.array([pair_id(*row) for row in zip(*columns, strict=True)], pa.string())
     kept = {"pair_id": pairs, "user_id": table["user_id"], "caption": table["caption"]}
     kept |= {"image_0": table["image_0_uid"], "image_1": table["image_1_uid"]}
     kept |= {name: table[name] for name in ("model_0", "model_1", "label_0", "file", "row_group", "row")}
     return pa.table(kept)
 
 
-def _pair_id(user: str, ranking: int, caption: str, image_0: str, image_1: str) -> str:
+def pair_id(user: str, ranking: int, caption: str, image_0: str, image_1: str) -> str:
     """16 hex digits that do not depend on which of the two images stands first, nor on the label."""
     first, second = (image_0, image_1) if image_0 < image_1 else (image_1, image_0)
     text = f"{user}\0{ranking}\0{caption}\0{first}\0{second}"

@@ -23,7 +23,6 @@ from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
-from ppd_lightning.training.data_module import Examples
 from ppd_lightning.training.groupings import EachItsOwn
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Objective, PairErrors
@@ -103,6 +102,8 @@ class HeldOutPreferences:
 
     @torch.no_grad()
     def _margins(self) -> np.ndarray:
+        from ppd_lightning.training.data_module import Examples
+
         trained, captions = self.trained, self.pairs["caption"].to_pylist()
         users = trained.embeddings(self.pairs["user_id"].to_pylist(), captions).cpu().numpy()
         latents, text = trained.data.open_latents(), trained.data.open_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ppd_lightning.data.prepared import PreparedData
@@ -26,20 +27,27 @@ def chosen_captions(settings: Generation, data: PreparedData) -> list[str]:
     return sorted(choose_count("grid", data.captions(held_out=True), settings.columns))
 
 
-def chosen_users(settings: Generation, users: Users) -> list[Asked]:
-    """`generation.users`, or some by hash: people who were not trained on, where there are any.
+def chosen_users(settings: Generation, users: Users, described: Collection[str] = ()) -> list[Asked]:
+    """`generation.users`, or everybody who is described in files, or some by hash: not trained on, where there are any.
+
+    Args:
+        described: the names in the files of `generation.people`.
 
     Raises:
         UserError: somebody is asked for, alone or in a blend, who is not in the pairs.
     """
+    if settings.users is None and described:
+        return [*described]
+    if settings.users is not None and set(people_in(settings.users)) <= set(described):
+        return list(settings.users)
     groups, not_served = users.served()
     if settings.users is None:
         return [*sorted(choose_count("grid", groups["unseen"] or groups["seen"], settings.columns))]
-    people = people_in(settings.users)
-    refused = sorted(set(people) & set(not_served))
+    people = set(people_in(settings.users)) - set(described)
+    refused = sorted(people & set(not_served))
     if refused:
         raise UserError(f"generation.users: {', '.join(refused)}: {users.kind.not_served}")
-    absent = sorted(set(people) - {*groups["seen"], *groups["unseen"]})
+    absent = sorted(people - {*groups["seen"], *groups["unseen"]})
     if absent:
         raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
     return list(settings.users)

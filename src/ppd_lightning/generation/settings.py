@@ -37,5 +37,7 @@ class Generation:
     """What is drawn: a list, or a file of captions as for evaluation.captions; null chooses held-out ones by hash."""
     users: Annotated[list[Name | Blend], Field(min_length=1)] | None
     """For whom: names, or convex blends such as {ann: 0.3, bob: 0.7}; null chooses unseen people by hash."""
+    people: list[str]
+    """Files of `ppd describe`, whose people can be named in users, alone and in blends; with users=null all of them."""
     columns: Count
     """How many are chosen where captions or users is null."""

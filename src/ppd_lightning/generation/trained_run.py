@@ -5,11 +5,12 @@ B = images, C = captions, K = people and blends, E = width of a user embedding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.generation.pipeline import UserPipeline
 from ppd_lightning.generation.sampling import draw_images
 from ppd_lightning.generation.settings import ADAPTERS, Generation
-from ppd_lightning.users.blends import Asked, blended_embeddings, sheet_embeddings
+from ppd_lightning.users.blends import NOBODY, Asked, blended_embeddings, people_in, sheet_embeddings
 from ppd_lightning.users.users import Users
 
 
@@ -31,7 +32,7 @@ class TrainedRun:
     folder: of the run. adapter: the file of the user branch. backbone: frozen. data: that the run was trained on.
     users: as the run describes people. settings: how images are drawn. output: the folder of everything, where the
     base's images lie. device, dtype: of the network while images are drawn. threads: of the CPU; None leaves them as
-    they are. progress: whether a terminal gets bars.
+    they are. progress: whether a terminal gets bars. described: vectors (E,) of people who are not in the data.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class TrainedRun:
     dtype: torch.dtype = torch.float32
     threads: int | None = None
     progress: bool = True
+    described: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> dict[str, str]:
@@ -71,15 +73,18 @@ class TrainedRun:
         Raises:
             UserError: somebody cannot be described, or people are described otherwise than when the run was trained.
         """
-        self._require_same_users()
-        return blended_embeddings(self.users, asked, captions)
+        self._require_same_users(asked)
+        return blended_embeddings(self.users, asked, captions, self.described)
 
     def sheet_embeddings(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
         """Embeddings (C, K, E) of all of them for all captions; raises as `embeddings`."""
-        self._require_same_users()
-        return sheet_embeddings(self.users, asked, captions)
+        self._require_same_users(asked)
+        return sheet_embeddings(self.users, asked, captions, self.described)
 
-    def _require_same_users(self) -> None:
+    def _require_same_users(self, asked: Sequence[Asked]) -> None:
+        """Those of the pairs; whoever is described in a file was asked for the training already (`read_people`)."""
+        if set(people_in(asked)) <= self.described.keys():
+            return
         trained = adapter_metadata(self.adapter).get("users")
         if trained is not None and trained != self.users.fingerprint():
             raise UserError(
@@ -110,12 +115,13 @@ def open_trained_run(
     precision: str = "fp32",
     threads: int | None = None,
     progress: bool = True,
+    described: Mapping[str, np.ndarray] = NOBODY,
 ) -> TrainedRun:
     """The run that `ppd train` finished in `folder`.
 
     Args:
         precision: of the training; a GPU draws in bf16 after a training in bf16, everything else in fp32.
-        output, device, threads, progress: see `TrainedRun`.
+        output, device, threads, progress, described: see `TrainedRun`.
 
     Raises:
         UserError: there is none, it is not finished or kept no moving average, or files of the model are missing.
@@ -136,7 +142,9 @@ def open_trained_run(
         raise UserError(faults)
     half = torch.device(device).type == "cuda" and precision == "bf16"
     dtype = torch.bfloat16 if half else torch.float32
-    return TrainedRun(folder, adapter, backbone, data, users, settings, output, device, dtype, threads, progress)
+    return TrainedRun(
+        folder, adapter, backbone, data, users, settings, output, device, dtype, threads, progress, described
+    )
 
 
 def drawing_parts(backbone: Backbone, settings: Generation) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ The features are those of a reward's vision tower, which are stored once, whatev
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Count
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ppd_lightning.rewards.settings import RewardSettings
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
+    from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -45,18 +47,48 @@ class ClipUser(UserKind):
                 f"reward=[{self.reward}], or name another as user.reward"
             )
 
+    not_for_new: ClassVar[str] = ""
+
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`; E is twice the features' width, or `components`.
 
         Raises:
-            UserError: the reward's files are missing, its tower sees the caption too, or it cannot see an image.
+            UserError: the reward's files are missing, its tower sees the caption too, it cannot see an image, or too
+                few people are trained on.
         """
-        from ppd_lightning.users.shot_features import describe_by_features, reward_features
+        from ppd_lightning.users.shot_features import features_of_sets
 
-        images = reward_features(using.scorer(), self.reward, pairs)
-        return describe_by_features(using, pairs, sets, images, self.components)
+        images, fitted = self._fit(using, pairs)
+        return features_of_sets(using, pairs, sets, images, fitted.get("discriminants"))
 
-    def seen_with(self, using: Describing) -> str:
+    def fitted(self, using: Describing, pairs: pa.Table) -> dict[str, np.ndarray]:
+        """See `UserKind`: the discriminants of people, where there are any."""
+        return self._fit(using, pairs)[1]
+
+    def describe_new(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """See `UserKind`; features differ from those of the data by what rounding makes of other batches."""
+        from ppd_lightning.rewards.scoring import features_of_pictures
+        from ppd_lightning.users.shot_features import features_of_new
+
+        reward = using.open_rewards()[self.reward]
+        own = list(people.values())
+        return features_of_new(lambda seen: features_of_pictures(reward, seen), own, fitted.get("discriminants"))
+
+    def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
+        """The images as the reward saw them, and `fitted`; made once."""
+        from ppd_lightning.users.shot_features import axes_of_people, reward_features
+
+        def fit() -> tuple[ImageFeatures, dict[str, np.ndarray]]:
+            images = reward_features(using.scorer(), self.reward, pairs)
+            if self.components is None:
+                return images, {}
+            return images, {"discriminants": axes_of_people(using, pairs, images, self.components)}
+
+        return using.once("fit", fit)
+
+    def seen_with(self, using: Instruments) -> str:
         """See `UserKind`: the reward."""
         return using.rewards_fingerprint()
 

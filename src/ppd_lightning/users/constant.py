@@ -22,6 +22,7 @@ class ConstantUser(UserKind):
     """Nothing: all users are one."""
 
     described: ClassVar[bool] = False
+    not_for_new: ClassVar[str] = "user=constant is one user for everybody, so a new person is that one already"
     by_shots: ClassVar[bool] = False
     same_for_all: ClassVar[bool] = True
 

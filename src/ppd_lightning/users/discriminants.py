@@ -5,29 +5,68 @@ N = images, F = features, P = principal components, S = shots, R = rows, E = wid
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 import numpy as np
 
-
-def principal_components(features: np.ndarray, count: int) -> np.ndarray:
-    """Standardised features (N, F) on their first principal axes, (N, P) float64; P = min(count, rank)."""
-    features = features.astype(np.float64)
-    deviation = features.std(0)
-    standard = (features - features.mean(0)) / np.where(deviation > 1e-8, deviation, 1)
-    left, strength, axes = np.linalg.svd(standard, full_matrices=False)
-    kept = min(count, int((strength > 1e-6 * strength[0]).sum()))
-    components: np.ndarray = left[:, :kept] * strength[:kept] * _signs(axes[:kept])
-    return components
+BLOCK = 1024
+"""Rows that are projected at once."""
 
 
-def describe_choices(components: np.ndarray, preferred: np.ndarray, dispreferred: np.ndarray) -> np.ndarray:
-    """The mean of the preferred images and the mean difference to the others, (..., 2 P).
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """Features of images on their first principal axes, as they were fitted to some images.
+
+    mean, deviation: (F,) of these images. axes: (F, P).
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def fitted(cls, features: np.ndarray, count: int) -> PrincipalAxes:
+        """Of standardised features (N, F); P = min(count, rank)."""
+        features = features.astype(np.float64)
+        deviation = features.std(0)
+        mean, deviation = features.mean(0), np.where(deviation > 1e-8, deviation, 1)
+        _, strength, axes = np.linalg.svd((features - mean) / deviation, full_matrices=False)
+        kept = min(count, int((strength > 1e-6 * strength[0]).sum()))
+        return cls(mean, deviation, np.ascontiguousarray((axes[:kept] * _signs(axes[:kept])[:, None]).T))
+
+    def components(self, features: np.ndarray) -> np.ndarray:
+        """Features (N, F) of any images to (N, P) float64."""
+        return projected((features.astype(np.float64) - self.mean) / self.deviation, self.axes)
+
+
+def projected(vectors: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Vectors (N, F) on axes (F, P), (N, P) float64, each row to the same bits beside whichever others.
+
+    A product of matrices adds in an order that depends on their shapes; this one adds one feature after the other.
+    """
+    found = np.zeros((len(vectors), axes.shape[1]))
+    for begin in range(0, len(vectors), BLOCK):
+        block = found[begin : begin + BLOCK]
+        for feature, axis in enumerate(axes):
+            block += vectors[begin : begin + BLOCK, feature, None] * axis
+    return found
+
+
+def describe_choices(liked: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The mean of the preferred images and the mean difference to the others, (..., 2 P); the shots' order is nothing.
 
     Args:
-        components: (N, P), one row an image.
-        preferred, dispreferred: (..., S) rows of the images of the shots.
+        liked, others: (..., S, P) of the images of the shots.
     """
-    liked = components[preferred]
-    return np.concatenate([liked.mean(-2), (liked - components[dispreferred]).mean(-2)], axis=-1)
+    return np.concatenate([_mean_of_shots(liked), _mean_of_shots(liked - others)], axis=-1)
+
+
+def _mean_of_shots(values: np.ndarray) -> np.ndarray:
+    """(..., S, P) to (..., P), to the same bits in whichever order the shots are."""
+    total: np.ndarray = functools.reduce(np.add, np.moveaxis(np.sort(values, axis=-2), -2, 0))
+    means: np.ndarray = total / values.shape[-2]
+    return means
 
 
 def discriminant_axes(vectors: np.ndarray, users: np.ndarray, count: int) -> np.ndarray:
@@ -54,22 +93,6 @@ def discriminant_axes(vectors: np.ndarray, users: np.ndarray, count: int) -> np.
     found = (whiten @ turned[:, np.argsort(ratio)[::-1][:count]]).T
     axes_of_users: np.ndarray = (found * _signs(found)[:, None]).T
     return axes_of_users
-
-
-def standard(reference: np.ndarray) -> np.ndarray:
-    """Centre and scale of `reference` (R, E) in each dimension, (2, E) float64; where nothing differs, the scale is 1.
-
-    What differs by no more than the rounding of float32 does not differ.
-    """
-    reference = reference.astype(np.float64)
-    centre, deviation = reference.mean(0), reference.std(0)
-    return np.stack([centre, np.where(deviation > np.maximum(1e-8, 1e-6 * np.abs(centre)), deviation, 1)])
-
-
-def standardise(vectors: np.ndarray, centre_and_scale: np.ndarray) -> np.ndarray:
-    """Vectors (R, E) less the centre, over the scale; float32."""
-    scaled: np.ndarray = ((vectors - centre_and_scale[0]) / centre_and_scale[1]).astype(np.float32)
-    return scaled
 
 
 def _signs(axes: np.ndarray) -> np.ndarray:

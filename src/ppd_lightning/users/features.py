@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Count
@@ -12,8 +12,11 @@ from ppd_lightning.users.kind import UserKind
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from PIL.Image import Image
 
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
+    from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -32,21 +35,55 @@ class FeaturesUser(UserKind):
     components: Count
     """Width of an embedding: directions in which users differ most, beside how each one's choices vary."""
 
+    not_for_new: ClassVar[str] = ""
+
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`.
 
         Raises:
-            UserError: the encoder's weights or an image of a shot are missing.
+            UserError: the encoder's weights or an image of a shot are missing, or too few people are trained on.
         """
-        from ppd_lightning.users.discriminants import principal_components
+        from ppd_lightning.users.shot_features import features_of_sets
+
+        images, fitted = self._fit(using, pairs)
+        return features_of_sets(using, pairs, sets, images, fitted["discriminants"])
+
+    def fitted(self, using: Describing, pairs: pa.Table) -> dict[str, np.ndarray]:
+        """See `UserKind`: the principal axes of images' features, and the discriminants of people."""
+        return self._fit(using, pairs)[1]
+
+    def describe_new(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """See `UserKind`."""
+        from ppd_lightning.users.discriminants import PrincipalAxes
         from ppd_lightning.users.encoders import open_encoder
-        from ppd_lightning.users.shot_features import ImageFeatures, describe_by_features, encode_images
+        from ppd_lightning.users.shot_features import encode_pictures, features_of_new
 
-        seen = encode_images(using.data, open_encoder(self.encoder, using.backbone))
-        images = ImageFeatures(seen.ids, principal_components(seen.features, IMAGE_COMPONENTS))
-        return describe_by_features(using, pairs, sets, images, self.components)
+        encode = using.once("encoder", lambda: open_encoder(self.encoder, using.backbone))
+        principal = PrincipalAxes(fitted["mean"], fitted["deviation"], fitted["axes"])
 
-    def seen_with(self, using: Describing) -> str:
+        def features(pictures: Sequence[Image]) -> np.ndarray:
+            return principal.components(encode_pictures(encode, pictures, using.image_size))
+
+        return features_of_new(features, list(people.values()), fitted["discriminants"])
+
+    def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
+        """The images on their principal axes, and `fitted`; made once."""
+        from ppd_lightning.users.discriminants import PrincipalAxes
+        from ppd_lightning.users.encoders import open_encoder
+        from ppd_lightning.users.shot_features import ImageFeatures, axes_of_people, encode_images
+
+        def fit() -> tuple[ImageFeatures, dict[str, np.ndarray]]:
+            seen = encode_images(using.data, open_encoder(self.encoder, using.backbone))
+            principal = PrincipalAxes.fitted(seen.features, IMAGE_COMPONENTS)
+            images = ImageFeatures(seen.ids, principal.components(seen.features))
+            axes = axes_of_people(using, pairs, images, self.components)
+            return images, {**vars(principal), "discriminants": axes}
+
+        return using.once("fit", fit)
+
+    def seen_with(self, using: Instruments) -> str:
         """See `UserKind`: the encoder's weights."""
         from ppd_lightning.users.encoders import encoder_fingerprint
 

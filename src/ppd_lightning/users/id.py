@@ -22,6 +22,7 @@ class IdUser(UserKind):
     """Who the user is, among those who are trained on."""
 
     described: ClassVar[bool] = False
+    not_for_new: ClassVar[str] = "user=id has a dimension for each person who was trained on and none for anybody else"
     by_shots: ClassVar[bool] = False
     seen_only: ClassVar[bool] = True
     not_served: ClassVar[str] = (

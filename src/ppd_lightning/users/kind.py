@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ppd_lightning.rewards.settings import RewardSettings
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
+    from ppd_lightning.users.new_choices import NewChoice
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -27,7 +28,8 @@ class UserKind(Part):
     """How a user is described to the model.
 
     A kind that needs the data defines `describe` and `seen_with`. One whose vectors follow from who the users are sets
-    `described` and `by_shots` to False and defines `vectors`.
+    `described` and `by_shots` to False and defines `vectors`. One that defines `describe_new` as well can describe
+    people who are not in the data.
     """
 
     kind: str
@@ -43,6 +45,12 @@ class UserKind(Part):
     """Whether everybody has the same vector, so that nothing personal can be learnt."""
     not_served: ClassVar[str] = ""
     """Why it leaves people out, for messages; empty where everybody in the pairs has a vector."""
+
+    not_for_new: ClassVar[str] = "its class has no method describe_new"
+    """Why nobody can be described who is not in the data, for messages; empty where `describe_new` does it."""
+
+    by_words: ClassVar[bool] = False
+    """Whether new people are described by a text each (`describe_words`), and not by choices."""
 
     def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
         """Those of the chosen rewards, by name, that describe users."""
@@ -69,7 +77,42 @@ class UserKind(Part):
         """
         raise TypeError(f"{type(self).__name__} is described and has no method describe")
 
-    def seen_with(self, using: Describing) -> str:
+    def fitted(self, using: Describing, pairs: pa.Table) -> dict[str, np.ndarray]:
+        """What `describe` learnt from the data and `describe_new` needs, as arrays by name; kept with each run.
+
+        Raises:
+            UserError: as `describe`.
+        """
+        return {}
+
+    def describe_new(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """Raw vectors (N, E) of people who are not in the data, by the choices of each, at least one.
+
+        The same choices have the same vector as by `describe`. A kind that can do it has an empty `not_for_new`.
+
+        Args:
+            fitted: what the method of that name gave.
+
+        Raises:
+            UserError: what it needs is missing, or a picture cannot be seen.
+        """
+        raise TypeError(f"{type(self).__name__}: {self.not_for_new}")
+
+    def describe_words(self, using: Instruments, people: Mapping[str, str]) -> np.ndarray:
+        """As `describe_new`, of people who tell their taste in a text each; for kinds that are `by_words`.
+
+        Raises:
+            UserError: what it needs is missing.
+        """
+        raise TypeError(f"{type(self).__name__}: has no method describe_words")
+
+    def seen_by(self, using: Instruments) -> str:
+        """A fingerprint of the networks that see the choices: where others are here, nobody new is described."""
+        return self.seen_with(using)
+
+    def seen_with(self, using: Instruments) -> str:
         """A fingerprint of everything that `describe` depends on beside the settings, the pairs and their images."""
         return ""
 

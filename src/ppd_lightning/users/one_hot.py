@@ -23,6 +23,9 @@ class OneHotUser(UserKind):
 
     described: ClassVar[bool] = False
     by_shots: ClassVar[bool] = False
+    not_for_new: ClassVar[str] = (
+        "user=one_hot has a dimension for each reward that was trained on and none for anybody else"
+    )
 
     def contradictions_with(self, labels: str, rewards: Collection[str]) -> Iterator[str]:
         """See `UserKind`."""

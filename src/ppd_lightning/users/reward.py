@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Positive
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ppd_lightning.rewards.settings import RewardSettings
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
+    from ppd_lightning.users.new_choices import NewChoice
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -27,6 +28,8 @@ class RewardUser(UserKind):
     """Scores of the images of a user's choices, by all rewards that are chosen."""
     regularisation: Positive
     """Weight of half the squared length of the coefficients; scores have unit deviation over the training pairs."""
+
+    not_for_new: ClassVar[str] = ""
 
     def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
         """See `UserKind`: all of them."""
@@ -49,12 +52,32 @@ class RewardUser(UserKind):
         import numpy as np
 
         from ppd_lightning.users.choice_regression import choice_weights
-        from ppd_lightning.users.reward_margins import score_margins
 
-        margins = score_margins(using.scorer(), pairs)
+        margins, _ = self._margins(using, pairs)
         return choice_weights(margins[np.array([one.pairs for one in sets])], self.regularisation)
 
-    def seen_with(self, using: Describing) -> str:
+    def fitted(self, using: Describing, pairs: pa.Table) -> dict[str, np.ndarray]:
+        """See `UserKind`: the sizes of the rewards' margins."""
+        return {"size": self._margins(using, pairs)[1]}
+
+    def describe_new(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """See `UserKind`; equal to what rounding and the end of the regression's steps leave, about 1e-5."""
+        import numpy as np
+
+        from ppd_lightning.users.choice_regression import choice_weights
+        from ppd_lightning.users.reward_margins import margins_of_new
+
+        margins = [margins_of_new(using.open_rewards(), own, fitted["size"]) for own in people.values()]
+        return np.concatenate([choice_weights(one[None], self.regularisation) for one in margins])
+
+    def _margins(self, using: Describing, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        from ppd_lightning.users.reward_margins import score_margins
+
+        return using.once("margins", lambda: score_margins(using.scorer(), pairs))
+
+    def seen_with(self, using: Instruments) -> str:
         """See `UserKind`: the rewards."""
         return using.rewards_fingerprint()
 

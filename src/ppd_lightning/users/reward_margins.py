@@ -5,19 +5,23 @@ N = pairs, J = rewards.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.rewards.reward import Reward
 from ppd_lightning.rewards.scoring import Scorer
+from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.shot_sets import DESCRIBING
 
 
-def score_margins(scorer: Scorer, pairs: pa.Table) -> np.ndarray:
-    """Scores of the preferred image less those of the other, (N, J) float64, in deviations over the training pairs.
+def score_margins(scorer: Scorer, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the preferred image less those of the other, (N, J) float64, in sizes over the training pairs; (J,).
 
-    Pairs that describe nobody have NaN.
+    Pairs that describe nobody have NaN. The sizes are the second; they are 1 where a reward never differs.
 
     Args:
         scorer: prepared; its rewards' order is that of the columns.
@@ -44,6 +48,21 @@ def score_margins(scorer: Scorer, pairs: pa.Table) -> np.ndarray:
     trained = known[np.asarray(pc.equal(described["split"], "train"))]
     # Of margins whose sign is the choice, the size is what counts: about 0, not about their mean.
     size = np.sqrt((trained**2).mean(0)) if len(trained) else np.ones(len(scorer.rewards))
+    size = np.where(size > 1e-12, size, 1)
     margins = np.full((len(pairs), len(scorer.rewards)), np.nan)
-    margins[describing] = known / np.where(size > 1e-12, size, 1)
+    margins[describing] = known / size
+    return margins, size
+
+
+def margins_of_new(rewards: Mapping[str, Reward], choices: Sequence[NewChoice], size: np.ndarray) -> np.ndarray:
+    """As `score_margins`, of choices that are not in the data, (N, J).
+
+    Raises:
+        UserError: a reward cannot see a picture or read a caption.
+    """
+    captions, columns = [one.caption for one in choices], []
+    for reward in rewards.values():
+        liked = reward.score([one.preferred for one in choices], captions)
+        columns.append((liked.double() - reward.score([one.other for one in choices], captions).double()).numpy())
+    margins: np.ndarray = np.stack(columns, 1) / size
     return margins

@@ -5,6 +5,7 @@ R = rows, E = width of an embedding, S = shots of a row.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ import pyarrow as pa
 
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store, StoredArray, write_store
-from ppd_lightning.users.discriminants import standardise
+from ppd_lightning.users.scale import Scale
 from ppd_lightning.users.shot_sets import ShotSet
+
+log = logging.getLogger(__name__)
 
 MADE_BY = "ppd embed"
 
@@ -40,20 +43,29 @@ def write_rows(
     pairs: pa.Table,
     sets: Sequence[ShotSet],
     raw: np.ndarray,
-    scale: np.ndarray,
+    scale: Scale,
     key: Mapping[str, str],
 ) -> None:
-    """Store the rows of sets of shots, standardised; a set whose vector is NaN has no row.
+    """Store the rows of sets of shots, on their scale; a set whose vector is NaN has no row.
 
     Args:
         pairs: whose rows the sets name.
         raw: (R, E).
-        scale: `discriminants.standard`, (2, E).
+        scale: of those who are trained on.
         key: what they were made from.
     """
     usable = np.flatnonzero(np.isfinite(raw).all(1)).tolist()
     shots = np.array([sets[row].pairs for row in usable], np.int64)
-    arrays = {"embedding": standardise(raw[usable], scale)}
+    embeddings, ratios = scale.embeddings(raw[usable])
+    far = sorted({sets[row].user for row, ratio in zip(usable, ratios.tolist(), strict=True) if ratio > 1})
+    if far:
+        log.warning(
+            "%d people lie far outside of those who are trained on, and are drawn back to where these end: %s%s",
+            len(far),
+            ", ".join(far[:5]),
+            f" and {len(far) - 5} more" if len(far) > 5 else "",
+        )
+    arrays = {"embedding": embeddings}
     if shots.shape[1]:
         arrays["shots"] = stable_ids(pairs["pair_id"])[shots]
     write_store(folder, [sets[row].row for row in usable], arrays, dict(key))

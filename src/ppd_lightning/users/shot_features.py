@@ -5,13 +5,15 @@ N = images, F = features, R = sets of shots, S = shots of a set, E = width of an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ppd_lightning.data.images import Square
@@ -19,11 +21,20 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.scoring import Scorer
 from ppd_lightning.users.describing import Describing
-from ppd_lightning.users.discriminants import describe_choices, discriminant_axes
+from ppd_lightning.users.discriminants import describe_choices, discriminant_axes, projected
+from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.shot_sets import DESCRIBING, ShotSet, random_sets
+
+log = logging.getLogger(__name__)
 
 BLOCK = 4096
 """Sets whose features are gathered at once."""
+
+AT_ONCE = 16
+"""Images that an encoder sees at once."""
+
+LEAST_PEOPLE = 2
+"""Who must be trained on, so that there is a direction in which people differ."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ def encode_images(data: PreparedData, encode: Callable[[Tensor], Tensor]) -> Ima
     parts: list[np.ndarray] = []
     for batch in data.read_images(images, [Square(data.image_size)]):
         if batch.ids:
-            parts.append(encode(torch.from_numpy(batch.pixels[0]).float() / 255).numpy())
+            parts.append(in_blocks(encode, torch.from_numpy(batch.pixels[0]).float() / 255))
         ids += batch.ids
     return ImageFeatures(pa.array(ids, pa.string()), np.concatenate(parts))
 
@@ -72,40 +83,100 @@ def reward_features(scorer: Scorer, reward: str, pairs: pa.Table) -> ImageFeatur
     return ImageFeatures(ids.filter(pa.array(seen)), features[seen])
 
 
-def describe_by_features(
-    using: Describing, pairs: pa.Table, sets: Sequence[ShotSet], images: ImageFeatures, components: int | None
+def features_of_sets(
+    using: Describing, pairs: pa.Table, sets: Sequence[ShotSet], images: ImageFeatures, axes: np.ndarray | None
 ) -> np.ndarray:
-    """Vectors (R, E) float64 of sets of shots: `describe_choices`, and of that the directions in which users differ.
-
-    The directions come from random sets of those who are trained on, whichever sets are described, so a set has the
-    same vector beside whichever others.
-
-    Args:
-        components: how many directions; None leaves the 2 F features as they are.
+    """Vectors (R, E) float64 of sets of shots: `describe_choices` of their images, on `axes` (2 F, E) if there are any.
 
     Raises:
         UserError: an image of a shot has no features.
     """
     sides = [images.rows(pairs, side) for side in ("preferred", "dispreferred")]
+    parts = []
+    for begin in range(0, len(sets), BLOCK):
+        block = sets[begin : begin + BLOCK]
+        preferred, dispreferred = (rows[np.array([one.pairs for one in block])] for rows in sides)
+        absent = np.argwhere((preferred < 0) | (dispreferred < 0))
+        if len(absent):
+            pair = pairs["pair_id"][block[absent[0, 0]].pairs[absent[0, 1]]].as_py()
+            raise UserError(
+                f"{using.data.source.root}: an image of the pair {pair}, which describes "
+                f"{block[absent[0, 0]].user}, is missing, damaged or nothing that can be seen; mend the source or "
+                "leave the pair out, and run `ppd prepare` again"
+            )
+        parts.append(on_axes(describe_choices(images.features[preferred], images.features[dispreferred]), axes))
+    return np.concatenate(parts)
 
-    def vectors(described: Sequence[ShotSet]) -> Iterator[np.ndarray]:
-        for begin in range(0, len(described), BLOCK):
-            block = described[begin : begin + BLOCK]
-            preferred, dispreferred = (rows[np.array([one.pairs for one in block])] for rows in sides)
-            absent = np.argwhere((preferred < 0) | (dispreferred < 0))
-            if len(absent):
-                pair = pairs["pair_id"][block[absent[0, 0]].pairs[absent[0, 1]]].as_py()
-                raise UserError(
-                    f"{using.data.source.root}: an image of the pair {pair}, which describes "
-                    f"{block[absent[0, 0]].user}, is missing, damaged or nothing that can be seen; mend the source or "
-                    "leave the pair out, and run `ppd prepare` again"
-                )
-            yield describe_choices(images.features, preferred, dispreferred)
 
-    if components is None:
-        return np.concatenate(list(vectors(sets)))
+def on_axes(vectors: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
+    """Vectors (R, F) on axes (F, E), or as they are, where there are none."""
+    return vectors.astype(np.float64) if axes is None else projected(vectors, axes)
+
+
+def axes_of_people(using: Describing, pairs: pa.Table, images: ImageFeatures, components: int) -> np.ndarray:
+    """The directions (2 F, E) in which those who are trained on differ, of random sets of their choices.
+
+    Whichever sets are described, so a set has the same vector beside whichever others. P people differ in P - 1
+    directions at most; so many are kept, with a warning, where `components` asks for more.
+
+    Raises:
+        UserError: fewer than `LEAST_PEOPLE` are trained on, or an image of a shot has no features.
+    """
     seen = set(using.data.people()["seen"])
     trained = [one for one in random_sets(pairs, using.shots.n, using.shots.groupings) if one.user in seen]
     people = np.unique([one.user for one in trained], return_inverse=True)[1]
-    axes = discriminant_axes(np.concatenate(list(vectors(trained))), people, components)
-    return np.concatenate([block @ axes for block in vectors(sets)])
+    count = len(np.unique(people))
+    if count < LEAST_PEOPLE:
+        raise UserError(
+            f"user.components: directions in which people differ need {LEAST_PEOPLE} people who are trained on, and "
+            f"there are {count}; add choices of others, or use a kind that compares nobody, such as user=stated"
+        )
+    if components > count - 1:
+        log.warning(
+            "%d people differ in %d directions at most: embeddings have that width, not user.components=%d",
+            count,
+            count - 1,
+            components,
+        )
+    vectors = features_of_sets(using, pairs, trained, images, None)
+    return discriminant_axes(vectors, people, min(components, count - 1))
+
+
+def features_of_new(
+    features: Callable[[Sequence[Image.Image]], np.ndarray],
+    people: Sequence[Sequence[NewChoice]],
+    axes: np.ndarray | None,
+) -> np.ndarray:
+    """As `features_of_sets`, of choices that are not in the data: the choices of a person are one set, (people, E).
+
+    Args:
+        features: pictures (B) to features (B, F), as `images` had them.
+    """
+    seen = features([picture for own in people for one in own for picture in (one.preferred, one.other)])
+    sides = seen.reshape(-1, 2, seen.shape[1])
+    parts, begin = [], 0
+    for own in people:
+        liked, others = sides[begin : begin + len(own)].swapaxes(0, 1)
+        parts.append(on_axes(describe_choices(liked, others)[None], axes))
+        begin += len(own)
+    return np.concatenate(parts)
+
+
+def in_blocks(encode: Callable[[Tensor], Tensor], images: Tensor) -> np.ndarray:
+    """Features (B, F) of images (B, 3, H, W), each to the same bits beside whichever others.
+
+    Convolutions round by the size of their batch, so it is always `AT_ONCE`, filled with black. They also round by the
+    number of threads and the kind of CPU: by some 1e-6 of a feature.
+    """
+    parts = []
+    for begin in range(0, len(images), AT_ONCE):
+        block = images[begin : begin + AT_ONCE]
+        filled = torch.cat([block, block.new_zeros(AT_ONCE - len(block), *block.shape[1:])])
+        parts.append(encode(filled)[: len(block)].numpy())
+    return np.concatenate(parts)
+
+
+def encode_pictures(encode: Callable[[Tensor], Tensor], pictures: Sequence[Image.Image], size: int) -> np.ndarray:
+    """Features (B, F) of pictures of any size and mode, as `encode_images` has them of the same pictures."""
+    pixels = np.stack([Square(size)(picture) for picture in pictures])
+    return in_blocks(encode, torch.from_numpy(pixels).float() / 255)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -43,6 +43,8 @@ class StatedUser(UserKind):
     """Which of its hidden states, as for user=vlm."""
 
     by_shots: ClassVar[bool] = False
+    not_for_new: ClassVar[str] = ""
+    by_words: ClassVar[bool] = True
 
     def describing_vlm(self) -> str | None:
         """See `UserKind`."""
@@ -70,7 +72,14 @@ class StatedUser(UserKind):
         if absent:
             named = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
             raise UserError(f"user.texts: {self.texts} has no text of {named}; add them, for they are in the pairs")
-        own = [texts[one.user] for one in sets]
+        return self._read([texts[one.user] for one in sets], using)
+
+    def describe_words(self, using: Instruments, people: Mapping[str, str]) -> np.ndarray:
+        """See `UserKind`; equal to what rounding makes of other batches."""
+        return self._read(list(people.values()), using)
+
+    def _read(self, own: list[str], using: Instruments) -> np.ndarray:
+        """The texts as the reader sees them, (R, E) float32."""
         if self.reader == "vlm":
             from ppd_lightning.users.vlm_writer import ProfileWriter, vlm_dtype
 
@@ -88,20 +97,28 @@ class StatedUser(UserKind):
         ]
         return np.concatenate(parts)
 
-    def seen_with(self, using: Describing) -> str:
+    def seen_with(self, using: Instruments) -> str:
         """See `UserKind`: the texts and what reads them."""
         from ppd_lightning.storage.fingerprints import fingerprint
         from ppd_lightning.users.texts import read_texts
 
-        texts = fingerprint(read_texts(Path(self.texts)))
+        return fingerprint([fingerprint(read_texts(Path(self.texts))), *self._reader(using)])
+
+    def seen_by(self, using: Instruments) -> str:
+        """See `UserKind`: what reads the texts."""
+        from ppd_lightning.storage.fingerprints import fingerprint
+
+        return fingerprint(self._reader(using))
+
+    def _reader(self, using: Instruments) -> list[str | int]:
         if self.reader == "vlm":
             from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
             from ppd_lightning.users.vlm_prompts import VERSION
 
             assert self.path is not None  # see contradictions
-            return fingerprint([texts, vlm_fingerprint(vlm_folder(self.path)), VERSION])
+            return [vlm_fingerprint(vlm_folder(self.path)), VERSION]
         model = using.backbone
-        return fingerprint([texts, model.fingerprint("text_encoder"), model.fingerprint("tokenizer")])
+        return [model.fingerprint("text_encoder"), model.fingerprint("tokenizer")]
 
     def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
         """See `UserKind`."""

@@ -13,21 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ppd_lightning.data.pairs import caption_id
-from ppd_lightning.data.stores import Store, write_store
+from ppd_lightning.data.stores import Store
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.captions import caption_vectors
+from ppd_lightning.users.describer import NAME, Describer
 from ppd_lightning.users.describing import Describing
-from ppd_lightning.users.discriminants import standard
 from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.rows import MADE_BY, UserRows, open_rows, write_rows
+from ppd_lightning.users.scale import Scale
 from ppd_lightning.users.shot_sets import ShotSet
 
-VERSION = 2
+VERSION = 3
 """Raised when the same settings would give other embeddings."""
-
-STANDARD = "standard"
-"""The store beside the embeddings that holds their centre and scale."""
 
 
 class Users:
@@ -94,9 +92,30 @@ class Users:
         seen = np.isin([one.user for one in sets], self.data.people()["seen"])
         if not np.isfinite(raw[seen]).all(1).any():
             raise UserError(f"user={self.kind.kind}: nobody who is trained on could be described")
-        scale = standard(raw[seen & np.isfinite(raw).all(1)])
-        write_store(self.folder / STANDARD, ["centre", "scale"], {"value": scale}, key)
+        trained = np.flatnonzero(seen & np.isfinite(raw).all(1))
+        scale = Scale.fitted(raw[trained], len({sets[row].user for row in trained}))
+        facts = {
+            "kind": self.kind.kind,
+            "shots": self.shots.n if self.kind.by_shots else 1,
+            "people": len(self.data.people()["seen"]),
+            "seen_by": self.kind.seen_by(self.using),
+            "key": key,
+        }
+        Describer(scale, self.kind.fitted(self.using, pairs), facts).save(self.folder / NAME)
         write_rows(self.folder, pairs, sets, raw, scale, key)
+
+    def describer(self) -> Describer:
+        """How `describe` described them, for people who are not in the pairs.
+
+        Raises:
+            UserError: they are not described, by these settings or at all.
+        """
+        if not self.kind.described:
+            raise UserError(f"user={self.kind.kind}: nobody new can be described: {self.kind.not_for_new}")
+        found = Describer.open(self.folder / NAME)
+        if found.facts["key"] != self.key():
+            raise UserError(f"{self.folder / NAME}: made from other data or networks; run `{MADE_BY}` again")
+        return found
 
     def rows(self) -> UserRows:
         """The rows of all users: as `describe` stored them, or one each, in alphabetical order, as the kind gives them.
@@ -179,10 +198,10 @@ class Users:
         try:
             return open_rows(own, key, per_caption=True)
         except UserError:
-            scale = Store.open(self.folder / STANDARD, key, made_by=MADE_BY).arrays["value"][:]
+            scale = self.describer().scale
         pairs, further = self.data.read_pairs(), sorted(set(captions))
         sets = self.shots.sets(pairs, lambda: caption_vectors(self.data, self.using.backbone, further), asked)
         if not sets:
-            return UserRows((), np.empty((0, scale.shape[1])), np.empty((0, self.shots.n), np.int64), ())
+            return UserRows((), np.empty((0, scale.standard.shape[1])), np.empty((0, self.shots.n), np.int64), ())
         write_rows(own, pairs, sets, self.kind.describe(self.using, pairs, sets), scale, key)
         return open_rows(own, key, per_caption=True)

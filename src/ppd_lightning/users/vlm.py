@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from ppd_lightning.settings.part import Finding, settings
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
+    from ppd_lightning.users.new_choices import NewChoice
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -25,6 +26,8 @@ class VlmUser(VlmSettings):
         "the vision-language model wrote no profile from their choices; its answers are in the quarantine"
     )
 
+    not_for_new: ClassVar[str] = ""
+
     def describing_vlm(self) -> str:
         """See `UserKind`."""
         return self.path
@@ -35,7 +38,15 @@ class VlmUser(VlmSettings):
 
         return describe_by_profiles(self, using, pairs, sets)
 
-    def seen_with(self, using: Describing) -> str:
+    def describe_new(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """See `UserKind`; the order of the choices counts, and rounding in another batch can change an answer."""
+        from ppd_lightning.users.vlm_profiles import describe_new_by_profiles
+
+        return describe_new_by_profiles(self, using, people)
+
+    def seen_with(self, using: Instruments) -> str:
         """See `UserKind`: the vision-language model and the wording of its prompts."""
         from ppd_lightning.storage.fingerprints import fingerprint
         from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL.Image import Image
 
 from ppd_lightning.data.images import open_picture
 from ppd_lightning.data.prepared import PreparedData
@@ -54,16 +55,26 @@ class PromptPairs:
         return [self._prompt_pair(self._pairs[pair]) for pair in pairs]
 
     def _prompt_pair(self, pair: Mapping[str, str]) -> PromptPair:
-        images = []
-        for side in ("preferred", "dispreferred"):
-            picture = open_picture(self._files[pair[side]])
-            assert picture is not None  # opened above
-            picture = picture.convert("RGB")
-            picture.thumbnail((self._side, self._side))
-            images.append(picture)
-        number = preferred_number(pair["pair_id"])
-        first, second = images if number == 1 else images[::-1]
-        return PromptPair(pair["caption"], (first, second), number)
+        preferred, other = (open_picture(self._files[pair[side]]) for side in ("preferred", "dispreferred"))
+        assert preferred is not None  # opened above
+        assert other is not None
+        return prompt_pair(pair["pair_id"], pair["caption"], preferred, other, self._side)
+
+
+def prompt_pair(pair_id: str, caption: str, preferred: Image, other: Image, side: int) -> PromptPair:
+    """A pair as a part of a prompt; which picture is the first follows from the pair's id.
+
+    Args:
+        side: longest side in pixels at which the model gets a picture.
+    """
+    images = []
+    for picture in (preferred, other):
+        small = picture.convert("RGB")
+        small.thumbnail((side, side))
+        images.append(small)
+    number = preferred_number(pair_id)
+    first, second = images if number == 1 else images[::-1]
+    return PromptPair(caption, (first, second), number)
 
 
 def named(names: Sequence[str], what: str) -> str:

@@ -25,15 +25,16 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.shot_sets import ShotSet
-from ppd_lightning.users.vlm_pairs import PromptPairs, named
+from ppd_lightning.users.vlm_pairs import PromptPairs, named, prompt_pair
 from ppd_lightning.users.vlm_records import ProfileUnits, Record
 from ppd_lightning.users.vlm_settings import VlmSettings
 from ppd_lightning.users.vlm_writer import ProfileWriter, vlm_dtype
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
-    from ppd_lightning.users.describing import Describing
+    from ppd_lightning.users.describing import Describing, Instruments
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def describe_by_profiles(user: VlmSettings, using: Describing, pairs: pa.Table, 
     """
     stored = ProfileUnits(user, using)
     pair_ids = pairs["pair_id"].to_pylist()
-    names = [f"{one.user}/{'-'.join(pair_ids[pair] for pair in one.pairs)}" for one in sets]
+    names = [set_of(one.user, [pair_ids[pair] for pair in one.pairs]) for one in sets]
     distinct = dict(zip(names, sets, strict=True))
     units = {fingerprint(unit): unit for unit in _cut(list(distinct), UNIT_BATCHES * user.batch_size)}
     missing = [unit for unit in units if not stored.is_done(unit, _retries(user))]
@@ -70,6 +71,32 @@ def describe_by_profiles(user: VlmSettings, using: Describing, pairs: pa.Table, 
     records, states = stored.read(units)
     _report(user, stored, records, {name: one.user for name, one in distinct.items()})
     return np.stack([states[name] for name in names])
+
+
+def describe_new_by_profiles(
+    user: VlmSettings, using: Instruments, people: Mapping[str, Sequence[NewChoice]]
+) -> np.ndarray:
+    """As `describe_by_profiles`, of people who are not in the data: asked one after the other, and nothing is stored.
+
+    Raises:
+        UserError: files of the model are missing.
+    """
+    writer = using.once("writer", lambda: _open_writer(user, using))
+    states = np.full((len(people), writer.width), np.nan, np.float32)
+    for row, (name, own) in enumerate(people.items()):
+        asked = [prompt_pair(one.pair_id, one.caption, one.preferred, one.other, user.image_size) for one in own]
+        set_name = set_of(name, [one.pair_id for one in own])
+        for trial in range(_retries(user) + 1):
+            (profile,) = writer.profiles([asked], [_seed(user.seed, set_name, trial)])
+            if profile.state is not None:
+                states[row] = profile.state
+                break
+    return states
+
+
+def set_of(user: str, pair_ids: Sequence[str]) -> str:
+    """The name of a set of shots: its user and the ids of its pairs."""
+    return f"{user}/{'-'.join(pair_ids)}"
 
 
 def _answer_unit(
@@ -144,7 +171,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Mapp
         pq.write_table(pa.Table.from_pylist([{name: row[name] for name in columns} for row in rows], schema), temporary)
 
 
-def _open_writer(user: VlmSettings, using: Describing) -> ProfileWriter:
+def _open_writer(user: VlmSettings, using: Instruments) -> ProfileWriter:
     return ProfileWriter(
         user.path,
         using.device,

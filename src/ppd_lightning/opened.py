@@ -1,0 +1,179 @@
+"""A finished training in Python: describe people by their choices, draw for them. `ppd_lightning.open` gives one.
+
+E = width of an embedding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+from ppd_lightning.backbones.adapter import adapter_metadata
+from ppd_lightning.config.finished import EXPORTED, config_of, is_export
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.errors import UserError
+from ppd_lightning.generation.grid import as_picture
+from ppd_lightning.generation.sampling import draw_images
+from ppd_lightning.generation.trained_run import TrainedRun, drawing_parts
+from ppd_lightning.users.describer import Describer, open_of_run
+from ppd_lightning.users.new_choices import Picture, choices_of_pictures
+from ppd_lightning.users.people_file import read_people
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Person:
+    """A person, or a weighted sum of people: `0.3 * ann + 0.7 * bob`.
+
+    vector: (E,) float64. weight: the sum of the weights; 1 of somebody who can be drawn for. model: whose vectors these
+    are.
+    """
+
+    vector: np.ndarray
+    model: str
+    weight: float = 1.0
+
+    def __mul__(self, weight: float) -> Person:
+        return Person(self.vector * weight, self.model, self.weight * weight)
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Person) -> Person:
+        if self.model != other.model:
+            raise UserError("people of two models cannot be blended; describe both by one")
+        return Person(self.vector + other.vector, self.model, self.weight + other.weight)
+
+
+class Model:
+    """A finished training.
+
+    Args:
+        folder: of a run or an export.
+        base, codec: see `config.finished.config_of`.
+
+    Raises:
+        UserError: it is neither, the training is not finished, or files of the base are missing.
+    """
+
+    def __init__(self, folder: str | Path, base: str | None = None, codec: str | None = None) -> None:
+        self.folder = Path(folder)
+        self._workspace = Workspace(config_of(self.folder, base, codec))
+        self._trained = self._open()
+        self._identity = str(adapter_metadata(self._trained.adapter).get("users"))
+
+    def describe(self, choices: Sequence[tuple[str, Picture, Picture]] | str, name: str = "this person") -> Person:
+        """A person by their choices, each (caption, preferred picture, other picture): PIL images, or files.
+
+        Or by a text about their taste, where the model's users are described so (user=stated).
+
+        Args:
+            name: for messages.
+
+        Raises:
+            UserError: no choice tells anything, a picture cannot be seen, or this kind of users serves nobody new.
+        """
+        kind, using = self._workspace.config.user, self._workspace.instruments
+        if isinstance(choices, str):
+            described = self._describer.describe(kind, using, {name: choices}, self.folder.name)
+        else:
+            own = {name: choices_of_pictures(name, choices)}
+            described = self._describer.describe(kind, using, own, self.folder.name)
+        return self._person(described.vectors[name])
+
+    def people(self, file: str | Path) -> dict[str, Person]:
+        """The people that `ppd describe` wrote to a file.
+
+        Raises:
+            UserError: it is missing, damaged, or of another training.
+        """
+        found = read_people([file], self._describer.fingerprint())
+        return {name: self._person(vector) for name, vector in found.items()}
+
+    def user(self, name: str) -> Person:
+        """Somebody of the training's own data, or whom an export holds.
+
+        Raises:
+            UserError: nobody has that name, or the data of the run are gone.
+        """
+        if not is_export(self.folder):
+            return self._person(self._trained.embeddings([name], [""])[0].numpy())
+        known = load_file(self.folder / "users.safetensors")
+        if name not in known:
+            raise UserError(f"{self.folder}: nobody is called {name}; there are {', '.join(sorted(known))}")
+        return self._person(known[name])
+
+    def draw(
+        self,
+        captions: Sequence[str],
+        users: Sequence[Person | None] = (None,),
+        seeds: Sequence[int] = (0,),
+        **generation: Any,
+    ) -> list[Image.Image]:
+        """An image for each caption, user (None is the base) and seed; the seed varies fastest, the caption slowest.
+
+        Args:
+            generation: settings of that group instead of the run's, such as steps or user_guidance.
+
+        Raises:
+            UserError: somebody is of another model, or the weights of a blend do not add up to 1.
+        """
+        for person in users:
+            if person is not None and person.model != self._identity:
+                raise UserError("a person of another model cannot be drawn for; describe them by this one")
+            if person is not None and abs(person.weight - 1) > 1e-6:
+                raise UserError(f"the weights of a blend of users must add up to 1, not {person.weight:g}")
+        cells = [(caption, person, seed) for caption in captions for person in users for seed in seeds]
+        images: dict[int, Image.Image] = {}
+        settings = dataclasses.replace(self._trained.settings, **generation)
+        for own in (False, True):
+            rows = [row for row, (_, person, _) in enumerate(cells) if (person is not None) == own]
+            if not rows:
+                continue
+            vectors = [person.vector for row in rows if (person := cells[row][1]) is not None]
+            embeddings = torch.from_numpy(np.stack(vectors)).float() if own else None
+            drawn = draw_images(
+                self._trained.pipeline,
+                settings,
+                [cells[row][0] for row in rows],
+                embeddings,
+                [cells[row][2] for row in rows],
+            )
+            images |= {row: as_picture(image) for row, image in zip(rows, drawn, strict=True)}
+        return [images[row] for row in range(len(cells))]
+
+    @cached_property
+    def _describer(self) -> Describer:
+        return open_of_run(self.folder, self._workspace.config.user)
+
+    def _person(self, vector: np.ndarray) -> Person:
+        return Person(vector.astype(np.float64), self._identity)
+
+    def _open(self) -> TrainedRun:
+        workspace = self._workspace
+        if not is_export(self.folder):
+            return workspace.trained_run(self.folder)
+        settings, backbone = workspace.config.generation, workspace.backbone
+        faults = [
+            *backbone.faults(*drawing_parts(backbone, settings)),
+            *backbone.size_faults(workspace.source.image_size, settings.decoder),
+        ]
+        if faults:
+            raise UserError(faults)
+        return TrainedRun(
+            self.folder,
+            self.folder / EXPORTED,
+            backbone,
+            workspace.data,
+            workspace.users,
+            settings,
+            workspace.output,
+            workspace.device,
+            threads=workspace.config.trainer.threads,
+        )

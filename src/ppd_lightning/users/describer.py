@@ -1,0 +1,166 @@
+"""What describing people needs beside a run's settings, as a file: it lies with the embeddings, and with each run.
+
+A person who was not in the data is described by it as the training's own people were, without any of their data.
+
+E = width of an embedding, N = people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.users.describing import Instruments
+from ppd_lightning.users.kind import UserKind
+from ppd_lightning.users.new_choices import NewChoice
+from ppd_lightning.users.people_file import ENTRY, DescribedPeople
+from ppd_lightning.users.scale import Scale
+
+log = logging.getLogger(__name__)
+
+NAME = "describer.safetensors"
+"""Of the file, in the folder of the embeddings, of a run, and of an export."""
+FORMAT = "describer 1"
+
+
+@dataclass(frozen=True)
+class Describer:
+    """How the people of a training were described.
+
+    scale: of their embeddings. fitted: `UserKind.fitted`. facts: JSON: kind, `shots` (choices of a set), `people`
+    (who were trained on), `seen_by` (`UserKind.seen_by`), `key` (what the embeddings were made from).
+    """
+
+    scale: Scale
+    fitted: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any]
+
+    def fingerprint(self) -> str:
+        """12 hex digits: people who were described by another one are strangers to a training."""
+        digests = {
+            name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+            for name, array in self._arrays().items()
+        }
+        return fingerprint([digests, self.facts])
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all; the same one gives the same bytes."""
+        header = {"format": FORMAT, "version": version("ppd-lightning"), "facts": self.facts}
+        tensors = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
+        with atomic_path(path) as unfinished:
+            unfinished.write_bytes(save(tensors, {ENTRY: json.dumps(header, sort_keys=True)}))
+
+    @classmethod
+    def open(cls, path: Path, remedy: str = "run `ppd embed` with the same settings") -> Describer:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or something else; `remedy` says what to do.
+        """
+        try:
+            with safe_open(path, "np") as file:
+                header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
+                if header.get("format") != FORMAT:
+                    raise UserError(f"{path}: says nothing of how people are described; {remedy}")
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            scale = Scale.of_arrays({name[6:]: array for name, array in arrays.items() if name.startswith("scale.")})
+        except FileNotFoundError:
+            raise UserError(f"{path}: this file, by which people are described, is missing; {remedy}") from None
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise UserError(f"{path}: damaged ({error}); {remedy}") from error
+        fitted = {name[7:]: array for name, array in arrays.items() if name.startswith("fitted.")}
+        return cls(scale, fitted, header["facts"])
+
+    def describe(
+        self,
+        kind: UserKind,
+        using: Instruments,
+        people: Mapping[str, Sequence[NewChoice]] | Mapping[str, str],
+        run: str,
+    ) -> DescribedPeople:
+        """People who were not in the data, by the choices of each, at least one, or by a text each.
+
+        Who lies outside of those who were trained on is drawn back to where these end (`Scale`), with a warning.
+
+        Args:
+            kind: as the run describes people.
+            run: the name of the run, for the file of people.
+
+        Raises:
+            UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
+        """
+        found, expected = kind.seen_by(using), self.facts["seen_by"]
+        if found != expected:
+            raise UserError(
+                f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
+                "bring back its files"
+            )
+        texts = {name: told for name, told in people.items() if isinstance(told, str)}
+        choices = {name: told for name, told in people.items() if not isinstance(told, str)}
+        if texts if not kind.by_words else choices:
+            needs = "a text each, with the columns user and text" if kind.by_words else "choices between pictures"
+            raise UserError(f"user={kind.kind}: new people are described by {needs}")
+        raw = kind.describe_words(using, texts) if texts else kind.describe_new(using, self.fitted, choices)
+        undescribed = [name for name, row in zip(people, raw, strict=True) if not np.isfinite(row).all()]
+        if undescribed:
+            raise UserError(f"{name}: these choices could not be described; give others" for name in undescribed)
+        vectors, ratios = self.scale.embeddings(raw)
+        facts: dict[str, Any] = {}
+        for name, ratio in zip(people, ratios.tolist(), strict=True):
+            pairs = [one.pair_id for one in choices.get(name, ())]
+            facts[name] = {"choices": len(pairs), "pairs": pairs, "distance": round(ratio, 4)}
+            if name in texts:
+                facts[name]["text"] = fingerprint(texts[name])
+            self._tell(name, len(pairs) if name in choices else self.facts["shots"], ratio)
+        named = dict(zip(people, vectors, strict=True))
+        return DescribedPeople(named, self.fingerprint(), run, facts)
+
+    def _tell(self, name: str, choices: int, ratio: float) -> None:
+        """Say where a vector is less certain than those of the training."""
+        usual = self.facts["shots"]
+        if choices < usual:
+            log.warning(
+                "%s: described by %d of the %d choices that a set has in this run; such a vector strays about %.1f "
+                "times as far",
+                name,
+                choices,
+                usual,
+                (usual / choices) ** 0.5,
+            )
+        elif choices > usual:
+            log.info("%s: described by all %d choices; this run's sets have %d", name, choices, usual)
+        if ratio > 1:
+            log.warning(
+                "%s: %.1f times as far from the centre as this training reaches, and drawn back to where it ends; "
+                "images may fit this person less",
+                name,
+                ratio,
+            )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        scale = {f"scale.{name}": array for name, array in self.scale.arrays().items()}
+        return scale | {f"fitted.{name}": array for name, array in self.fitted.items()}
+
+
+def open_of_run(folder: Path, kind: UserKind) -> Describer:
+    """How the people of a run, or of an export, were described.
+
+    Raises:
+        UserError: its kind describes nobody new, it is not finished, or the file is damaged.
+    """
+    if kind.not_for_new:
+        raise UserError(f"user={kind.kind}: nobody new can be described: {kind.not_for_new}")
+    return Describer.open(folder / NAME, "run `ppd train` with the same settings")

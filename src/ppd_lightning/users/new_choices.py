@@ -1,0 +1,151 @@
+"""Choices of people who are not in the data: from a table, or from pictures in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ppd_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Picture = Image.Image | str | Path
+"""A picture, or the file of one."""
+
+
+@dataclass(frozen=True)
+class NewChoice:
+    """A choice between two pictures of any size and mode.
+
+    pair_id: 16 hex digits that stand for who chose between what for which caption, whichever was preferred.
+    preferred_uid: hex digits that stand for the content of the preferred picture.
+    """
+
+    pair_id: str
+    caption: str
+    preferred: Image.Image
+    other: Image.Image
+    preferred_uid: str
+
+
+def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
+    """The usable choices of each person of a table, in the table's order; its form is that of `data.own_table`.
+
+    Ties tell nothing and are left out. So are pairs that somebody decided both ways, with a warning; what is there
+    twice counts once. A pair has the id that preparing the table would give it.
+
+    Args:
+        table: the file's path or fsspec URL.
+        key: of the configuration that names it, for messages.
+
+    Raises:
+        UserError: the table cannot be read, rows have faults (the first are named, the others counted), or somebody has
+            no choice that tells anything.
+    """
+    from ppd_lightning.data.folder_files import image_bytes, image_uid, ranking_id
+    from ppd_lightning.data.images import open_picture
+    from ppd_lightning.data.own_table import read_choices, refuse
+    from ppd_lightning.data.pickapic import pair_id
+    from ppd_lightning.data.remote import location
+
+    file = location(table, key)
+    read = read_choices(file, key=key)
+    refuse(file, read.faults)
+    content = image_bytes(file, read.choices, read.images)
+    pictures = {name: open_picture(data) for name, data in content.items()}
+    uids = {name: image_uid(data) for name, data in content.items()}
+    refuse(
+        file,
+        [
+            (choice.line, f"{name} is no image that can be read")
+            for choice in read.choices
+            for name in choice.images
+            if pictures[name] is None
+        ],
+    )
+    people: dict[str, list[NewChoice]] = {}
+    for choice in read.choices:
+        own = people.setdefault(choice.user, [])
+        if choice.label == 0.5:
+            continue
+        liked, other = choice.images if choice.label == 1 else choice.images[::-1]
+        preferred, dispreferred = pictures[liked], pictures[other]
+        assert preferred is not None  # refused above
+        assert dispreferred is not None
+        pair = pair_id(choice.user, ranking_id(choice), choice.caption, uids[liked], uids[other])
+        own.append(NewChoice(pair, choice.caption, preferred, dispreferred, uids[liked]))
+    return usable(people)
+
+
+def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture]]) -> list[NewChoice]:
+    """The usable ones of a person's choices: caption, preferred picture, other picture; see `choices_of_table`.
+
+    Raises:
+        UserError: a file is missing or no image, a caption is empty, or no choice tells anything.
+    """
+    made, faults = [], []
+    for number, (caption, preferred, other) in enumerate(choices, 1):
+        opened = []
+        for picture in (preferred, other):
+            try:
+                opened.append(_opened(picture))
+            except UserError as error:
+                faults += [f"choice {number}: {fault}" for fault in error.faults]
+        if not caption.strip():
+            faults.append(f"choice {number}: its caption is empty")
+        if len(opened) == 2:
+            (first, first_uid), (second, second_uid) = opened
+            text = "\0".join([user, caption, *sorted([first_uid, second_uid])])
+            pair = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+            made.append(NewChoice(pair, caption, first, second, first_uid))
+    if faults:
+        raise UserError(faults)
+    return usable({user: made})[user]
+
+
+def usable(people: Mapping[str, Sequence[NewChoice]]) -> dict[str, list[NewChoice]]:
+    """The choices of each person, each pair once, without those that were decided both ways.
+
+    Raises:
+        UserError: somebody has none; all of them are named.
+    """
+    kept: dict[str, list[NewChoice]] = {}
+    faults = []
+    for name, own in people.items():
+        preferred: dict[str, set[str]] = {}
+        for one in own:
+            preferred.setdefault(one.pair_id, set()).add(one.preferred_uid)
+        both_ways = {pair for pair, uids in preferred.items() if len(uids) > 1}
+        once = {one.pair_id: one for one in reversed(own) if one.pair_id not in both_ways}
+        kept[name] = list(reversed(once.values()))
+        if both_ways and kept[name]:
+            log.warning("%s: %d pairs were decided both ways and are left out", name, len(both_ways))
+        if not kept[name]:
+            why = "each pair was decided both ways" if own else "every choice is a tie"
+            faults.append(f"{name}: nothing tells what this person prefers, for {why}; add a choice")
+    if faults:
+        raise UserError(faults)
+    return kept
+
+
+def _opened(picture: Picture) -> tuple[Image.Image, str]:
+    """A picture, decoded, and hex digits for its content."""
+    from ppd_lightning.data.folder_files import image_uid
+    from ppd_lightning.data.images import open_picture
+
+    if isinstance(picture, Image.Image):
+        header = f"{picture.mode}{picture.size}".encode()
+        return picture, image_uid(header + picture.tobytes())
+    try:
+        data = Path(picture).read_bytes()
+    except OSError as error:
+        raise UserError(f"{picture}: there is no such file ({error.strerror})") from None
+    opened = open_picture(data)
+    if opened is None:
+        raise UserError(f"{picture}: is no image that can be read")
+    return opened, image_uid(data)

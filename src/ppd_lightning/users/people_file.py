@@ -1,0 +1,104 @@
+"""Described people as a file, one vector a name.
+
+E = width of an embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import atomic_path
+
+FORMAT = "people 1"
+ENTRY = "ppd_lightning"
+"""The key of the one entry in a file's metadata."""
+RESERVED = "__metadata__"
+"""The one name that safetensors keeps for itself."""
+
+
+@dataclass(frozen=True)
+class DescribedPeople:
+    """People with their vectors.
+
+    vectors: (E,) float32, by name. describer: `Describer.fingerprint` of what described them. run: the name of the run
+    whose it was. facts: by name, JSON: choices, pairs (their ids), distance (from the centre; from 1 on it is
+    drawn back, see `Scale`).
+    """
+
+    vectors: Mapping[str, np.ndarray]
+    describer: str
+    run: str
+    facts: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write `path`, whole or not at all; the same people give the same bytes.
+
+        Raises:
+            UserError: somebody has a name that such a file cannot hold.
+        """
+        if RESERVED in self.vectors:
+            raise UserError(f"{RESERVED}: no name for a person in a safetensors file; use another")
+        header = {
+            "format": FORMAT,
+            "version": version("ppd-lightning"),
+            "describer": self.describer,
+            "run": self.run,
+            "people": self.facts,
+        }
+        with atomic_path(path) as unfinished:
+            unfinished.write_bytes(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)}))
+
+    @classmethod
+    def open(cls, path: Path) -> DescribedPeople:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or something else.
+        """
+        try:
+            with safe_open(path, "np") as file:
+                header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
+                if header.get("format") != FORMAT:
+                    raise UserError(f"{path}: no file of described people; `ppd describe` writes such")
+                vectors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise UserError(f"{path}: there is no such file of people; `ppd describe` writes one") from None
+        except (OSError, ValueError, SafetensorError) as error:
+            raise UserError(f"{path}: damaged, or no file of people ({error}); run `ppd describe` again") from error
+        return cls(
+            {name: vectors[name] for name in header["people"]}, header["describer"], header["run"], header["people"]
+        )
+
+
+def read_people(paths: Iterable[str | Path], describer: str) -> dict[str, np.ndarray]:
+    """The people of several files, by name.
+
+    Args:
+        describer: `Describer.fingerprint` of the run that they are to be drawn by.
+
+    Raises:
+        UserError: a file is missing or damaged, was made for people of another training, or a name is in two files.
+    """
+    found: dict[str, np.ndarray] = {}
+    for path in paths:
+        people = DescribedPeople.open(Path(path))
+        if people.describer != describer:
+            raise UserError(
+                f"{path}: described for {people.run}, and this training describes people otherwise; run "
+                "`ppd describe` for this one"
+            )
+        twice = sorted(found.keys() & people.vectors.keys())
+        if twice:
+            raise UserError(f"{path}: {', '.join(twice)}: in another of these files too; rename one of the two")
+        found |= people.vectors
+    return found
