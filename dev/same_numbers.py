@@ -1,7 +1,8 @@
 """Do short seeded runs give the same bits as before? `python dev/same_numbers.py OUTPUT [EXPECTED.json]`.
 
-Runs some short lines of the embedded world in OUTPUT and prints, as JSON, hashes of what must not change: the tensors of
-each adapter, logged figures, measured comparisons, drawn images. With EXPECTED.json, says what differs and exits with 1.
+Runs some short lines of the embedded world in OUTPUT and prints, as JSON, hashes of what must not change: the tensors
+of each adapter, logged figures, measured comparisons, drawn images. With EXPECTED.json, names what differs and exits
+with 1. For a change of structure: run it before and after.
 """
 
 from __future__ import annotations
@@ -16,59 +17,71 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
-SHORT = "trainer.max_steps=12 optimizer.warmup_steps=2 trainer.checkpoint_every=6 trainer.threads=1 trainer.progress=false evaluation.comparisons=24 evaluation.bootstrap=100 generation.steps=3 generation.columns=3".split()
+SHORT = [
+    *("trainer.max_steps=12", "optimizer.warmup_steps=2", "trainer.checkpoint_every=6", "trainer.threads=1"),
+    *("trainer.progress=false", "evaluation.comparisons=24", "evaluation.bootstrap=100"),
+    *("generation.steps=3", "generation.columns=3"),
+]
 LINES = {
-    "ppd": "prepare embed train evaluate generate experiment=emoji/demo".split(),
-    "sft": "embed train evaluate experiment=emoji/sft".split(),
-    "dpo": "embed train evaluate experiment=emoji/diffusion_dpo".split(),
-    "ema_stored": "train generate experiment=emoji/ppd optimizer.ema_decay=0.9 trainer.reference=stored trainer.micro_batch_size=4 generation.weights=ema".split(),
-    "synthetic": "prepare label embed train evaluate interpolate experiment=emoji/synthetic interpolation.captions=2 interpolation.divisions=2".split(),
-    "reward": "embed train evaluate experiment=emoji/users user=reward".split(),
-    "clip_aware": "embed train evaluate experiment=emoji/users user=clip shots=caption_aware".split(),
-    "diverse": "embed train experiment=emoji/users shots=diverse".split(),
-    "id": "train evaluate experiment=emoji/users user=id".split(),
-    "learned_null": "train experiment=emoji/ppd model.null_user=learned trainer.gradient_checkpointing=true".split(),
+    "ppd": "prepare embed train evaluate generate experiment=emoji/demo",
+    "sft": "embed train evaluate experiment=emoji/sft",
+    "dpo": "embed train evaluate experiment=emoji/diffusion_dpo",
+    "ema_stored": "train generate experiment=emoji/ppd optimizer.ema_decay=0.9 trainer.reference=stored "
+    "trainer.micro_batch_size=4 generation.weights=ema",
+    "synthetic": "prepare label embed train evaluate interpolate experiment=emoji/synthetic "
+    "interpolation.captions=2 interpolation.divisions=2",
+    "reward": "embed train evaluate experiment=emoji/users user=reward",
+    "clip_aware": "embed train evaluate experiment=emoji/users user=clip shots=caption_aware",
+    "diverse": "embed train experiment=emoji/users shots=diverse",
+    "id": "train evaluate experiment=emoji/users user=id",
+    "learned_null": "train experiment=emoji/ppd model.null_user=learned trainer.gradient_checkpointing=true",
 }
 
 
 def sha(*parts: bytes) -> str:
+    """The first 16 digits of the SHA-256 of the parts in a row."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part)
     return whole.hexdigest()[:16]
 
 
-def found(output: Path, run: Path) -> dict[str, str]:
-    told = {}
+def hashes(run: Path) -> dict[str, str]:
+    """A hash of each thing of a run that must not change."""
+    result = {}
     for name in ("adapter.safetensors", "adapter-ema.safetensors"):
         if (run / name).exists():
             tensors = load_file(run / name)
-            told[name] = sha(*(key.encode() + value.numpy().tobytes() for key, value in sorted(tensors.items())))
+            result[name] = sha(*(key.encode() + value.numpy().tobytes() for key, value in sorted(tensors.items())))
     with (run / "metrics.csv").open() as file:
-        rows = [{key: value for key, value in row.items() if "second" not in key} for row in csv.DictReader(file)]
-    told["metrics"] = sha(json.dumps(rows, sort_keys=True).encode())
+        kept = [
+            {key: value for key, value in row.items() if "second" not in key and "memory" not in key}
+            for row in csv.DictReader(file)
+        ]
+    result["metrics"] = sha(json.dumps(kept, sort_keys=True).encode())
     for path in sorted(run.glob("evaluation-*/comparisons.parquet")):
         table = pq.read_table(path)
         kept = [name for name in table.column_names if not name.endswith("_image")]
-        told["comparisons"] = sha(json.dumps(table.select(kept).to_pylist()).encode())
+        result["comparisons"] = sha(json.dumps(table.select(kept).to_pylist()).encode())
         summary = json.loads(path.with_name("summary.json").read_text())
         del summary["folder"], summary["seconds"]
-        told["summary"] = sha(json.dumps(summary, sort_keys=True).encode())
+        result["summary"] = sha(json.dumps(summary, sort_keys=True).encode())
     for path in sorted(run.glob("generation-*/manifest.parquet")):
         files = [path.parent / file for file in pq.read_table(path)["file"].to_pylist()]
-        told["generated"] = sha(*(file.read_bytes() for file in files))
+        result["generated"] = sha(*(file.read_bytes() for file in files))
     for path in sorted(run.glob("interpolation-*/summary.json")):
         summary = json.loads(path.read_text())
         del summary["folder"], summary["seconds"]
-        told["interpolation"] = sha(json.dumps(summary, sort_keys=True).encode())
-    return told
+        result["interpolation"] = sha(json.dumps(summary, sort_keys=True).encode())
+    return result
 
 
 def main(output: Path, expected: Path | None) -> int:
-    told: dict[str, dict[str, str]] = {}
+    """Run all lines; the exit code."""
+    result: dict[str, dict[str, str]] = {}
     for name, line in LINES.items():
-        verbs = [word for word in line if "=" not in word]
-        settings = [word for word in line if "=" in word]
+        verbs = [word for word in line.split() if "=" not in word]
+        settings = [word for word in line.split() if "=" in word]
         before = set((output / "runs").glob("*"))
         command = [
             sys.executable,
@@ -86,14 +99,14 @@ def main(output: Path, expected: Path | None) -> int:
             return 1
         new = set((output / "runs").glob("*")) - before
         run = max(new or before, key=lambda path: (path / "config.yaml").stat().st_mtime)
-        told[name] = found(output, run)
-        print(name, json.dumps(told[name]), file=sys.stderr, flush=True)
-    print(json.dumps(told, indent=1))
+        result[name] = hashes(run)
+        print(name, json.dumps(result[name]), file=sys.stderr, flush=True)
+    print(json.dumps(result, indent=1))
     if expected is None:
         return 0
     known = json.loads(expected.read_text())
     differing = [
-        f"{name}.{what}" for name in known for what in known[name] if told[name].get(what) != known[name][what]
+        f"{name}.{what}" for name in known for what in known[name] if result[name].get(what) != known[name][what]
     ]
     print("differs: " + ", ".join(differing) if differing else "all the same", file=sys.stderr)
     return bool(differing)

@@ -81,12 +81,27 @@ def test_validate_shows_the_configuration_and_the_folders(capsys: pytest.Capture
 
 def test_verbs_run_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, float]] = []
-    monkeypatch.setattr("ppd_lightning.cli.run_verb", lambda verb, config: ran.append((verb, config.objective.beta)))
+    monkeypatch.setattr(
+        "ppd_lightning.cli.run_verb", lambda verb, config: {"n": ran.append((verb, config.objective.beta))}
+    )
     assert main(["evaluate", "train", "objective.beta=3", "prepare"]) == 0
     assert ran == [("evaluate", 3.0), ("train", 3.0), ("prepare", 3.0)]
 
 
-def test_a_mistake_found_while_running_is_told_and_an_internal_fault_is_not_hidden(
+def test_the_last_line_of_a_verb_says_where_its_result_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {
+        "prepare": {"folder": "out/data", "counts": {}},
+        "train": {"run": "out/run"},
+        "report": {"page": "out/page"},
+    }
+    monkeypatch.setattr("ppd_lightning.cli.run_verb", lambda verb, config: made.get(verb, {}))
+    assert main(["prepare", "train", "doctor", "report"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["prepare: out/data", "train: out/run", "report: out/page"]
+
+
+def test_a_mistake_found_while_running_is_reported_and_an_internal_fault_is_not_hidden(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(verb: str, config: Config) -> None:
@@ -213,3 +228,15 @@ def test_the_doctor_looks_into_the_model_folder_and_the_data(
     out = capsys.readouterr().out
     assert "holds no files **/*.parquet (data.files chooses them)" in out
     assert f"model.path: {tmp_path} lacks prior/config.json and " in out
+
+
+def test_drawing_and_describing_do_not_import_what_trains_encodes_or_scores() -> None:
+    verbs = ("embed", "generate", "evaluate", "export")
+    unused = ("lightning", "timm", "torchvision", "open_clip", "tensorboard")
+    code = (
+        f"import sys, importlib; [importlib.import_module('ppd_lightning.commands.' + verb) for verb in {verbs}]; "
+        "import ppd_lightning.users.encoders, ppd_lightning.generation.pipeline; "
+        f"print([name for name in {unused} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

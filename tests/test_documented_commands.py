@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 DOCUMENTS = [*PAGES, *sorted(ROOT.glob("experiments/**/README.md"))]
 CONFIGURATIONS = sorted(ROOT.glob("conf/**/*.yaml"))
+PARTS = ROOT / "tests/parts/conf"
 LIMIT_OF_README = 150
 FILES = (".arrow", ".csv", ".html", ".json", ".md", ".parquet", ".png", ".py", ".yaml")
 
@@ -48,7 +51,8 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize("command", commands().values(), ids=commands())
 def test_a_documented_command_is_sound(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(command, comments=True)[1:]
+    parts = str(PARTS.relative_to(ROOT))
+    words = [str(PARTS) if word == parts else word for word in shlex.split(command, comments=True)[1:]]
     if "sweep=optuna" in words:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     if "--help" not in words:
@@ -100,15 +104,76 @@ def test_keys_options_and_scripts_that_are_named_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_python_examples_import_is_there(page: Path) -> None:
     for block in code(page, "python"):
+        if block.startswith("# tests/"):
+            continue  # an excerpt
         compile(block, str(page), "exec")
         for line in re.findall(r"^(?:from ppd_lightning|import ppd_lightning).*$", block, re.MULTILINE):
             exec(line, {})
+
+
+def test_the_code_of_the_page_on_python_runs(tmp_path: Path) -> None:
+    import torch
+    from tests import tiny
+    from tests.data.handmade import SIZE, rows, write
+    from tests.training.tiny_world import overrides
+
+    by_configuration, without_hydra, branch_alone = code(ROOT / "docs/python.md", "python")
+    tiny.model_folder(tmp_path / "model")
+    write(tmp_path / "source", rows())
+    settings = overrides(tmp_path, tmp_path / "out", "trainer.progress=false", "generation.steps=1")
+    names: dict[str, Any] = {"settings": settings}
+    exec(by_configuration, names)
+    assert not torch.equal(names["images"], names["base"])
+    prepared = names["workspace"].data
+    names = {name: getattr(prepared, name) for name in ("folder", "splits", "image_size")}
+    exec(without_hydra, names | {"source": str(tmp_path / "source"), "weights": str(tmp_path / "model")}, names)
+    assert names["images"].shape == (1, 3, SIZE, SIZE)
+    assert (prepared.folder / "adapter.safetensors").exists()
+    noised, t, *text = tiny.inputs(2)
+    names |= {"u": torch.randn(2, 64), "noised": noised, "t": t, "conditions": tiny.conditions(*text)}
+    exec(branch_alone, names)
+    assert torch.equal(names["prediction"], names["reference"])  # a new branch changes nothing
+
+
+def test_the_public_names_of_the_page_on_python_are_there() -> None:
+    page = (ROOT / "docs/python.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(ppd_lightning[.\w]+)` \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) > 10
+    for module, names in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+def excerpts() -> list[tuple[Path, str]]:
+    """The file that a block of docs/extending.md names in its first line, and what it shows of it; `...` leaves out."""
+    page = ROOT / "docs/extending.md"
+    blocks = [*code(page, "python"), *code(page, "yaml")]
+    named = [block.removeprefix("# ").partition("\n")[::2] for block in blocks if block.startswith("# tests/")]
+    return [(ROOT / file, part) for file, text in named for part in re.split(r"^\.\.\.\n", text, flags=re.MULTILINE)]
+
+
+def test_excerpts_of_parts_are_in_the_files_that_they_name() -> None:
+    assert len({path for path, _ in excerpts()}) > 6
+    for path, part in excerpts():
+        assert part.strip("\n") in path.read_text(encoding="utf-8"), f"{path}: {part}"
+
+
+def test_the_lines_of_parts_are_counted_right() -> None:
+    rows = re.findall(
+        r"\| `(\w+\.py)`, `(\w+/\w+\.yaml)` \| (\d+) \+ (\d+) \|", (ROOT / "docs/extending.md").read_text("utf-8")
+    )
+    assert len(rows) == len(sorted(PARTS.rglob("*.yaml")))
+    for part, option, *counts in rows:
+        files = (PARTS.parent / part, PARTS / option)
+        assert [str(sum(map(bool, file.read_text().splitlines()))) for file in files] == counts, part
 
 
 def test_the_documented_reward_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = ROOT / "docs/extending.md"
     (example,) = (block for block in code(page, "python") if "class Redness" in block)
     (settings,) = (block for block in code(page, "yaml") if "Redness" in block)
+    lines, others = (sum(map(bool, block.splitlines())) for block in (example, settings))
+    assert f"| below | {lines} + {others} |" in page.read_text("utf-8")
     (tmp_path / "my_rewards.py").write_text(example, encoding="utf-8")
     (tmp_path / "options/reward").mkdir(parents=True)
     (tmp_path / "options/reward/redness.yaml").write_text(settings, encoding="utf-8")

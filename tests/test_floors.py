@@ -8,7 +8,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src/ppd_lightning"
 FLOORS = [
-    {"errors", "logging_setup", "progress", "devices", "settings", "storage", "diffusion", "distributed", "figures"},
+    {
+        "errors",
+        "logging_setup",
+        "progress",
+        "console",
+        "devices",
+        "settings",
+        "storage",
+        "diffusion",
+        "distributed",
+        "figures",
+    },
     {"backbones", "data"},
     {"rewards"},
     {"users"},

@@ -36,7 +36,7 @@ def test_without_a_terminal_there_are_lines_now_and_then(
     ]
 
 
-def test_hours_and_the_end_are_told_too(clock: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+def test_hours_and_the_end_are_reported_too(clock: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with Counted("images", 100_000) as counted:
         clock.seconds += 60

@@ -50,9 +50,9 @@ def main() -> None:
     args = parser.parse_args()
     (args.output / "bench").mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"rows": []}
-    with tempfile.TemporaryDirectory(dir=args.output) as place:
+    with tempfile.TemporaryDirectory(dir=args.output) as temporary:
         for count in args.rows:
-            line = prepared(Path(place) / str(count), count, args.workers)
+            line = prepared(Path(temporary) / str(count), count, args.workers)
             for fewer in report["rows"][-1:]:
                 for of in ("seconds", "processor_seconds"):
                     cost = (line[of] - fewer[of]) / (count - fewer["rows"])
@@ -60,10 +60,10 @@ def main() -> None:
             report["rows"].append(line)
             print(json.dumps(line), flush=True)
         jpegs = pictures(1024)
-        report["full_size"] = one_worker(Path(place) / "full", jpegs, args.full_size_rows, 768)
+        report["full_size"] = one_worker(Path(temporary) / "full", jpegs, args.full_size_rows, 768)
         print(json.dumps(report["full_size"]), flush=True)
         noise = [np.random.default_rng(seed).bytes(100_000) for seed in range(POOL)]
-        report["row_group_of_2000"] = one_worker(Path(place) / "group", noise, 2_000, 64)
+        report["row_group_of_2000"] = one_worker(Path(temporary) / "group", noise, 2_000, 64)
         print(json.dumps(report["row_group_of_2000"]), flush=True)
     (args.output / "bench/preparing.json").write_text(json.dumps(report, indent=2) + "\n")
 
@@ -84,8 +84,8 @@ def prepared(folder: Path, count: int, workers: int) -> dict[str, Any]:
         time.sleep(0.1)
     if process.returncode:
         raise RuntimeError(process.stderr.read() if process.stderr is not None else "")
-    (told,) = (folder / "out/data").glob("*/splits-*/prepared.json")
-    summary = json.loads(told.read_text())["summary"]
+    (path,) = (folder / "out/data").glob("*/splits-*/prepared.json")
+    summary = json.loads(path.read_text())["summary"]
     return {
         "rows": count,
         "images": summary["counts"]["images"],
@@ -101,20 +101,20 @@ def prepared(folder: Path, count: int, workers: int) -> dict[str, Any]:
 def one_worker(folder: Path, jpegs: list[bytes], rows: int, size: int) -> dict[str, Any]:
     """Read and decode the images of one row group in a process of its own, as a worker does."""
     write(folder / "one.parquet", jpegs, range(rows), rows)
-    told = multiprocessing.get_context("spawn").SimpleQueue()
-    process = multiprocessing.get_context("spawn").Process(target=decode_all, args=(folder, size, told))
+    results = multiprocessing.get_context("spawn").SimpleQueue()
+    process = multiprocessing.get_context("spawn").Process(target=decode_all, args=(folder, size, results))
     process.start()
-    line: dict[str, Any] = told.get()
+    line: dict[str, Any] = results.get()
     process.join()
     return {"rows_of_a_row_group": rows, "mb_of_the_file": round((folder / "one.parquet").stat().st_size / 1e6), **line}
 
 
-def decode_all(folder: Path, size: int, told: Any) -> None:
+def decode_all(folder: Path, size: int, results: Any) -> None:
     index = index_images(read_rows(folder).table)
     before, begun, worked = peak_of("self"), time.perf_counter(), time.process_time()
     decoded = sum(len(batch.ids) for batch in read_images(folder, index, [Square(size)]))
     seconds, worked = time.perf_counter() - begun, time.process_time() - worked
-    told.put(
+    results.put(
         {
             "images": len(index),
             "decoded": decoded,
@@ -144,17 +144,17 @@ def write(path: Path, jpegs: list[bytes], rows: range, group: int, users: int = 
     """Write made-up rows; those of a caption show its images in turn, each with the next."""
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def shown(number: int, side: int) -> int:
-        caption, place = divmod(number, ROWS_A_CAPTION)
-        return caption * ROWS_A_CAPTION + (place + side) % ROWS_A_CAPTION
+    def image_of(number: int, side: int) -> int:
+        caption, index = divmod(number, ROWS_A_CAPTION)
+        return caption * ROWS_A_CAPTION + (index + side) % ROWS_A_CAPTION
 
     with pq.ParquetWriter(path, SCHEMA, use_dictionary=False, write_page_checksum=True) as file:
         for begin in range(rows.start, rows.stop, group):
             numbers = range(begin, min(begin + group, rows.stop))
-            file.write_table(pa.table(columns(numbers, shown, jpegs, users), schema=SCHEMA), row_group_size=group)
+            file.write_table(pa.table(columns(numbers, image_of, jpegs, users), schema=SCHEMA), row_group_size=group)
 
 
-def columns(numbers: range, shown: Callable[[int, int], int], jpegs: list[bytes], users: int) -> dict[str, pa.Array]:
+def columns(numbers: range, image_of: Callable[[int, int], int], jpegs: list[bytes], users: int) -> dict[str, pa.Array]:
     count = len(numbers)
     wanted = np.random.default_rng(numbers.start).random(count) < 0.5
     made: dict[str, Any] = {
@@ -170,7 +170,7 @@ def columns(numbers: range, shown: Callable[[int, int], int], jpegs: list[bytes]
         "__index_level_0__": pa.array(numbers, pa.int64()),
     }
     for side in (0, 1):
-        images = [shown(number, side) for number in numbers]
+        images = [image_of(number, side) for number in numbers]
         made[f"image_{side}_uid"] = pa.array([f"00000000-0000-0000-0000-{image:012}" for image in images])
         made[f"image_{side}_url"] = pa.array([f"https://nowhere.invalid/{image}" for image in images])
         made[f"model_{side}"] = pa.repeat("made up", count)

@@ -3,7 +3,7 @@
     python experiments/bench/reference.py         (make bench)
 
 The embedded world's training with trainer.reference=computed and =stored in turn, in one process, after the errors have
-been made once. A new branch's logits are 0, so what they are with stored errors is noise; it is told in fp32 and in
+been made once. A new branch's logits are 0, so what they are with stored errors is noise; it is measured in fp32 and in
 bf16, for batches of the composition in which the errors were made, and for others (users are dropped, so that a batch
 has fewer pairs). Prints and writes outputs/bench/reference.json.
 """
@@ -137,10 +137,10 @@ def main() -> None:
         "making": made,
         **{
             f"pairs_per_second_{by}": {
-                **{key: round(statistics.median(one[key][place] for one in figures), 1) for key in figures[0]},
-                "stored_over_computed": [round(one["stored"][place] / one["computed"][place], 3) for one in figures],
+                **{key: round(statistics.median(one[key][clock] for one in figures), 1) for key in figures[0]},
+                "stored_over_computed": [round(one["stored"][clock] / one["computed"][clock], 3) for one in figures],
             }
-            for place, by in enumerate(("by_clock", "by_processor"))
+            for clock, by in enumerate(("by_clock", "by_processor"))
         },
         "noise": {
             precision: noise(replace(few, trainer=replace(few.trainer, precision=precision)), args.batches)

@@ -52,8 +52,8 @@ def main() -> None:
     args = parser.parse_args()
     precision = args.precision or ("fp32" if args.device == "cpu" else "bf16")
     (args.output / "bench").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.output) as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(dir=args.output) as temporary:
+        folder = Path(temporary)
         model = random_model(folder / "model", args.architecture)
         config = prepared(folder, args.images, args.workers, model)
         (reward,) = open_rewards(config.rewards, args.device, DTYPES[precision]).values()

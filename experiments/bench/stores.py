@@ -26,17 +26,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from ppd_lightning.users.embeddings import UserRows
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.data import prepared as layout
 from ppd_lightning.data.pairs import write_pairs
 from ppd_lightning.data.stores import Store, finish_store, write_shard
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.training.data_module import EXAMPLE_COLUMNS, Examples, TrainingStream
 from ppd_lightning.training.groupings import Groupings
+from ppd_lightning.users.rows import UserRows
 
 UNIT = 1024
 USERS, GROUPINGS, SHOTS = 4000, 5, 4
@@ -92,8 +91,8 @@ def pairs_per_second(stream: TrainingStream, seconds: float) -> dict[str, int]:
 
 def opening(folder: Path, pairs: int) -> dict[str, Any]:
     """The table alone, and all of the data module's set-up."""
-    made_up(folder, pairs=pairs, images=pairs, captions=60_000, shapes=ONE_NUMBER)
-    parts = {"table": layout.read_pairs, "setup": opened}
+    made_up(folder, pairs=pairs, images=pairs, captions=min(60_000, pairs // 16), shapes=ONE_NUMBER)
+    parts = {"table": read_table, "setup": opened}
     return {"pairs": pairs, **{name: apart(open_once, folder, part) for name, part in parts.items()}}
 
 
@@ -113,10 +112,13 @@ def open_once(folder: Path, part: Callable[[Config], pa.Table | Examples]) -> di
     }
 
 
+def read_table(config: Config) -> pa.Table:
+    return Workspace(config).data.read_pairs()
+
+
 def opened(config: Config) -> Examples:
     """What `PreferenceDataModule.setup` makes of a folder."""
-    table = Workspace(config).data.read_pairs()
-    folder = Path(config.data.root)
+    table, folder = read_table(config), Path(config.output)
     latents, text, users = (Store.open(folder / name, KEY) for name in ("latents", "text", "users"))
     names = tuple(row.rsplit("/", 1)[0] for row in users.ids.to_pylist())
     rows = UserRows(names, users.arrays["embedding"], users.arrays["shots"][:])
@@ -159,8 +161,9 @@ def made_up(folder: Path, *, pairs: int, images: int, captions: int, shapes: dic
             "split": split,
         }
     )
-    write_table(Workspace(config).data.images_path, pa.table({"image_id": image_ids[:1]}), {"images": "made up"})
-    write_pairs(Workspace(config).data.pairs_path, table, Workspace(config).data.pairs_key())
+    data = Workspace(config).data
+    write_table(data.images_path, pa.table({"image_id": image_ids[:1]}), {"images": "made up"})
+    write_pairs(data.pairs_path, table, data.pairs_key())
     write_units(folder / "latents", image_ids, {"latents": shapes["latents"]})
     write_units(folder / "text", caption_ids, {name: shapes[name] for name in ("text", "text_pooled")})
     ids = pair.view(np.int64)[np.argsort(person, kind="stable")]

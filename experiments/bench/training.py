@@ -84,6 +84,7 @@ def main() -> None:
         [
             "experiment=emoji/demo",
             f"trainer.max_steps={args.steps}",
+            "optimizer.warmup_steps=1",  # also for a few steps
             f"trainer.threads={args.threads}",
             f"output={args.output}",
         ]

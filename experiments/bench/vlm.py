@@ -81,10 +81,10 @@ def main() -> None:
             }
         )
         print("  ".join("-" if value is None else f"{value:.4g}" for value in lines[-1].values()), flush=True)
-    told = {"path": args.path, "dtype": str(dtype), "sets": args.sets, "tokens": args.tokens, "lines": lines}
+    report = {"path": args.path, "dtype": str(dtype), "sets": args.sets, "tokens": args.tokens, "lines": lines}
     out = Path("outputs/bench/vlm.json")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(told, indent=2) + "\n")
+    out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 
-from ppd_lightning.commands.verbs import require_known, run_verb
+from ppd_lightning.commands.verbs import require_known, result_of, run_verb
 from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
 from ppd_lightning.flags import FLAGS, make_parser
 from ppd_lightning.logging_setup import set_up_logging
@@ -98,7 +98,9 @@ def _answer(request: Request) -> int:
         print(f"would run: {' '.join(request.verbs)}\ndata: {data_folder(config)}\nrun:  {run_folder(config)}")
         return 0
     for verb in request.verbs:
-        run_verb(verb, config)
+        result = result_of(run_verb(verb, config))
+        if result is not None:
+            print(f"{verb}: {result}")
     return 0
 
 

@@ -1,6 +1,9 @@
-"""Where networks run outside of training, and in what."""
+"""Where networks run outside of training, in what, and how much memory that took."""
 
 from __future__ import annotations
+
+import resource
+import sys
 
 import torch
 
@@ -11,3 +14,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def compute_device(accelerator: str) -> torch.device:
     """A GPU where `trainer.accelerator` allows one and there is one, else the CPU."""
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def peak_memory(device: torch.device) -> int:
+    """The largest memory in bytes so far: what this process held of the GPU, or its resident set on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -3,12 +3,56 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+RUN = "PPD_RUN"
+"""The environment variable that holds a sweep's run, such as 3/12: the ranks that a run starts inherit it."""
+
+
+class StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the time: a progress bar replaces it, and shows the lines above itself."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Standard error as it is now."""
+        return sys.stderr
 
 
 def set_up_logging() -> None:
     """Plain lines with the time on standard error: ours from INFO, other libraries' from WARNING."""
-    handler = logging.StreamHandler()
-    handler.addFilter(lambda line: line.name.startswith("ppd_lightning") or line.levelno >= logging.WARNING)
+    handler = StandardError()
+    handler.addFilter(_shown)
     logging.basicConfig(
-        level=logging.INFO, handlers=[handler], format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+        level=logging.INFO, handlers=[handler], format="%(asctime)s %(run)s%(message)s", datefmt="%H:%M:%S", force=True
     )
+
+
+@contextmanager
+def lines_of_run(number: int, count: int) -> Iterator[None]:
+    """While the block runs, each line begins with the run of a sweep, such as [run 3/12].
+
+    Args:
+        number: of the run in the sweep's table, where the first is 0.
+        count: how many runs the sweep has.
+    """
+    before = os.environ.get(RUN)
+    os.environ[RUN] = f"{number}/{count}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RUN]
+        else:
+            os.environ[RUN] = before
+
+
+def _shown(line: logging.LogRecord) -> bool:
+    line.run = f"[run {os.environ[RUN]}] " if RUN in os.environ else ""
+    return line.name.startswith("ppd_lightning") or line.levelno >= logging.WARNING

@@ -11,13 +11,13 @@ from hydra import compose as hydra_compose
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
 from rich.table import Table
 
 from ppd_lightning.config.compose import compose_runs, hydra_started, quoted, search_path, sweeper_of
 from ppd_lightning.config.folders import sweep_folder
 from ppd_lightning.config.overrides import examples, fixed, sweep_runs
 from ppd_lightning.config.root import Config
+from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.sweep_table import (
     Sweep,
@@ -62,13 +62,13 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
         )
     ]
     config = runs[0].composed.config
-    told = [text for text in [*presets, *overrides] if not text.startswith(NOT_OF_THE_SWEEP)]
-    folder = sweep_folder(config.output, verbs, told)
+    kept = [text for text in [*presets, *overrides] if not text.startswith(NOT_OF_THE_SWEEP)]
+    folder = sweep_folder(config.output, verbs, kept)
     if dry_run:
         chosen = "" if listed else "; values such as these, chosen by the sweeper"
         _print_table([run.noted("waiting") for run in runs], f"would run: {' '.join(verbs)}{chosen}")
         return 0
-    write_sweep(folder, Sweep(verbs, told))
+    write_sweep(folder, Sweep(verbs, kept))
     with hydra_started():
         if listed:
             master = hydra_compose(overrides=settings_of_jobs(folder), return_hydra_config=True)
@@ -146,8 +146,8 @@ def _tell(folder: Path, verbs: Sequence[str], config: Config) -> int:
     best = None if metric is None else best_run(runs, metric, config.report.goal)
     if best is not None and len(runs) > 1:
         values = " ".join(f"{key}={best.overrides[key]}" for key in swept_keys(runs) if key in best.overrides)
-        told = f"best by {metric}: run {best.number}, {best.numbers[str(metric)]:.4g} ({values})"
-        Console().print(told, markup=False, highlight=False, soft_wrap=True)
+        line = f"best by {metric}: run {best.number}, {best.numbers[str(metric)]:.4g} ({values})"
+        table_console().print(line, markup=False, highlight=False, soft_wrap=True)
     failed = [run for run in runs if run.state != "done"]
     return 0 if not failed else 2 if all(run.mistake for run in failed) else 1
 
@@ -162,7 +162,7 @@ def _print_table(runs: Sequence[SweepRun], title: str) -> None:
         numbers = [f"{run.numbers[name]:.4g}" if name in run.numbers else "" for name in measured]
         values = [run.overrides.get(key, "") for key in swept]
         table.add_row(str(run.number), *values, *numbers, run.state, Path(run.folder).name)
-    console = Console()
+    console = table_console()
     console.print(table)
     for run in runs:
         if run.why:

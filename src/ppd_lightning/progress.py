@@ -16,6 +16,11 @@ log = logging.getLogger(__name__)
 PAUSE = 30.0
 """Seconds between plain lines."""
 
+NARROW = 110
+"""Columns of a terminal below which the bar is short, so that the figures have room."""
+
+DESCRIPTION = "{task.description}"
+
 
 class Counted(AbstractContextManager["Counted"]):
     """Shows how many of `total` things are done, how many a second, and the time left.
@@ -33,11 +38,12 @@ class Counted(AbstractContextManager["Counted"]):
     def __init__(self, what: str, total: int, *, done: int = 0, bar: bool = True) -> None:
         self.what, self.total, self.done = what, total, done
         self._before, self._since = done, time.monotonic()
-        self._told = self._since
+        self._reported = self._since
         self._bar: Progress | None = None
         if bar and sys.stderr.isatty():
-            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            console = Console(stderr=True)
+            columns = (BarColumn(10 if console.width < NARROW else 40), TaskProgressColumn(), TextColumn(DESCRIPTION))
+            self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task(what, total=total, completed=done)
 
     def __enter__(self) -> Counted:
@@ -45,14 +51,14 @@ class Counted(AbstractContextManager["Counted"]):
             self._bar.start()
         return self
 
-    def add(self, count: int) -> None:
-        """Note that `count` more are done, here or by another process."""
+    def add(self, count: int, figures: str = "") -> None:
+        """Note that `count` more are done, here or by another process; a bar shows `figures` in place of the counts."""
         self.done += count
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, description=self._words(now))
-        elif now - self._told >= PAUSE:
-            self._told = now
+            self._bar.update(self._task, completed=self.done, description=self._words(now, figures))
+        elif now - self._reported >= PAUSE:
+            self._reported = now
             log.info("%s", self._words(now))
 
     def __exit__(
@@ -63,12 +69,14 @@ class Counted(AbstractContextManager["Counted"]):
         if kind is None:
             log.info("%s", self._words(time.monotonic()))
 
-    def _words(self, now: float) -> str:
+    def _words(self, now: float, figures: str = "") -> str:
         rate = (self.done - self._before) / max(now - self._since, 1e-9)
-        told = f"{self.what} {self.done}/{self.total}, {rate:.{0 if rate >= 10 else 1}f} a second"
+        speed = f"{rate:.{0 if rate >= 10 else 1}f}"
+        counts = f"{self.what} {self.done}/{self.total}, {speed} a second"
+        words = f"{figures}, {speed} {self.what}/s" if figures else counts
         if not rate or self.done >= self.total:
-            return told
-        return f"{told}, {_duration((self.total - self.done) / rate)} left"
+            return words
+        return f"{words}, {_duration((self.total - self.done) / rate)} left"
 
 
 def _duration(seconds: float) -> str:

@@ -102,7 +102,7 @@ def test_other_weights_are_refused_with_the_file_and_what_is_wrong(
     assert str(error.value).startswith(f"{file}: these are not the weights of this network ({told})")
 
 
-def test_everything_that_is_wrong_is_told_at_once(file: Path) -> None:
+def test_everything_that_is_wrong_is_reported_at_once(file: Path) -> None:
     change(file, lambda tensors: tensors.update({"new.weight": tensors.pop("linear.bias")}))
     with pytest.raises(UserError, match=r"are missing.* are unknown.* another shape"):
         load_weights(lambda: Small(4), file)

@@ -49,7 +49,7 @@ def test_nothing_lacks_in_a_whole_folder(whole: Path, tmp_path: Path, capsys: py
     assert out.count("model stage_c_lite: ") == len(PARTS["stage_c_lite"])
 
 
-def test_a_source_that_cannot_be_read_is_told_as_preparing_would(
+def test_a_source_that_cannot_be_read_is_reported_as_preparing_would(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ("model=stage_c_lite", f"model.path={whole}")
@@ -65,7 +65,7 @@ def test_a_source_that_cannot_be_read_is_told_as_preparing_would(
     assert "there is no folder memory://nowhere" in capsys.readouterr().out
 
 
-def test_missing_weights_of_rewards_are_told_with_origin_size_and_licence(
+def test_missing_weights_of_rewards_are_reported_with_origin_size_and_licence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rewards = "reward=[clip,clutter,emoji_clip,hpsv2_1]"
@@ -114,7 +114,7 @@ def test_only_what_lacks_is_asked_for(cascade: Path, tmp_path: Path, capsys: pyt
     assert f"- {cascade}/text_encoder/pytorch_model.bin is not read" in out
 
 
-def test_damaged_files_are_told_beside_what_lacks(
+def test_damaged_files_are_reported_beside_what_lacks(
     cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("previewer.safetensors", "scheduler/scheduler_config.json"):
@@ -129,7 +129,7 @@ def test_damaged_files_are_told_beside_what_lacks(
     assert "effnet_encoder.safetensors --local-dir" in out
 
 
-def test_folders_that_are_not_there_are_told_once_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_that_are_not_there_are_reported_once_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ("model=stage_c_lite", f"model.path={tmp_path}/no", f"model.codec_path={tmp_path}/neither")
     assert doctor(tmp_path, *settings) == 1
     out = capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_a_codec_of_its_own_folder_is_asked_for_there(
     assert out.count("hf download") == 1
 
 
-def test_a_hub_that_does_not_answer_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hub_that_does_not_answer_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor(tmp_path, "model=stage_c_lite", f"model.path={PRIOR_HUB}") == 1
     out = capsys.readouterr().out
     assert out.count("the model hub has no answer for that name (a test asked the network)") == 1

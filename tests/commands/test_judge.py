@@ -31,7 +31,7 @@ from ppd_lightning.data import images
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
 from ppd_lightning.users.vlm_writer import ProfileWriter
-from ppd_lightning.worlds.emoji import source
+from ppd_lightning.worlds.emoji import choices
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS, CHOICES = 5, 6
@@ -56,6 +56,7 @@ SETTINGS = (
     f"judge.agreement_pairs={CHOICES}",
     "judge.bootstrap=20",
 )
+PARTS = Path(__file__).parents[1] / "parts/conf"
 CAPTIONS = re.compile(r'The caption of both images is: "(.*?)"')
 
 
@@ -68,7 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handmade, "CODES", {name: f"1f6{k:02d}" for k, name in enumerate(shipped_concepts(12))})
         files = handmade.packages(folder / "packages")
-        patch.setattr(source, "fetch_packages", lambda _: files)
+        patch.setattr(choices, "fetch_packages", lambda _: files)
         config = configured(folder)
         for verb in (prepare, embed, train):
             verb.run(config)
@@ -90,7 +91,8 @@ def fresh(world: Path) -> Path:
 
 
 def configured(folder: Path, *overrides: str) -> Config:
-    return compose([*overrides[:1], *SETTINGS, f"model.path={folder / 'base'}", f"output={folder / 'out'}", *overrides])
+    words = [*overrides[:1], *SETTINGS, f"model.path={folder / 'base'}", f"output={folder / 'out'}", *overrides]
+    return compose(words, PARTS)
 
 
 def by_http(folder: Path, server: JudgeServer, *overrides: str) -> Config:
@@ -238,6 +240,13 @@ def test_a_model_of_this_machine_judges_and_answers_once(fresh: Path, monkeypatc
 
     monkeypatch.setattr(ProfileWriter, "__init__", refuse)
     assert judge.run(config)["win_rate"] == summary["win_rate"]
+
+
+def test_a_judge_of_ones_own_judges(fresh: Path) -> None:
+    summary = judge.run(configured(fresh, "judge=brightness"))
+    assert summary["judge"]["kind"] == "brightness"
+    found = summary["win_rate"]["all"]
+    assert found["wins"] + found["losses"] + found["ties"] == found["n"] == 2 * COMPARISONS
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_ties_of_a_reward_are_kept_in_the_labels_left_out_of_the_pairs_and_count
     assert stats.run(config)["ties"] == 6
 
 
-def test_agreement_is_told_for_rewards_and_people(make: Make) -> None:
+def test_agreement_is_reported_for_rewards_and_people(make: Make) -> None:
     config = make()
     agreed = label.run(config)["agreement"]
     told = labels(config)
@@ -254,7 +254,7 @@ def test_what_is_lost_is_made_again_the_same(make: Make, lost: str) -> None:
         Workspace(config).data.summary_path.unlink()
     again = label.run(config)
     assert again["counts"] == first["counts"]
-    assert without_told(stored(config)) == without_told(before)
+    assert without_record(stored(config)) == without_record(before)
 
 
 def stored(config: Config, pattern: str = "**/*") -> dict[str, bytes]:
@@ -267,7 +267,7 @@ def stored(config: Config, pattern: str = "**/*") -> dict[str, bytes]:
     }
 
 
-def without_told(files: dict[str, bytes]) -> dict[str, Any]:
+def without_record(files: dict[str, bytes]) -> dict[str, Any]:
     """The same, of the summaries only the counts: the others hold seconds."""
     kept: dict[str, Any] = {}
     for name, data in files.items():
@@ -301,7 +301,7 @@ def test_kill_9_again_and_again_ends_with_the_same_bytes(prepared_twice: tuple[C
         ends.append(process.exitcode)
     assert ends[-1] == 0
     assert len(ends) > 3
-    assert without_told(stored(other)) == without_told(stored(config))
+    assert without_record(stored(other)) == without_record(stored(config))
 
 
 def test_two_at_once_end_with_the_same_bytes(prepared_twice: tuple[Config, Config]) -> None:
@@ -312,13 +312,13 @@ def test_two_at_once_end_with_the_same_bytes(prepared_twice: tuple[Config, Confi
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert without_told(stored(other)) == without_told(stored(config))
+    assert without_record(stored(other)) == without_record(stored(config))
 
 
 def test_workers_change_nothing(prepared_twice: tuple[Config, Config]) -> None:
     config, other = prepared_twice
     label.run(replace(other, data=replace(other.data, workers=2)))
-    assert without_told(stored(other)) == without_told(stored(config))
+    assert without_record(stored(other)) == without_record(stored(config))
 
 
 @pytest.mark.parametrize("name", ["redness", "bound"])
@@ -370,7 +370,7 @@ def test_what_is_not_prepared_or_labelled_says_what_to_do(make: Make, tmp_path: 
         label.run(config)
 
 
-def test_all_missing_weights_are_told_at_once(make: Make, tmp_path: Path) -> None:
+def test_all_missing_weights_are_reported_at_once(make: Make, tmp_path: Path) -> None:
     nowhere = [f"rewards.{name}.weights.model={tmp_path}/{name}" for name in ("clip", "hpsv2")]
     with pytest.raises(UserError) as failure:
         label.run(make("reward=[clip,clutter,hpsv2]", *nowhere))

@@ -145,7 +145,7 @@ def test_damaged_images_are_left_out_with_their_pairs(pickapic: Make, caplog: py
     assert counts["damaged_image"] == 2
     assert counts["pairs"] == 120
     assert "2 of 122 rows cannot be used (damaged image 2; the first is row 20 of row group 2 of" in caplog.text
-    listed = pq.read_table(quarantine.path(config)).to_pylist()
+    listed = pq.read_table(data_folder(config) / quarantine.FILE).to_pylist()
     assert listed == [
         {"file": "train-0.parquet", "row_group": 2, "row": row, "reason": "damaged_image"} for row in (20, 21)
     ]
@@ -158,7 +158,7 @@ def test_too_many_damaged_images_stop_the_command_and_are_listed(pickapic: Make)
     config = pickapic("data.max_unusable=0", made=made)
     with pytest.raises(UserError, match=r"1 of 121 rows cannot be used \(damaged image 1.*data\.max_unusable=0"):
         prepare.run(config)
-    assert len(pq.read_table(quarantine.path(config))) == 1
+    assert len(pq.read_table(data_folder(config) / quarantine.FILE)) == 1
     allowed = replace(config, data=replace(config.data, max_unusable=0.01))
     assert prepare.run(allowed)["counts"]["damaged_image"] == 1
 

@@ -122,7 +122,7 @@ def test_every_objective_goes_with_every_mode() -> None:
     assert len(compose_each(runs)) == 6
 
 
-def test_the_faults_of_all_runs_are_told_once(tmp_path: Path) -> None:
+def test_the_faults_of_all_runs_are_reported_once(tmp_path: Path) -> None:
     runs = sweep_runs(["objective.beta=1,-1,-2", "seed=x,0"])
     with pytest.raises(UserError) as failure:
         compose_each(runs)

@@ -93,14 +93,14 @@ def sound() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("override", FAULTS_OF_OVERRIDES)
-def test_a_faulty_override_is_told_with_what_is_expected(override: str) -> None:
+def test_a_faulty_override_is_reported_with_what_is_expected(override: str) -> None:
     faults = _faults(override)
     assert faults[0].startswith(FAULTS_OF_OVERRIDES[override])
     assert all("\n" not in fault and "Traceback" not in fault for fault in faults)
 
 
 @pytest.mark.parametrize("setting", FAULTS_OF_VALUES)
-def test_a_faulty_value_is_told_with_its_key_and_what_is_expected(sound: dict[str, Any], setting: str) -> None:
+def test_a_faulty_value_is_reported_with_its_key_and_what_is_expected(sound: dict[str, Any], setting: str) -> None:
     key, _, text = setting.partition("=")
     config, faults = check(_with(sound, key, OmegaConf.create(f"value: {text}").value))
     assert config is None
@@ -161,7 +161,7 @@ def test_faults_of_a_reward_name_its_own_file(tmp_path: Path) -> None:
     assert [fault for fault in faults if fault.startswith("rewards.other.scale: no such key") and str(other) in fault]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     overrides = ["objective.betta=1", "objective.beta=-1", "seed=[", "user=vlmm", "data.people=0", "hydra/launcher=nix"]
     faults = _faults(*overrides, "objective.t_min=0.5", "objective.t_max=0.5")
     told = {fault.partition(":")[0] for fault in faults}
@@ -207,13 +207,13 @@ def test_an_option_that_builds_on_one_that_is_not_there_is_named(tmp_path: Path)
     assert faults[1].startswith("seed: ")
 
 
-def test_a_missing_folder_of_options_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_of_options_is_reported(tmp_path: Path) -> None:
     [fault] = _faults(config_dir=tmp_path / "nix")
     assert fault.startswith("--config-dir: there is no folder")
 
 
 @pytest.mark.parametrize("text", [None, "a: [", "[]", "seed: 1", "null: 1"])
-def test_a_stored_configuration_that_does_not_fit_is_told_with_its_file(tmp_path: Path, text: str | None) -> None:
+def test_a_stored_configuration_that_does_not_fit_is_reported_with_its_file(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "config.yaml"
     if text is not None:
         path.write_text(text)

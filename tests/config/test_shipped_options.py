@@ -10,7 +10,7 @@ import pytest
 from ppd_lightning.commands.verbs import VERBS
 from ppd_lightning.config.compose import as_yaml, compose, read_config
 from ppd_lightning.config.groups import conf_folder, options
-from ppd_lightning.config.keys import known_keys
+from ppd_lightning.config.keys import _known_keys, known_keys
 from ppd_lightning.config.root import Config
 
 FILES = sorted(conf_folder().rglob("*.yaml"))
@@ -50,7 +50,7 @@ def test_every_group_has_a_schema_and_every_key_its_meaning() -> None:
 def test_a_changed_group_keeps_the_meanings() -> None:
     """pydantic loses the docstrings of a dataclass that it builds late, by itself."""
     dataclasses.replace(compose([]).model, path="other")
-    known_keys.cache_clear()
+    _known_keys.cache_clear()
     assert [key.name for key in known_keys().values() if not key.meaning] == []
 
 

@@ -45,7 +45,7 @@ def test_the_command_line_has_the_last_word_over_a_preset() -> None:
     assert len(sweep_runs(["sweep=beta", "objective.beta=7"], presets("sweep=beta"))) == 1
 
 
-def test_a_preset_without_a_sweep_is_told() -> None:
+def test_a_preset_without_a_sweep_is_reported() -> None:
     with pytest.raises(UserError, match="sweep=beta: stands for several runs; give -m as well"):
         compose(["sweep=beta"])
 
@@ -104,7 +104,7 @@ def test_a_launcher_takes_its_size_from_the_run() -> None:
     assert [run.launcher["gpus_per_node"] for run in runs] == [2, 8]
 
 
-def test_what_is_not_installed_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overrides_module, "_installed", lambda group: ["basic"])
     [launcher, sweeper] = faults("hydra/launcher=one_node", "hydra/sweeper=optuna")
     assert launcher.endswith('needs a package that is missing; pip install "ppd-lightning[launchers]"')

@@ -164,7 +164,7 @@ def test_row_groups_fit_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert file.read().to_pylist() == expected
 
 
-def test_rankings_and_models_are_read_where_they_are_told(tmp_path: Path) -> None:
+def test_rankings_and_models_are_read_where_they_are_reported(tmp_path: Path) -> None:
     told = {"ranking": "r1", "model_0": "sdxl", "model_1": ""}
     rows = [ROWS[0] | told, ROWS[1] | told, ROWS[2] | told | {"ranking": "r2"}]
     table = pq.read_table(source(place(tmp_path, as_csv(rows))) / "choices.parquet").to_pylist()
@@ -188,7 +188,7 @@ def test_a_choice_told_twice_counts_once_and_a_contradiction_is_quarantined(tmp_
     assert read.unusable["row"].to_pylist() == [1, 4]
 
 
-def test_all_faults_of_a_table_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+def test_all_faults_of_a_table_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
     wrong: list[Row] = [
         ROWS[0],
         ROWS[0] | {"image_0": "img/nix.jpg", "image_1": "nowhere/b.png"},
@@ -210,7 +210,7 @@ def test_all_faults_of_a_table_are_told_at_once_with_their_lines(tmp_path: Path)
     ]
 
 
-def test_a_few_faulty_rows_are_left_out_and_told_by_their_lines(
+def test_a_few_faulty_rows_are_left_out_and_reported_by_their_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sound = [ROWS[0] | {"caption": f"cat {number}"} for number in range(30)]
@@ -238,13 +238,13 @@ def test_a_few_faulty_rows_are_left_out_and_told_by_their_lines(
     assert "the first is line 31 of pairs.jsonl" in caplog.text
 
 
-def test_of_very_many_faults_the_first_are_told_and_the_others_counted(tmp_path: Path) -> None:
+def test_of_very_many_faults_the_first_are_reported_and_the_others_counted(tmp_path: Path) -> None:
     told = faults(place(tmp_path, as_csv([ROWS[0] | {"choice": "x"}] * 100)))
     assert len(told) == 21
     assert told[-1].endswith("and 80 faults more")
 
 
-def test_what_is_no_image_is_told_with_its_lines(tmp_path: Path) -> None:
+def test_what_is_no_image_is_reported_with_its_lines(tmp_path: Path) -> None:
     images = IMAGES | {"img/b.png": b"<html>", "img/c.jpg": b""}
     told = faults(place(tmp_path, as_jsonl(ROWS), images, name="pairs.jsonl"))
     lines = [fault.split(": ", 1)[1].split(" ")[:3] for fault in told]

@@ -279,7 +279,7 @@ def test_huge_and_foreign_captions_stay_as_they_are(tmp_path: Path) -> None:
     assert read_rows(tmp_path).table["caption"].to_pylist() == captions
 
 
-def test_damaged_rows_are_told_with_their_place_and_reason(tmp_path: Path) -> None:
+def test_damaged_rows_are_reported_with_their_place_and_reason(tmp_path: Path) -> None:
     made = rows()
     made[3]["caption"], made[60]["user_id"], made[61]["has_label"] = " ", None, False
     write(tmp_path, made, name="b.parquet")

@@ -108,7 +108,7 @@ def test_a_planted_leak_is_found(planted: tuple[str, str, str, str, str, str], w
         check_no_leak(table(*SOUND, planted))
 
 
-def test_several_leaks_are_told_at_once() -> None:
+def test_several_leaks_are_reported_at_once() -> None:
     with pytest.raises(UserError) as caught:
         check_no_leak(table(*SOUND, ("6", "bob", "owl", "owl/a", "owl/b", "train")))
     assert [fault.split(":")[1].split(" of ")[0] for fault in caught.value.faults] == [

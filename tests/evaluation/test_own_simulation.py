@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from torch import Tensor
+from tests import tiny
+from tests.parts.light_world import Light
 
+from ppd_lightning.cli import main
 from ppd_lightning.data.simulation import Simulation
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.images import BASE, OWN
@@ -22,30 +24,10 @@ from ppd_lightning.evaluation.scores.scorers import CONCEPT, Scorers
 WEIGHTS = {"sun": 4.0, "owl": -4.0, "bat": -2.0}
 """How much each person likes light."""
 CAPTIONS = ["red", "green", "blue"]
-"""Of single colours: a pixel of the channel that the caption names says whether it is shown."""
+"""Each image is grey but for a pixel, whose channel says which of them it shows."""
 
 
-class Light:
-    """People who like bright or dark images, by their mean brightness."""
-
-    judges = ("mean", "middle")
-    contents = frozenset(CAPTIONS)
-
-    def utilities(self, judge: str, users: Sequence[str], images: Tensor) -> np.ndarray:
-        light = images.mean((1, 2, 3)) if judge == "mean" else images.flatten(1).median(1).values
-        return np.array([WEIGHTS[user] for user in users]) * (light.double().numpy() - 0.5)
-
-    def best_utilities(self, users: Sequence[str], captions: Sequence[str], shots: np.ndarray) -> np.ndarray:
-        return np.abs([WEIGHTS[user] for user in users]) / 2
-
-    def recognised(self, captions: Sequence[str], images: Tensor) -> np.ndarray:
-        strongest = images[:, :, 0, 0].argmax(1).numpy()
-        return strongest == np.array([CAPTIONS.index(caption) for caption in captions])
-
-    def representatives(self, users: Sequence[str]) -> list[tuple[str, str]]:
-        return [(user, f"{user}\nlikes {'light' if WEIGHTS[user] > 0 else 'dark'}") for user in users]
-
-
+CONF = Path(__file__).parents[1] / "parts/conf"
 COMPARISONS = [Comparison("seen", user, caption, 0) for caption in CAPTIONS for user in WEIGHTS]
 FILES = [f"{number}.png" for number in range(len(COMPARISONS))]
 
@@ -69,7 +51,7 @@ def images(tmp_path: Path) -> dict[str, list[Path]]:
 
 
 def opened(*judges: str, captions: frozenset[str] = Light.contents) -> Scorers:
-    simulation: Simulation = Light()
+    simulation: Simulation = Light(WEIGHTS)
     simulation.contents = captions  # type: ignore[misc]
     return Scorers({}, simulation=simulation, judges=judges)
 
@@ -115,3 +97,18 @@ def test_a_judge_that_it_has_not_is_named_with_those_that_it_has() -> None:
 def test_without_simulation_and_rewards_nothing_says_what_people_like() -> None:
     with pytest.raises(UserError, match=r"evaluation\.rewards: nothing says what .*`ppd judge`"):
         Scorers({}, judges=["mean"])
+
+
+def test_its_source_goes_the_whole_line(tmp_path: Path) -> None:
+    tiny.model_folder(tmp_path / "model")
+    settings = [
+        *("--config-dir", str(CONF), "data=light", "evaluation.judges=[mean,middle]", "user.encoder=codec"),
+        *("shots.n=2", "shots.groupings=3", "trainer=cpu", "trainer.max_steps=2", "trainer.batch_size=4"),
+        *("trainer.progress=false", "evaluation.comparisons=4", "evaluation.bootstrap=20", "generation.steps=1"),
+        *(f"model.path={tmp_path / 'model'}", f"output={tmp_path / 'out'}"),
+    ]
+    assert main(["prepare", "embed", "train", "evaluate", *settings]) == 0
+    [path] = (tmp_path / "out/runs").glob("*/evaluation-*/summary.json")
+    summary = json.loads(path.read_text())
+    assert summary["win_rate"]["unseen"]["n"] == 4
+    assert {"win_rate_by_middle", "oracle_win_rate"} <= summary.keys()

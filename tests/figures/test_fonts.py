@@ -10,9 +10,8 @@ from PIL import Image, ImageDraw
 
 from ppd_lightning.figures import fonts
 from ppd_lightning.figures.files import save_figure
-from ppd_lightning.figures.fonts import LabelFont, default_font, families_for, font_for
+from ppd_lightning.figures.fonts import FAMILY, LabelFont, default_font, families_for, font_for
 from ppd_lightning.figures.lines import Series, line_figure
-from ppd_lightning.figures.style import FAMILY
 
 BOX = "\u0378"  # no character has this code
 CHINESE = "汉"

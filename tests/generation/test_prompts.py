@@ -57,7 +57,7 @@ def test_blank_lines_of_a_text_file_are_no_captions(tmp_path: Path) -> None:
         ("p.json", "[]", "p.json ends in none of .txt, .tsv, .csv, .parquet"),
     ],
 )
-def test_faults_are_told_with_key_file_row_and_column(tmp_path: Path, name: str, content: str, told: str) -> None:
+def test_faults_are_reported_with_key_file_row_and_column(tmp_path: Path, name: str, content: str, told: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError) as caught:
         read_prompts(tmp_path / name, "evaluation.captions")
@@ -65,7 +65,7 @@ def test_faults_are_told_with_key_file_row_and_column(tmp_path: Path, name: str,
     assert str(caught.value).startswith("evaluation.captions: ")
 
 
-def test_of_many_faults_the_first_are_told(tmp_path: Path) -> None:
+def test_of_many_faults_the_first_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_prompts(write(tmp_path / "p.csv", [" "] * 25), "generation.captions")
     assert len(caught.value.faults) == 11

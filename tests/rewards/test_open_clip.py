@@ -89,7 +89,7 @@ def test_an_unknown_architecture_is_named_at_once() -> None:
         OpenClipReward("clip", {"model": "file.pt"}, architecture="ViT-Z")
 
 
-def test_a_file_without_an_architecture_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_a_file_without_an_architecture_is_reported_what_is_missing(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"model\.safetensors is a file; expected .*; or name the file's architecture"):
         _ = OpenClipReward("clip", {"model": str(tmp_path / "model.safetensors")}).files

@@ -71,7 +71,7 @@ def test_a_reward_of_ones_own_is_opened_by_its_import_path(scale: Path) -> None:
     assert reward.sha256 == {str(scale): file_sha256(scale)}
 
 
-def test_every_fault_of_every_reward_is_told_at_once() -> None:
+def test_every_fault_of_every_reward_is_reported_at_once() -> None:
     settings = {
         "a": Settings("ppd_lightning.rewards.nothing.Reward"),
         "b": Settings("pathlib.Path"),

@@ -94,7 +94,7 @@ def test_preprocessing_loads_no_network_and_gives_one_size(make: Callable[..., R
 
 
 @every
-def test_the_network_is_loaded_once_and_its_files_are_told(
+def test_the_network_is_loaded_once_and_its_files_are_reported(
     make: Callable[..., Reward], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     reward, loads = make(tmp_path), []

@@ -30,7 +30,7 @@ def test_each_configuration_opens_its_class() -> None:
     }
 
 
-def test_what_is_missing_is_told_with_origin_size_and_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_reported_with_its_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_offline(monkeypatch, tmp_path)
     for name, reward in opened().items():
         faults = reward.faults()

@@ -65,7 +65,7 @@ def test_blur_takes_sharpness_away() -> None:
     assert image_statistics.sharpness(soft) < 0.5 * image_statistics.sharpness(sharp)
 
 
-def test_a_size_that_is_none_is_told() -> None:
+def test_a_size_that_is_none_is_reported() -> None:
     settings = compose(["reward=[clutter]", "rewards.clutter.options.size=2"]).rewards
     with pytest.raises(
         UserError, match=r"rewards\.clutter\.options\.size: must be a whole number of pixels, 3 or more"

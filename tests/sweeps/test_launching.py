@@ -153,7 +153,7 @@ def test_a_run_that_always_dies_has_failed_in_the_end(monkeypatch: pytest.Monkey
     assert states(tmp_path) == [("done", ""), ("failed", "died without a word (process 1 on a machine)"), ("done", "")]
 
 
-def test_a_launcher_that_starts_nothing_is_told_and_not_tried_again(
+def test_a_launcher_that_starts_nothing_is_reported_and_not_tried_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tried = []

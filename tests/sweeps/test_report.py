@@ -56,7 +56,7 @@ def test_the_best_is_by_the_number_and_in_the_direction_that_were_asked_for(tmp_
     assert (lowest["best"]["run"], highest["best"]["run"]) == (6, 0)
 
 
-def test_a_number_that_nobody_measured_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+def test_a_number_that_nobody_measured_is_reported_with_those_that_there_are(tmp_path: Path) -> None:
     sweep(tmp_path)
     with pytest.raises(UserError, match=r"report\.metric: no run has measured train\.los \(they have evaluate"):
         report.run(compose([f"output={tmp_path}", "report.metric=train.los"]))
@@ -69,7 +69,7 @@ def test_the_newest_sweep_is_meant_unless_one_is_named(tmp_path: Path) -> None:
     assert report.run(compose([f"output={tmp_path}", f"report.of=[{old}]"]))["page"] == str(old / "report.html")
 
 
-def test_no_sweep_at_all_and_a_folder_that_is_none_are_told(tmp_path: Path) -> None:
+def test_no_sweep_at_all_and_a_folder_that_is_none_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"report\.of: .* holds no sweep yet"):
         report.run(compose([f"output={tmp_path}"]))
     with pytest.raises(UserError, match=r"is no sweep's folder"):

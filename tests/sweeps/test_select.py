@@ -89,7 +89,7 @@ def test_each_objective_has_its_own_choice_by_its_own_score(tmp_path: Path) -> N
     assert (folder / "selected-diffusion_dpo.yaml").exists()
 
 
-def test_the_interval_that_a_single_run_measured_is_told(tmp_path: Path) -> None:
+def test_the_interval_that_a_single_run_measured_is_reported(tmp_path: Path) -> None:
     ends = {RATE: 0.6, RATE.replace("rate.unseen.rate", "rate.unseen.low"): 0.5, "evaluate.win_rate.unseen.high": 0.7}
     sweep(tmp_path, [("ppd", "0.1", "0", ends)])
     assert select.run(compose([f"output={tmp_path}"]))["selected"]["ppd"]["interval"] == [0.5, 0.7]
@@ -112,7 +112,7 @@ def test_the_lowest_is_chosen_where_less_is_better(tmp_path: Path) -> None:
     assert told["selected"]["ppd"]["run"] == "runs/1"
 
 
-def test_nothing_measured_and_several_folders_are_told(tmp_path: Path) -> None:
+def test_nothing_measured_and_several_folders_are_reported(tmp_path: Path) -> None:
     folder = sweep(tmp_path, [("ppd", "0.1", "0", {})])
     with pytest.raises(UserError, match="no run of ppd has measured a number to choose by"):
         select.run(compose([f"output={tmp_path}"]))

@@ -52,18 +52,24 @@ def test_a_failed_write_raises_and_leaves_the_old_checkpoint(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("validates", "expected"), [(False, [4, 8]), (True, [])])
-def test_it_saves_every_so_many_steps_after_the_step_or_after_its_validation(
+@pytest.mark.parametrize(("validates", "expected"), [(False, [4, 8, 9]), (True, [])])
+def test_it_saves_every_so_many_steps_and_at_the_last_after_the_step_or_after_its_validation(
     tmp_path: Path, validates: bool, expected: list[int]
 ) -> None:
     saved: list[int] = []
     callback = LastCheckpoint(tmp_path / "last.ckpt", 4, validates=validates)
     trainer = SimpleNamespace(
-        accumulate_grad_batches=1, sanity_checking=False, save_checkpoint=lambda _: saved.append(trainer.global_step)
+        accumulate_grad_batches=1,
+        sanity_checking=False,
+        max_steps=9,
+        should_stop=False,
+        save_checkpoint=lambda _: saved.append(trainer.global_step),
     )
     for trainer.global_step in range(1, 10):
         callback.on_train_batch_end(trainer, None, None, None, 0)
+        assert trainer.should_stop == (trainer.global_step == 9)
     assert saved == expected
-    for trainer.global_step in (4, 5, 8):
+    saved.clear()
+    for trainer.global_step in (4, 5, 8, 9):
         callback.on_validation_end(trainer, None)
-    assert saved == [4, 8]
+    assert saved == ([4, 8, 9] if validates else [])

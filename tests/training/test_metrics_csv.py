@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ppd_lightning.training.metrics_csv import MetricsCsv, read_metrics
+from ppd_lightning.training.logged_rows import read_metrics
+from ppd_lightning.training.metrics_csv import MetricsCsv
 
 BATCH = (None, None, None, 0)
 
@@ -14,7 +15,12 @@ BATCH = (None, None, None, 0)
 def trainer(step: int, **figures: float) -> SimpleNamespace:
     named = {name.replace("__", "/"): torch.tensor(value) for name, value in figures.items()}
     return SimpleNamespace(
-        accumulate_grad_batches=1, global_step=step, callback_metrics=named, is_global_zero=True, sanity_checking=False
+        accumulate_grad_batches=1,
+        max_steps=99,
+        global_step=step,
+        callback_metrics=named,
+        is_global_zero=True,
+        sanity_checking=False,
     )
 
 

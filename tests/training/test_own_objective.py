@@ -19,7 +19,7 @@ from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.errors import UserError
-from ppd_lightning.training.metrics_csv import read_metrics
+from ppd_lightning.training.logged_rows import read_metrics
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.objectives.objective import Loss, PairErrors
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -22,7 +24,8 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.training.build import build_module
 from ppd_lightning.training.checkpoints import last_checkpoint
-from ppd_lightning.training.metrics_csv import read_metrics
+from ppd_lightning.training.learning_rate import learning_rate_factor
+from ppd_lightning.training.logged_rows import read_metrics
 
 
 @pytest.fixture
@@ -41,14 +44,31 @@ def test_the_summary_says_what_was_done(config: Config) -> None:
 
 
 def test_metrics_are_rows_of_logged_steps_with_a_validation_at_each_checkpoint(config: Config) -> None:
+    """The last of 20 steps has both, though it is no multiple of either."""
     rows = {int(row["step"]): row for row in read_metrics(run_folder(config) / "metrics.csv")}
-    assert list(rows) == list(range(LOG_EVERY, STEPS + 1, LOG_EVERY))
+    assert list(rows) == [*range(LOG_EVERY, STEPS + 1, LOG_EVERY), STEPS]
     measured = ("loss", "implicit_accuracy", "margin", "error_preferred", "error_dispreferred")
     for step, row in rows.items():
-        parts = ["train", *(["validation"] if step % CHECKPOINT_EVERY == 0 else [])]
+        parts = ["train", *(["validation"] if step % CHECKPOINT_EVERY == 0 or step == STEPS else [])]
         assert {name for name in row if name.endswith("/loss")} == {f"{part}/loss" for part in parts}
         assert {f"{part}/{name}" for part in parts for name in measured} <= set(row)
-        assert float(row["train/pairs_per_second"]) > 0
+        assert all(float(row[f"train/{name}"]) > 0 for name in ("pairs_per_second", "gradient_norm", "memory_gib"))
+    factors = {step: learning_rate_factor(step - 1, STEPS, 3, "cosine") for step in rows}
+    assert {step: float(row["train/learning_rate"]) for step, row in rows.items()} == pytest.approx(
+        {step: 0.003 * factor for step, factor in factors.items()}
+    )
+
+
+def test_a_logged_figure_is_the_mean_over_the_steps_since_the_one_before(world: Path) -> None:
+    losses: dict[int, list[float]] = {}
+    for every in (1, LOG_EVERY):
+        settings = (f"trainer.log_every={every}", "objective.drop_user=0", "seed=5", "trainer.max_steps=7")
+        config = compose(overrides(world, world / f"every-{every}", *settings))
+        shutil.copytree(world / "out" / "data", Path(config.output) / "data")
+        train.run(config)
+        losses[every] = [float(row["train/loss"]) for row in read_metrics(run_folder(config) / "metrics.csv")]
+    each = losses[1]
+    assert losses[LOG_EVERY] == pytest.approx([fmean(each[:3]), fmean(each[3:6]), each[6]], rel=1e-5)
 
 
 def test_a_validation_is_the_mean_over_all_its_pairs(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +88,7 @@ def test_a_validation_is_the_mean_over_all_its_pairs(config: Config, monkeypatch
             sums[name] = sums.get(name, 0) + value.double().item() * len(batch["pair"])
         count += len(batch["pair"])
     assert count > 6
-    row = next(row for row in read_metrics(folder / "metrics.csv") if row["step"] == "18")
+    row = next(row for row in read_metrics(folder / "metrics.csv") if row["step"] == str(STEPS))
     for name, total in sums.items():
         assert float(row[name]) == pytest.approx(total / count, rel=1e-4, abs=1e-6), name
 
@@ -77,7 +97,7 @@ def test_the_checkpoint_loads_without_unpickling_and_holds_the_branch_only(confi
     (path,) = (run_folder(config) / "checkpoints").iterdir()
     checkpoint = torch.load(path, weights_only=True)
     assert path == last_checkpoint(run_folder(config))
-    assert checkpoint["global_step"] == STEPS // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+    assert checkpoint["global_step"] == STEPS
     assert all(name.startswith("branch.") for name in checkpoint["state_dict"])
     assert sum(value.numel() for value in checkpoint["state_dict"].values()) < 20_000
 
@@ -127,7 +147,7 @@ def test_without_validation_pairs_checkpoints_come_all_the_same(world: Path) -> 
     prepare.run(config)
     embed.run(config)
     summary = train.run(config)
-    assert torch.load(last_checkpoint(run_folder(config)), weights_only=True)["global_step"] == 6
+    assert torch.load(last_checkpoint(run_folder(config)), weights_only=True)["global_step"] == 7
     assert not [name for name in summary if name.startswith("validation/")]
     assert not list(run_folder(config).rglob("*tfevents*"))
 
@@ -157,7 +177,7 @@ def test_log_lines_have_the_figures_of_their_own_step(
     train.run(config)
     rows = read_metrics(run_folder(config) / "metrics.csv")
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
-    assert [line.split(" loss ")[0] for line in lines] == ["step 3/7", "step 6/7"]
+    assert [line.split(" loss ")[0] for line in lines] == ["step 3/7", "step 6/7", "step 7/7"]
     for line, row in zip(lines, rows, strict=True):
         assert f"loss {float(row['train/loss']):.4g} " in line
         assert "pairs/s" in line

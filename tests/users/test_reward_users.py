@@ -142,7 +142,7 @@ def test_any_reward_that_stores_features_makes_one(folder: Path) -> None:
     assert embed.run(configure(folder, "user=clip", "reward=[brightness]", "user.reward=brightness"))["width"] == 2
 
 
-def test_an_image_that_a_reward_cannot_see_is_told(folder: Path, pictures: dict[str, np.ndarray]) -> None:
+def test_an_image_that_a_reward_cannot_see_is_reported(folder: Path, pictures: dict[str, np.ndarray]) -> None:
     assert {bool(pixels[0, 0, 0] > 100) for pixels in pictures.values()} == {True, False}
     with pytest.raises(UserError, match=r"reward brightness: cannot see an image of the pair .* choose other rewards"):
         embed.run(with_class(folder, BLIND))

@@ -245,7 +245,7 @@ def test_a_layer_that_is_not_there_is_named(place: str) -> None:
         opened(place, layer=4)
 
 
-def test_a_prompt_that_is_too_long_is_told(place: str) -> None:
+def test_a_prompt_that_is_too_long_is_reported(place: str) -> None:
     writer = opened(place, max_new_tokens=8000)
     with pytest.raises(UserError, match=r"user\.max_new_tokens: a prompt of \d+ tokens and an answer of 8000 are more"):
         writer.profiles([shots(1)], [0])

@@ -134,7 +134,7 @@ def check(model: CLIP, names: list[str], drawn: Tensor, tokens: Tensor, args: ar
     known = [row for row, name in enumerate(names) if codes[name] in unseen]
     foreign = torch.stack([torch.from_numpy(unseen[codes[names[row]]]).permute(2, 0, 1) for row in known])
     world = set(shipped_concepts(args.concepts))
-    inside = [place for place, row in enumerate(known) if names[row] in world]
+    inside = [index for index, row in enumerate(known) if names[row] in world]
     results: dict[str, Any] = {}
     for title, places in ((f"all {len(known)} concepts", list(range(len(known)))), ("the world's", inside)):
         rows = [known[place] for place in places]

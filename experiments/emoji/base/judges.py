@@ -104,8 +104,8 @@ def covered(images: Tensor, generator: Generator) -> Tensor:
     count, size = len(images), images.shape[-1]
     side = torch.randint(8, 25, (count, 2, 1), generator=generator)
     corner = (torch.rand(count, 2, 1, generator=generator) * (size - side)).long()
-    place = torch.arange(size)
-    within = (place >= corner) & (place < corner + side)
+    pixel = torch.arange(size)
+    within = (pixel >= corner) & (pixel < corner + side)
     patch = (within[:, 0, :, None] & within[:, 1, None, :])[:, None]
     grey = uniform(count, 0, 2.5, generator).clamp(max=1).view(-1, 1, 1, 1)
     return torch.where(patch, grey, images)

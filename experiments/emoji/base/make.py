@@ -315,9 +315,9 @@ def make_prior(args: argparse.Namespace) -> None:
         noise = torch.randn(clean.shape, generator=generator)
         error = network(schedule.add_noise(clean, noise, times), times, caption) - noise
         errors = error.square().mean((1, 2, 3))
-        buckets, place, found = network.error_by_time, (times * 99.999).long(), errors.detach()
-        buckets[place] = torch.where(buckets[place] == 0, found, buckets[place].lerp(found, 0.02))
-        return (errors / buckets[place].clamp(min=1e-5)).mean()
+        buckets, bucket, found = network.error_by_time, (times * 99.999).long(), errors.detach()
+        buckets[bucket] = torch.where(buckets[bucket] == 0, found, buckets[bucket].lerp(found, 0.02))
+        return (errors / buckets[bucket].clamp(min=1e-5)).mean()
 
     average, done = train("prior", args, network, loss_of_step, ema_decay=0.9995)
     average.prior.to(torch.bfloat16).save_pretrained(SHIPPED / "prior")

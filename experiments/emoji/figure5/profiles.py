@@ -2,8 +2,8 @@
 
     python experiments/emoji/figure5/profiles.py FILE [overrides of the configuration]
 
-writes FILE, a CSV of user and text. The two image statistics in which what a person preferred differs most from what
-they were shown beside are named; nothing is known of their hidden tastes.
+writes FILE, a CSV of user and text. The two image statistics in which what a person preferred differs most from
+the other images of their pairs are named; nothing is known of their hidden tastes.
 
 S = shots of a person, J = statistics.
 """

@@ -67,17 +67,17 @@ class Bayesian:
     """Answers what is asked of a person of the prepared world.
 
     Args:
-        eyes: which of the shipped judges of style it sees with.
+        style_judge: which of the shipped judges of style recognises styles.
     """
 
-    def __init__(self, config: Config, eyes: str) -> None:
+    def __init__(self, config: Config, style_judge: str) -> None:
         assert isinstance(config.data, EmojiSource)
         data = Workspace(config).data
         self.styles = tuple(sorted({image["model"] for image in data.images_table().to_pylist()}))
         real = read_real_pictures(data, self.styles)
         self.concepts, self.temperature = real.concepts, config.data.choice_temperature
-        self._eyes = load_judge(eyes)
-        self._columns = [self._eyes.labels.index(style) for style in self.styles]
+        self._style_judge = load_judge(style_judge)
+        self._columns = [self._style_judge.labels.index(style) for style in self.styles]
         self.oracle = Oracle(real.statistics, self.styles, STATISTICS, self.temperature, seed=IMAGINED_SEED)
 
     def answer(self, body: dict[str, Any]) -> tuple[str, int]:
@@ -92,7 +92,7 @@ class Bayesian:
         if not shots or new[3] or not all(shot[3] for shot in shots):
             raise UnreadableError("expected pairs with the choice of a person, then one without")
         log_likelihood = np.zeros(len(self.oracle.utility))
-        told = []
+        sentences = []
         for number, (caption, first, second, choice) in enumerate(shots, start=1):
             if caption not in self.concepts:
                 raise UnreadableError(f"no picture of this world is called {caption!r}")
@@ -100,19 +100,19 @@ class Bayesian:
             liked, other = pair if choice == "1" else pair[::-1]
             each = self.oracle.log_likelihood[:, self.concepts.index(caption)].astype(np.float64)  # (M, S)
             log_likelihood += np.log(np.exp(each) @ liked.styles + 1e-12)
-            told.append(f"Pair {number}: liked {self._named(liked)}, not {self._named(other)}.")
+            sentences.append(f"Pair {number}: liked {self._named(liked)}, not {self._named(other)}.")
         posterior = np.exp(log_likelihood - log_likelihood.max())
         posterior /= posterior.sum()
-        pair = [seen[int(place)] for place in new[1:3]]
+        pair = [seen[int(number)] for number in new[1:3]]
         liked = utilities(
             self.oracle.people, np.stack([one.styles for one in pair]), np.stack([one.statistics for one in pair])
         )  # (M, 2)
         first = float(posterior @ (1 / (1 + np.exp((liked[:, 1] - liked[:, 0]) / self.temperature))))
         tastes = posterior @ self.oracle.people.style_weights
-        order = ", ".join(self.styles[place] for place in np.argsort(-tastes))
+        order = ", ".join(self.styles[style] for style in np.argsort(-tastes))
         image = _drawn(first, float(body.get("temperature", 1.0)), _uniform(body))
         lines = [
-            *told,
+            *sentences,
             f"{MARK} likes the styles in the order {order}.",
             f"The new pair: Image 1 is {self._named(pair[0])}, Image 2 is {self._named(pair[1])}.",
             f"{PREDICTION} {image}",
@@ -121,7 +121,7 @@ class Bayesian:
 
     def _look(self, image: Image.Image) -> Seen:
         pixels = torch.from_numpy(Square(SIZE)(image).copy())[None].float() / 255
-        styles = self._eyes.probabilities(pixels)[0, self._columns].double().numpy()
+        styles = self._style_judge.probabilities(pixels)[0, self._columns].double().numpy()
         return Seen(styles / styles.sum(), image_statistics(pixels)[0].double().numpy())
 
     def _named(self, seen: Seen) -> str:
@@ -190,8 +190,8 @@ class Handler(BaseHTTPRequestHandler):
             },
         )
 
-    def _send(self, status: int, told: dict[str, Any]) -> None:
-        data = json.dumps(told).encode()
+    def _send(self, status: int, content: dict[str, Any]) -> None:
+        data = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -207,10 +207,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("overrides", nargs="*", help="as for ppd: which world")
     parser.add_argument("--port", type=int, default=8377)
-    parser.add_argument("--eyes", choices=("pixels", "statistics"), default="statistics")
+    parser.add_argument("--style-judge", choices=("pixels", "statistics"), default="statistics")
     asked = parser.parse_intermixed_args()
     torch.set_num_threads(1)
-    Handler.judge = Bayesian(compose(asked.overrides), asked.eyes)
+    Handler.judge = Bayesian(compose(asked.overrides), asked.style_judge)
     with ThreadingHTTPServer(("127.0.0.1", asked.port), Handler) as server:
         print(f"{MODEL} answers at http://127.0.0.1:{server.server_port}/v1", flush=True)
         server.serve_forever()

@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.scores.long_tail import numbers_of_pairs
 from ppd_lightning.evaluation.settings import Classification
@@ -44,7 +44,7 @@ def run(config: Config) -> dict[str, Any]:
     if path.exists():
         finished: dict[str, Any] = json.loads(path.read_text())
         _print(settings, finished)
-        return finished
+        return finished | {"folder": str(path.parent)}
     number = {user: index for index, user in enumerate(chosen)}
     own = np.array([row for row, user in enumerate(rows.users) if user in number])
     users = np.array([number[rows.users[row]] for row in own])
@@ -68,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
     }
     write_json_atomic(path, summary)
     _print(settings, summary)
-    return summary
+    return summary | {"folder": str(path.parent)}
 
 
 def _users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str]:
@@ -95,7 +95,7 @@ def _print(settings: Classification, summary: dict[str, Any]) -> None:
         rate = summary[f"top_{size}"]
         interval = f"{rate['low']:.3f}-{rate['high']:.3f}"
         table.add_row(str(size), f"{rate['rate']:.3f}", interval, f"{rate['chance']:.3f}")
-    console = Console()
+    console = table_console()
     console.print(table)
     console.print(
         f"tested: {summary['users_tested']} users, on rows that share no pair with those that were trained on; "

@@ -7,10 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ppd_lightning.commands import embed, evaluate, label, prepare, train
+from ppd_lightning.commands.win_rate_table import PERSONAL, print_win_rates
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.distributed.rank import current_rank
@@ -20,14 +18,13 @@ from ppd_lightning.generation.selection import chosen_captions
 from ppd_lightning.generation.sheets import draw_sheets
 from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
 
-STEPS = {"prepare": prepare.run, "label": label.run, "embed": embed.run, "train": train.run, "evaluate": evaluate.run}
-
-PERSONAL = {
-    "other_taste_win_rate": "own image over the base's, judged by another person",
-    "own_against_other": "own image over another person's, judged by the person",
-    "preference_accuracy": "held-out pairs that the model's implicit reward orders rightly",
+STEPS = {
+    "prepare": prepare.run,
+    "label": label.run,
+    "embed": embed.run,
+    "train": train.run,
+    "evaluate": evaluate.measure,
 }
-"""Parts of an evaluation's summary that say whether it is personal, and what they measure."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -80,33 +77,6 @@ def draw_people(workspace: Workspace, path: Path) -> None:
 
 
 def _print(summary: dict[str, Any], folder: Path) -> None:
-    intervals = "captions" if "win_rate_of_each" in summary else "users"
-    title = f"Is the image drawn for a person liked better than the base's? 95 % intervals: bootstrap over {intervals}"
-    table = Table(title=title, title_justify="left")
-    for name in ("people", "judge", "win rate", "95 % interval", "won", "lost", "tied", "of decided"):
-        table.add_column(name, justify="right" if name not in ("people", "judge") else "left")
-    for key, rates in summary.items():
-        if "win_rate" in key and key not in PERSONAL:
-            judge = {"win_rate": "first", "oracle_win_rate": "oracle"}.get(key, key.removeprefix("win_rate_by_"))
-            for group, rate in rates.items():
-                row = (f"{rate['rate']:.3f}", f"{rate['low']:.2f}-{rate['high']:.2f}", rate["wins"], rate["losses"])
-                table.add_row(group, judge, *map(str, row), str(rate["ties"]), f"{rate['decided']:.2f}")
-    console = Console()
-    console.print(table)
-    console.print(_personal_table(summary, intervals))
-    for name, accuracy in summary.get("concept_accuracy", {}).items():
-        console.print(f"concept recognised, {name}: {accuracy:.3f}")
-    console.print(f"loss at step 0: {summary['step0_loss']:.6f}")
-    console.print(f"seconds: {json.dumps(summary['seconds'])}\nimages: {folder / 'grid.png'}")
-
-
-def _personal_table(summary: dict[str, Any], intervals: str) -> Table:
-    title = f"Is it personal? 95 % intervals: bootstrap over {intervals}; 0.5 is chance"
-    table = Table(title=title, title_justify="left")
-    for name in ("people", "measure", "rate", "95 % interval", "n"):
-        table.add_column(name, justify="left" if name in ("people", "measure") else "right")
-    for key, words in PERSONAL.items():
-        for group, rate in summary.get(key, {}).items():
-            interval = f"{rate['low']:.2f}-{rate['high']:.2f}"
-            table.add_row(group, words, f"{rate['rate']:.3f}", interval, str(rate["n"]))
-    return table
+    print_win_rates(summary)
+    print(f"loss at step 0: {summary['step0_loss']:.6f}")
+    print(f"seconds: {json.dumps(summary['seconds'])}\nimages: {folder / 'grid.png'}")

@@ -7,12 +7,12 @@ from importlib import metadata
 from typing import Any
 
 from packaging.requirements import Requirement
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from ppd_lightning.config.folders import data_folder, rewards_used
 from ppd_lightning.config.root import PARTS, Config
+from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, Part
 from ppd_lightning.training.settings import Trainer
@@ -38,7 +38,7 @@ def run(config: Config) -> dict[str, Any]:
     for finding in findings:
         mark = "[red]missing[/]" if finding.remedies else "[green]ok[/]"
         table.add_row(mark, escape(finding.need), escape(finding.found))
-    console = Console()
+    console = table_console()
     console.print(table)
     remedies = dict.fromkeys(remedy for finding in findings for remedy in finding.remedies)
     for remedy in remedies:

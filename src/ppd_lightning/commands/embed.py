@@ -26,7 +26,9 @@ def run(config: Config) -> dict[str, Any]:
         users.describe()
     rows = users.rows()
     named, (count, width) = len(set(rows.users)), rows.embeddings.shape
-    summary = {"kind": users.kind.kind, "users": named, "rows": count, "width": width}
+    summary: dict[str, Any] = {"kind": users.kind.kind, "users": named, "rows": count, "width": width}
     summary["seconds"] = round(time.monotonic() - begun, 1)
+    if users.folder.exists():  # the kinds that follow from who the users are have none
+        summary["folder"] = str(users.folder)
     log.info("%d users in %d embeddings of width %d", named, count, width)
     return summary

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppd_lightning.commands.reference import open_batches
+from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
@@ -27,6 +28,7 @@ from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 from ppd_lightning.training.build import time_weight
+from ppd_lightning.training.hparams import log_win_rates
 
 if TYPE_CHECKING:
     from ppd_lightning.diffusion.weighting import TimeWeight
@@ -35,6 +37,13 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config) -> dict[str, Any]:
+    """Measure, as `measure` does, and print the win rates."""
+    summary = measure(config)
+    print_win_rates(summary)
+    return summary
+
+
+def measure(config: Config) -> dict[str, Any]:
     """Draw and score the comparisons of `evaluation`; what was drawn or scored before, by any run, is not done again.
 
     Leaves in the run's folder `evaluation-{key}` with comparisons.parquet, a row a comparison, and summary.json. Where
@@ -69,7 +78,7 @@ def run(config: Config) -> dict[str, Any]:
     if (folder / "summary.json").exists():
         log.info("%s is finished; delete it to evaluate again", folder)
         finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-        return finished
+        return finished | {"folder": str(folder)}
     summary: dict[str, Any] = {"folder": str(folder)}
     if scorers is not None:
         summary |= _compare(workspace, trained, scorers, captions, profiles, folder)
@@ -83,6 +92,8 @@ def run(config: Config) -> dict[str, Any]:
     groups = {"generation": asdict(config.generation), "evaluation": asdict(settings)}
     write_json_atomic(folder / "settings.json", metadata | groups)
     write_json_atomic(folder / "summary.json", summary)
+    if config.logger.tensorboard and "win_rate" in summary:
+        log_win_rates(trained.folder, summary["win_rate"], config.trainer.max_steps)
     return summary
 
 

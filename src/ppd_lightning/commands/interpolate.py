@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.console import table_console
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, evaluated_captions
@@ -152,4 +152,4 @@ def _print(summary: dict[str, Any]) -> None:
     for user, one in summary["rank_correlation"].items():
         interval = f"{one['low']:.2f} to {one['high']:.2f}"
         table.add_row(user, f"{one['correlation']:.2f}", interval, f"{one['rises']:.2f}", f"{one['rise']:.2f}")
-    Console().print(table)
+    table_console().print(table)

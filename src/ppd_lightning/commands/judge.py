@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from rich.console import Console
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.images import draw_base, draw_own
 from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions
@@ -211,4 +211,4 @@ def _print(summary: dict[str, Any]) -> None:
             bias = "-" if found["position_bias"] is None else f"{found['position_bias']:.2f}"
             dropped = [str(found["inconsistent"]), str(found["unparsable"] + found["refused"])]
             table.add_row(f"{what}, {group.replace('_', ' ')}", *rate, str(found["n"]), *dropped, bias)
-    Console().print(table)
+    table_console().print(table)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.console import table_console
 from ppd_lightning.data.pairs import REWARD_PAIRS_SCHEMA, pairs_of_rewards, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.prepared import PreparedData
@@ -156,7 +156,7 @@ def _print(summary: dict[str, Any]) -> None:
         ]
         own = f"{counts[f'pairs_of_{name}']:,}" if name != PEOPLE else ""
         table.add_row(escape(name), *cells, f"{summary['ties'][name]:,}", own)
-    console = Console()
+    console = table_console()
     console.print(table)
     for name, files in summary["files"].items():
         for path, digest in files.items():

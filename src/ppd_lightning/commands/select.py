@@ -41,7 +41,7 @@ def run(config: Config) -> dict[str, Any]:
         if run.state == "done":
             methods.setdefault(_objective(folder, run), []).append(run)
     keys = [key for key in swept_keys(runs) if key != "seed"]
-    told: dict[str, Any] = {"sweep": str(folder), "goal": config.report.goal, "selected": {}}
+    selection: dict[str, Any] = {"sweep": str(folder), "goal": config.report.goal, "selected": {}}
     for method, members in methods.items():
         metric = metric_of(members, config.report.metric)
         order = [] if metric is None else ranked(members, metric, config.report.goal)
@@ -51,15 +51,15 @@ def run(config: Config) -> dict[str, Any]:
                 "or name one as report.metric"
             )
         best, *others = order
-        chosen = _told(best, keys) | {"run": best.runs[0].folder, "metric": metric}
+        chosen = _entry(best, keys) | {"run": best.runs[0].folder, "metric": metric}
         chosen["overrides"] = best.runs[0].overrides
-        told["selected"][method] = chosen | {"runners_up": [_told(other, keys) for other in others]}
+        selection["selected"][method] = chosen | {"runners_up": [_entry(other, keys) for other in others]}
         file = folder / ("selected.yaml" if len(methods) == 1 else f"selected-{method}.yaml")
         write_text_atomic(file, config_file(folder, best.runs[0].number).read_text(encoding="utf-8"))
         _print(method, metric, best, keys)
-    write_json_atomic(folder / "selected.json", told)
+    write_json_atomic(folder / "selected.json", selection)
     log.info("%s", folder / "selected.json")
-    return told
+    return selection
 
 
 def _sweep_folder(config: Config) -> Path:
@@ -87,14 +87,14 @@ def _objective(folder: Path, run: SweepRun) -> str:
     return str(OmegaConf.load(config_file(folder, run.number)).objective.name)
 
 
-def _told(one: Ranked, keys: Sequence[str]) -> dict[str, Any]:
+def _entry(one: Ranked, keys: Sequence[str]) -> dict[str, Any]:
     """A setting with its number, and how sure that is as far as it is known."""
-    told: dict[str, Any] = {"value": round(one.value, 6), "runs": [run.folder for run in one.runs]}
+    entry: dict[str, Any] = {"value": round(one.value, 6), "runs": [run.folder for run in one.runs]}
     if one.error is not None:
-        told["standard_error_over_seeds"] = round(one.error, 6)
+        entry["standard_error_over_seeds"] = round(one.error, 6)
     if one.low is not None and one.high is not None:
-        told["interval"] = [one.low, one.high]
-    return told | {"swept": {key: one.runs[0].overrides[key] for key in keys if key in one.runs[0].overrides}}
+        entry["interval"] = [one.low, one.high]
+    return entry | {"swept": {key: one.runs[0].overrides[key] for key in keys if key in one.runs[0].overrides}}
 
 
 def _print(method: str, metric: str, best: Ranked, keys: Sequence[str]) -> None:

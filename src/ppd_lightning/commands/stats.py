@@ -7,12 +7,12 @@ import math
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.console import table_console
 from ppd_lightning.data.pickapic import REASONS
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tally import Tally, tally
@@ -114,10 +114,9 @@ def _print(title: str, found: Tally, summary: dict[str, Any]) -> None:
         models.add_row(escape(model.name or "unknown"), f"{model.images:,}", f"{model.won:,}", f"{model.lost:,}", rate)
     if len(found.models) > MODELS:
         models.add_row(f"and {len(found.models) - MODELS} more")
-    console = Console()
+    console = table_console()
     for table in (whole, splits, models):
         console.print(table)
-    console.print(f"picture: {summary['picture']}", soft_wrap=True, markup=False)
 
 
 def _table(first: str, *numbers: str) -> Table:

@@ -26,19 +26,20 @@ from ppd_lightning.distributed.spawn import run_ranks
 from ppd_lightning.generation.previews import preview_sheet
 from ppd_lightning.generation.settings import ADAPTERS
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.storage.leases import Lease
 from ppd_lightning.training.build import build_module, step0_test
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.ema import BranchAverage
 from ppd_lightning.training.lightning_trainer import build_trainer, fit
+from ppd_lightning.training.logged_rows import read_metrics
 from ppd_lightning.training.loggers import FAILED, FINISHED, end_loggers, log_final, make_loggers, require_loggers
-from ppd_lightning.training.metrics_csv import read_metrics
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.previews import Previews
 
 log = logging.getLogger(__name__)
 
-COMPARED = ("seed", "mode", "data", "model", "user", "objective", "optimizer", "trainer")
+COMPARED = ("seed", "mode", "data", "model", "user", "shots", "objective", "optimizer", "trainer")
 """The settings that are logged beside a run's final figures."""
 
 
@@ -89,6 +90,8 @@ def _train(workspace: Workspace, group: Group) -> None:
     objective, optimizer, settings = config.objective, config.optimizer, config.trainer
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    lease = Lease(folder / "training.lease")
+    held = group.rank.is_first and lease.acquire()  # for `ppd runs`, which says what is running
     checkpoint = last_checkpoint(folder)
     start = group.of_first(_steps_done(checkpoint))
     loggers = make_loggers(config.logger, folder, workspace.output, start=start, rank=group.rank)
@@ -154,6 +157,8 @@ def _train(workspace: Workspace, group: Group) -> None:
         outcome = FINISHED
     finally:
         end_loggers(loggers, outcome)
+        if held:
+            lease.release()
     if group.rank.is_first:
         (folder / ".done").touch()
 
@@ -203,7 +208,7 @@ def _log_finished(folder: Path) -> None:
 
 def _summary(folder: Path) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return summary
+    return summary | {"run": str(folder)}
 
 
 def _steps_done(checkpoint: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,9 @@ class Verb:
     meaning: str
     groups: tuple[str, ...]
 
+
+RESULTS = ("page", "picture", "folder", "run", "sweep")
+"""The names under which summaries give the path of what was made."""
 
 TRAINING = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "logger", "reward", "mode")
 DRAWING = (*TRAINING, "generation")
@@ -46,6 +49,7 @@ VERBS = {
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
     "report": Verb("make a page about a run, a sweep, or methods beside each other", ("report",)),
+    "runs": Verb("list the runs and sweeps of the output folder with their state and figures", ("report",)),
     "select": Verb("choose the best setting of a finished sweep and write it down", ("report",)),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
     "validate": Verb(
@@ -72,6 +76,11 @@ def run_verb(verb: str, config: Config) -> dict[str, Any]:
         return {}
     command: Callable[[Config], dict[str, Any]] = importlib.import_module(f"ppd_lightning.commands.{verb}").run
     return command(config)
+
+
+def result_of(summary: Mapping[str, Any]) -> str | None:
+    """The path of what a verb has made, by its summary; None where it made nothing to look at."""
+    return next((str(summary[name]) for name in RESULTS if name in summary), None)
 
 
 def _not_a_verb(word: str) -> str:

@@ -90,6 +90,11 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "use user=constant, or objective=ppd",
     ),
     (
+        ("objective.t_min", "objective.t_max"),
+        lambda low, high: low >= high,
+        "objective.t_min: must be below objective.t_max, and {objective_t_min} is not below {objective_t_max}",
+    ),
+    (
         ("objective.drop_user", "model.null_user"),
         lambda drop, null: drop == 1 and null == "zero",
         "objective.drop_user: with 1 no example shows its user, and with model.null_user=zero nothing can be learnt "

@@ -10,9 +10,10 @@ from matplotlib.font_manager import FontEntry, FontProperties, findfont, findSys
 from matplotlib.ft2font import FT2Font
 from PIL import ImageDraw, ImageFont
 
-from ppd_lightning.figures.style import FAMILY
-
 Run = tuple[str, Path]
+
+FAMILY = "DejaVu Sans"
+"""Comes with matplotlib: Latin, Greek, Cyrillic and more."""
 
 REGULAR = (400, "normal", "regular", "book")
 

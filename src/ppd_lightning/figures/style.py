@@ -13,6 +13,8 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ppd_lightning.figures.fonts import FAMILY
+
 LIGHT = {
     "paper": "#ffffff",
     "ink": "#1b1b1d",
@@ -49,8 +51,6 @@ GREY = 7
 """The one of them for what is in the background."""
 WIDTH, HEIGHT = 4.2, 2.9
 """Of a figure with one panel, in inches."""
-FAMILY = "DejaVu Sans"
-"""Comes with matplotlib: Latin, Greek, Cyrillic and more. For other scripts see `fonts`."""
 LONGEST_LABEL = 48
 """Letters of a label of a series or a row."""
 

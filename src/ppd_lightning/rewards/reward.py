@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.settings import Option, RewardSettings
-from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_place
+from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_location
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Reward(ABC):
 
     Args:
         name: of the reward in the configuration, for messages.
-        weights: a place for each of `roles`: a file, a folder, OWNER/NAME or OWNER/NAME:FILE on the model hub, or
+        weights: a location for each of `roles`: a file, a folder, OWNER/NAME or OWNER/NAME:FILE on the model hub, or
             shipped:PATH below the package's folder.
         device: where the network runs.
         dtype: of the network's weights; features and scores are float32 all the same.
@@ -74,7 +74,7 @@ class Reward(ABC):
         self.name, self.weights, self.options = name, dict(weights), options
         self.device, self.dtype = torch.device(device), dtype
         faults = [
-            f"{self.key(role)}: missing; expected {self.roles[role].told}" for role in self.roles.keys() - weights
+            f"{self.key(role)}: missing; expected {self.roles[role].described}" for role in self.roles.keys() - weights
         ]
         expected = f"expected {' and '.join(self.roles)}" if self.roles else "this reward has no weights"
         faults += [
@@ -103,7 +103,7 @@ class Reward(ABC):
         faults = self.faults()
         if faults:
             raise UserError(faults)
-        return {role: str(role_place(self.key(role), self.weights[role], self.roles[role])) for role in self.roles}
+        return {role: str(role_location(self.key(role), self.weights[role], self.roles[role])) for role in self.roles}
 
     def paths(self, role: str) -> list[Path]:
         """The files of one role, in the order in which the role lists them.

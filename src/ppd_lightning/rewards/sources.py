@@ -12,7 +12,7 @@ from ppd_lightning.backbones.files import ModelPart, absent, find, local_folder
 from ppd_lightning.errors import UserError
 
 SHIPPED = "shipped:"
-"""Begins the place of weights that ship with the package."""
+"""Begins the location of weights that ship with the package."""
 
 ON_HUB = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<file>[\w./+-]+))?")
 
@@ -34,21 +34,21 @@ class Role:
     remedy: str = ""
 
     @property
-    def told(self) -> str:
+    def described(self) -> str:
         """What it is, where it comes from, how large it is and its licence."""
         return f"{' and '.join(self.ways[0])}, {self.size}, from {self.origin} (licence: {self.licence})"
 
 
-def role_place(key: str, place: str, role: Role) -> Path:
-    """The file or folder that a place names; what is on the hub is fetched unless that was done before.
+def role_location(key: str, location: str, role: Role) -> Path:
+    """The file or folder that a location names; what is on the hub is fetched unless that was done before.
 
     Raises:
         UserError: it looks like a name on the hub, and the hub cannot be reached or does not know it.
     """
-    if place.startswith(SHIPPED):
-        return Path(str(importlib.resources.files("ppd_lightning"))) / place.removeprefix(SHIPPED)
-    path = Path(place).expanduser()
-    on_hub = ON_HUB.fullmatch(place)
+    if location.startswith(SHIPPED):
+        return Path(str(importlib.resources.files("ppd_lightning"))) / location.removeprefix(SHIPPED)
+    path = Path(location).expanduser()
+    on_hub = ON_HUB.fullmatch(location)
     if path.exists() or not on_hub:
         return path
     ways = ((on_hub["file"],),) if on_hub["file"] else role.ways
@@ -56,24 +56,24 @@ def role_place(key: str, place: str, role: Role) -> Path:
     return folder / on_hub["file"] if on_hub["file"] else folder
 
 
-def role_files(place: Path, role: Role) -> list[Path]:
-    """The files of a role at a place that has them all, in the order of the way that is complete; else empty."""
-    if place.is_file():
-        return [place] if role.single else []
-    return find(ModelPart(role.ways), place)
+def role_files(location: Path, role: Role) -> list[Path]:
+    """The files of a role at a location that has them all, in the order of the way that is complete; else empty."""
+    if location.is_file():
+        return [location] if role.single else []
+    return find(ModelPart(role.ways), location)
 
 
-def role_faults(key: str, place: str, role: Role) -> Sequence[str]:
+def role_faults(key: str, location: str, role: Role) -> Sequence[str]:
     """One sentence on what is not there; none where all is."""
     try:
-        path = role_place(key, place, role)
+        path = role_location(key, location, role)
     except UserError as error:
-        return [f"{fault}: {role.told}" for fault in error.faults]
+        return [f"{fault}: {role.described}" for fault in error.faults]
     if role_files(path, role):
         return []
     if path.is_file():
-        expected = f"{key}: {path} is a file; expected a folder with {role.told}"
+        expected = f"{key}: {path} is a file; expected a folder with {role.described}"
         return ["; ".join([expected, role.remedy] if role.remedy else [expected])]
     if not path.is_dir():
-        return [f"{key}: there is no file or folder {path}; expected {role.told}"]
-    return [f"{key}: {path} lacks {' and '.join(absent(ModelPart(role.ways), path))}; expected {role.told}"]
+        return [f"{key}: there is no file or folder {path}; expected {role.described}"]
+    return [f"{key}: {path} lacks {' and '.join(absent(ModelPart(role.ways), path))}; expected {role.described}"]

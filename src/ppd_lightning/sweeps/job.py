@@ -14,9 +14,9 @@ from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.root import Config
 from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.errors import UserError
-from ppd_lightning.logging_setup import set_up_logging
+from ppd_lightning.logging_setup import lines_of_run, set_up_logging
 from ppd_lightning.storage.leases import Lease, this_process
-from ppd_lightning.storage.sweep_table import SweepRun, config_file, numbers_of, read_run, read_sweep, record
+from ppd_lightning.storage.sweep_table import SweepRun, config_file, numbers_of, read_run, read_runs, read_sweep, record
 from ppd_lightning.sweeps.devices import take_devices
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 def job(composed: DictConfig) -> None:
     """What Hydra's launcher calls, here or in another process: `run` of the composition is the number."""
     set_up_logging()
-    do_run(Path(HydraConfig.get().sweep.dir), int(composed["run"]))
+    folder, number = Path(HydraConfig.get().sweep.dir), int(composed["run"])
+    with lines_of_run(number, len(read_runs(folder))):
+        do_run(folder, number)
 
 
 def do_run(folder: Path, number: int) -> None:
@@ -46,7 +48,7 @@ def do_run(folder: Path, number: int) -> None:
         assert run is not None
         if run.state == "done":
             return
-        log.info("run %d: %s", number, " ".join(f"{key}={value}" for key, value in run.overrides.items()))
+        log.info("%s", " ".join(f"{key}={value}" for key, value in run.overrides.items()))
         run = replace(run, state="running", why="", mistake=False, holder=str(this_process()), lease=str(lease))
         record(folder, run)
         take_devices(config.trainer.accelerator, config.trainer.devices)

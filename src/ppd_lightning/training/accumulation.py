@@ -28,3 +28,8 @@ def micro_batches(batch_size: int, micro_batch_size: int | None, world_size: int
 def ends_step(trainer: Trainer, batch_index: Any) -> bool:
     """Whether this micro-batch was the last one of its optimizer step."""
     return (int(batch_index) + 1) % trainer.accumulate_grad_batches == 0
+
+
+def is_due(step: int, every: int, last: int) -> bool:
+    """Whether something that is done every so many optimizer steps, and at the last one, is done after `step`."""
+    return step % every == 0 or step == last

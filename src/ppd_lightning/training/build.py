@@ -76,6 +76,7 @@ def build_module(
         max_steps=trainer.max_steps,
         seed=seed,
         micro_batches=micro_batches(trainer.batch_size, trainer.micro_batch_size, world_size),
+        log_every=trainer.log_every,
     )
 
 

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.training.accumulation import ends_step
+from ppd_lightning.training.accumulation import ends_step, is_due
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class LastCheckpoint(Checkpoint):
-    """Overwrites one checkpoint every so many optimizer steps.
+    """Overwrites one checkpoint every so many optimizer steps and at the last one.
 
     After the validation of that step and the writing of its metrics, so that a run that goes on from it has both.
 
@@ -48,14 +48,21 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where no validation follows."""
-        if not self.validates and trainer.global_step % self.every == 0 and ends_step(trainer, batch_idx):
+        """Save where no validation follows; see to it that one follows the last step."""
+        if not ends_step(trainer, batch_idx):
+            return
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True  # Lightning validates and logs before it stops, but not at max_steps by itself
+        if not self.validates and self._due(trainer):
             trainer.save_checkpoint(self.path)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where one did."""
-        if self.validates and not trainer.sanity_checking and trainer.global_step % self.every == 0:
+        if self.validates and not trainer.sanity_checking and self._due(trainer):
             trainer.save_checkpoint(self.path)
+
+    def _due(self, trainer: Trainer) -> bool:
+        return is_due(trainer.global_step, self.every, trainer.max_steps)
 
 
 def last_checkpoint(folder: Path) -> Path:

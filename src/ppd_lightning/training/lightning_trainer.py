@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from ppd_lightning.distributed.group import OwnSignals, RankEnvironment, strategy
@@ -47,7 +47,7 @@ def build_trainer(
         first: callbacks that come before the checkpoint of a step.
         grad_clip: largest norm of the gradient; None does not clip.
         csv: whether there is a metrics.csv in the folder.
-        validates: whether each checkpoint comes with a validation.
+        validates: whether each checkpoint, also that of the last step, comes with a validation.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notices and tips say nothing about the run
     warnings.filterwarnings("ignore", ".*module\\(s\\) in eval mode.*")  # the frozen network is, on purpose
@@ -59,7 +59,7 @@ def build_trainer(
     callbacks: list[Callback] = [
         *first,
         LastCheckpoint(last_checkpoint(folder), settings.checkpoint_every, validates=validates),
-        Speed(settings.batch_size, settings.log_every, lines=not terminal),
+        Speed(settings.batch_size, settings.log_every, bar=terminal),
     ]
     if csv:
         callbacks.append(MetricsCsv(folder / "metrics.csv", start, settings.log_every))
@@ -81,8 +81,8 @@ def build_trainer(
         limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=settings.log_every,
-        callbacks=[*callbacks, TQDMProgressBar()] if terminal else callbacks,
-        enable_progress_bar=terminal,
+        callbacks=callbacks,
+        enable_progress_bar=False,  # `Speed` has one
         enable_model_summary=False,
         logger=list(loggers),
         plugins=[AtomicCheckpointIO(), RankEnvironment(rank)],

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_text_atomic
+from ppd_lightning.training.hparams import FOLDER, log_session
 from ppd_lightning.training.settings import Logger as Settings
 
 FINISHED, FAILED = "success", "failed"
@@ -43,11 +44,9 @@ def make_loggers(settings: Settings, folder: Path, output: Path, *, start: int =
     """
     loggers: list[Logger] = []
     if settings.tensorboard:
-        loggers.append(
-            TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start, default_hp_metric=False)
-        )
+        loggers.append(TensorBoardLogger(folder, name="", version=FOLDER, purge_step=start, default_hp_metric=False))
     if settings.tracker == "wandb":
-        records = Path(settings.place or output)
+        records = Path(settings.location or output)
         records.mkdir(parents=True, exist_ok=True)
         loggers.append(
             WandbLogger(
@@ -78,7 +77,8 @@ def log_final(loggers: Sequence[Logger], settings: Mapping[str, Any], figures: M
     }
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(plain, metrics=final, step=step)
+            logger.log_metrics(final, step)
+            log_session(logger.experiment._get_file_writer(), plain, step)
         else:
             logger.log_hyperparams(plain)
             logger.log_metrics(final, step=step)
@@ -101,7 +101,7 @@ def _mlflow(settings: Settings, output: Path, folder: Path, rank: Rank) -> MLFlo
     logger = MLFlowLogger(
         experiment_name=settings.project,
         run_name=folder.name,
-        tracking_uri=settings.place or f"sqlite:///{output.resolve() / 'mlflow.db'}",
+        tracking_uri=settings.location or f"sqlite:///{output.resolve() / 'mlflow.db'}",
         run_id=known.read_text(encoding="utf-8") if known.exists() else None,
     )
     if rank.is_first and not known.exists() and logger.run_id is not None:

@@ -10,11 +10,12 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.training.accumulation import ends_step
+from ppd_lightning.training.accumulation import ends_step, is_due
+from ppd_lightning.training.logged_rows import read_metrics
 
 
 class MetricsCsv(Callback):
-    """Writes what was logged, every so many steps; Lightning's own CSV logger starts a new file on resume.
+    """Writes what was logged, every so many steps and at the last; Lightning's own CSV logger starts anew on resume.
 
     A callback and not a logger, because loggers get a step's figures only after its checkpoint was saved: a kill
     between the two would lose the row for good.
@@ -34,8 +35,8 @@ class MetricsCsv(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """At each logged step: the figures of its batch."""
-        if trainer.global_step % self.every == 0 and ends_step(trainer, batch_idx):
+        """At each logged step: the figures since the one before."""
+        if ends_step(trainer, batch_idx) and is_due(trainer.global_step, self.every, trainer.max_steps):
             self._add(trainer, "train/")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,15 +63,3 @@ class MetricsCsv(Callback):
             writer = csv.DictWriter(file, self._header, restval="")
             writer.writeheader()
             writer.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv; a row that a kill cut short is left out."""
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    header = rows[0] if rows else ["step"]
-    return [
-        {name: value for name, value in zip(header, row, strict=True) if value != ""}
-        for row in rows[1:]
-        if len(row) == len(header)
-    ]

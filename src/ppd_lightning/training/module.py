@@ -18,8 +18,10 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, distributed, nn
 
 from ppd_lightning.backbones.user_branch import UserBranch
+from ppd_lightning.devices import peak_memory
 from ppd_lightning.diffusion.draws import Draw, draw_batch
 from ppd_lightning.diffusion.weighting import TimeWeight
+from ppd_lightning.training.accumulation import is_due
 from ppd_lightning.training.learning_rate import learning_rate_factor
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Loss, Objective, PairErrors
@@ -37,7 +39,7 @@ class PPDModule(LightningModule):
     reference (B, 2), the reference's stored errors of the preferred and the dispreferred images, these are taken and
     not computed.
 
-    Where several processes train it together, a step's figures are means over the pairs of all of them.
+    Where several processes train it together, figures are means over the pairs of all of them.
 
     Args:
         backbone: whose network it is.
@@ -49,7 +51,9 @@ class PPDModule(LightningModule):
         latent_shape: of one latent, such as (16, H, W).
         max_steps: for the learning rate's schedule.
         seed: of the draws.
-        micro_batches: batches that make up an optimizer step; figures are logged as means over its pairs.
+        micro_batches: batches that make up an optimizer step.
+        log_every: steps between logged figures, which are means over all pairs of these steps (after a resume, over
+            those since).
 
     Raises:
         ValueError: the network is trainable or in training mode.
@@ -68,6 +72,7 @@ class PPDModule(LightningModule):
         max_steps: int,
         seed: int,
         micro_batches: int = 1,
+        log_every: int = 1,
     ) -> None:
         super().__init__()
         if network.training or any(parameter.requires_grad for parameter in network.parameters()):
@@ -78,9 +83,11 @@ class PPDModule(LightningModule):
         self.latent_shape, self.max_steps, self.seed = latent_shape, max_steps, seed
         self.coefficient = objective.coefficient(math.prod(latent_shape))
         self.strict_loading = False  # checkpoints hold the branch only; on_load_checkpoint checks that it is whole
-        self.micro_batches = micro_batches
+        self.micro_batches, self.log_every = micro_batches, log_every
         self._figures = _figures_of(objective)
-        self._step_figures: list[dict[str, Tensor]] = []
+        self._micro_batch = 0  # its number in the step
+        self._training_figures: list[dict[str, Tensor]] = []
+        self._gradient_norms: list[Tensor] = []
         self._validation_figures: list[dict[str, Tensor]] = []
         self._user = ExitStack()
         # Lightning's DDP reads this name: what is frozen is neither sent at the start nor watched.
@@ -102,17 +109,27 @@ class PPDModule(LightningModule):
         count = len(batch["pair"])
         batch, draws = self._kept(batch, self._draws(batch))
         if not len(batch["pair"]):
-            self._log_step({})
+            self._note({})
             return torch.stack([0.0 * weight.sum() for weight in self.branch.parameters()]).sum()
         errors = self._errors(batch, draws, both=self.objective.needs_reference)
         weight = self.objective.weight(self._time_weight(draws), self.coefficient)
         loss = self.objective.training_loss(errors, weight)
-        self._log_step(loss.figures)
+        self._note(loss.figures)
         return loss.total.sum() / count
 
     def on_after_backward(self) -> None:
         """Switch the user off again."""
         self._user.close()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the norm of the step's gradient, before it is clipped; log it with the learning rate and the memory."""
+        gradients = [weight.grad for weight in self.branch.parameters() if weight.grad is not None]
+        self._gradient_norms.append(nn.utils.get_total_norm(gradients))
+        if self._logs():
+            norms, self._gradient_norms = torch.stack(self._gradient_norms), []
+            self.log("train/gradient_norm", norms.mean())
+            self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+            self.log("train/memory_gib", peak_memory(self.device) / 2**30)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The preference loss (Eq. 6 of PPD) and its accuracy on held-out pairs, whatever the objective."""
@@ -192,13 +209,18 @@ class PPDModule(LightningModule):
     def _time_weight(self, draws: Draw) -> Tensor:
         return self.time_weight(drawn_times(self.objective, draws))
 
-    def _log_step(self, figures_of_pairs: dict[str, Tensor]) -> None:
-        """Keep a micro-batch's figures, each (B,), and log the means over the whole step at its end."""
-        self._step_figures.append(figures_of_pairs)
-        if len(self._step_figures) < self.micro_batches:
+    def _logs(self) -> bool:
+        """Whether the step that is under way is one of those at whose end figures are logged."""
+        return is_due(self.global_step + 1, self.log_every, self.max_steps)
+
+    def _note(self, figures_of_pairs: dict[str, Tensor]) -> None:
+        """Keep a micro-batch's figures, each (B,); at the end of a logged step, log the means over all kept."""
+        self._training_figures.append(figures_of_pairs)
+        self._micro_batch = (self._micro_batch + 1) % self.micro_batches
+        if self._micro_batch or not self._logs():
             return
-        parts = [part for part in self._step_figures if part]
-        self._step_figures = []
+        parts = [part for part in self._training_figures if part]
+        self._training_figures = []
         figures = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
         if distributed.is_initialized():
             means, count = _means_of_all(figures, self._figures, self.device)

