@@ -52,8 +52,11 @@ def alike(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None
         assert ((ours - theirs).norm() / theirs.norm()).item() < tolerance
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+@pytest.mark.parametrize(
+    ("checkpointing", "dtype"),
+    [(False, torch.float32), (True, torch.bfloat16)],
+    ids=["plain-fp32", "checkpointing-bf16"],
+)
 def test_a_compiled_prior_is_the_same_for_every_user_and_compiled_once_for_the_user_on_and_once_for_off(
     checkpointing: bool, dtype: torch.dtype
 ) -> None:

@@ -129,7 +129,7 @@ def differences(path: Path, image: torch.Tensor) -> np.ndarray:
         return np.abs(np.asarray(picture).astype(int) - np.asarray(as_picture(image)).astype(int))
 
 
-@pytest.mark.parametrize("layout", ["emoji", "stage_c"])
+@pytest.mark.parametrize("layout", ["emoji", pytest.param("stage_c", marks=pytest.mark.long)])
 def test_the_script_draws_what_the_framework_does_without_it(
     layout: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

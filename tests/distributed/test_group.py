@@ -64,7 +64,7 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert summaries[0]["step0_loss"] == pytest.approx(summaries[1]["step0_loss"], abs=1e-6)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_any_number_of_ranks_trains_the_same_adapter(alone: Path, world: Path, tmp_path: Path, count: int) -> None:
     settings = on(world, tmp_path, count)
     assert run_folder(compose(settings)).name == alone.name

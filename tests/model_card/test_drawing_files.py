@@ -77,7 +77,7 @@ def differences(path: Path, image: torch.Tensor) -> np.ndarray:
     ("layout", "changes", "user"),
     [
         ("emoji", {}, "ben"),
-        ("emoji", {"null_user": "learned"}, "nobody"),
+        pytest.param("emoji", {"null_user": "learned"}, "nobody", marks=pytest.mark.long),
         ("stage_c", {}, "ben"),
     ],
 )

@@ -56,12 +56,15 @@ def outcome(settings: list[str]) -> tuple[dict, list, dict]:
             ("right after a checkpoint", 1, 6),
             ("before a checkpoint is renamed", 1, 6),
         ],
-        [
-            ("in a step", 30, 12),
-            ("before the metrics of a step", 3, 12),
-            ("after a validation", 1, 12),
-            ("after the adapter", 1, 20),
-        ],
+        pytest.param(
+            [
+                ("in a step", 30, 12),
+                ("before the metrics of a step", 3, 12),
+                ("after a validation", 1, 12),
+                ("after the adapter", 1, 20),
+            ],
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["early", "late"],
 )

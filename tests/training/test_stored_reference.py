@@ -144,7 +144,7 @@ def test_a_broken_off_making_goes_on(world: Path, output: Path, monkeypatch: pyt
     assert stored.read().shape == (UNIT * len(stored.units), 2)
 
 
-@pytest.mark.parametrize("what", ["another base", "a key that is no JSON"])
+@pytest.mark.parametrize("what", ["another base", pytest.param("a key that is no JSON", marks=pytest.mark.long)])
 def test_errors_of_something_else_are_refused_and_made_anew(world: Path, output: Path, what: str) -> None:
     model = output / "model"
     shutil.copytree(world / "model", model)
