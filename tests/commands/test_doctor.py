@@ -69,7 +69,7 @@ def test_missing_weights_of_rewards_are_reported_with_origin_size_and_licence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rewards = "reward=[clip,clutter,emoji_clip,hpsv2_1]"
-    assert doctor(tmp_path, rewards, "mode=synthetic", "user=features") == 1
+    assert doctor(tmp_path, rewards, "mode=synthetic", "user=features", "data.image_size=64") == 1
     table, _, remedies = capsys.readouterr().out.partition("└")
     marks = {line.split()[4]: line.split()[1] for line in table.splitlines() if "reward " in line}
     assert marks == {"clip": "missing", "clutter": "ok", "emoji_clip": "ok", "hpsv2_1": "missing"}
@@ -79,7 +79,7 @@ def test_missing_weights_of_rewards_are_reported_with_origin_size_and_licence(
         assert origin in line
         assert "GB" in line
         assert licence in line
-    assert doctor(tmp_path, rewards, "mode=real") == 0  # which reads none of them
+    assert doctor(tmp_path, rewards, "mode=real", "data.image_size=64") == 0  # which reads none of them
 
 
 @pytest.mark.parametrize("model", ["stage_c", "stage_c_lite"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,17 @@ class Trajectory(Callback):
     ) -> None:
         if ends_step(trainer, batch_index):
             self.weights[trainer.global_step] = copied(pl_module)
+
+
+class Kept(Callback):
+    """A copy of the checkpoint of step `SAVED`, which the last step overwrites."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: PPDModule, batch: Any, batch_index: int) -> None:
+        if trainer.global_step == SAVED and not (self.folder / "saved.ckpt").exists():
+            shutil.copy(self.folder / "last.ckpt", self.folder / "saved.ckpt")
 
 
 class Stream(IterableDataset[Any]):
@@ -77,7 +89,7 @@ def fit(
     resume: bool = False,
     validates: bool = False,
 ) -> tuple[BranchAverage, Trajectory]:
-    """A real `Trainer.fit` that leaves a checkpoint of step `SAVED`."""
+    """A real `Trainer.fit` that leaves a checkpoint of step `SAVED` and one of the last."""
     seen, ours = Trajectory(), BranchAverage(trained.branch, DECAY)
     checkpoint = LastCheckpoint(folder / "last.ckpt", SAVED, validates=validates)
     trainer = Trainer(
@@ -85,7 +97,7 @@ def fit(
         max_steps=STEPS,
         max_epochs=-1,
         accumulate_grad_batches=parts,
-        callbacks=[seen, checkpoint, *([ours] if average else [])],
+        callbacks=[seen, checkpoint, Kept(folder), *([ours] if average else [])],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -98,7 +110,7 @@ def fit(
     )
     batches = DataLoader(Stream(1 + SAVED * parts if resume else 1), batch_size=None)
     validation = DataLoader([tiny.batch(2, 99)], batch_size=None) if validates else None
-    trainer.fit(trained, batches, validation, ckpt_path=folder / "last.ckpt" if resume else None, weights_only=True)
+    trainer.fit(trained, batches, validation, ckpt_path=folder / "saved.ckpt" if resume else None, weights_only=True)
     return ours, seen
 
 

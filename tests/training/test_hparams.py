@@ -14,7 +14,7 @@ from ppd_lightning.training.hparams import log_win_rates
 from ppd_lightning.training.loggers import FINISHED, end_loggers, log_final, make_loggers
 from ppd_lightning.training.settings import Logger
 
-SETTINGS = Logger(tensorboard=True, csv=False, tracker=None, project="x", place=None, offline=True)
+SETTINGS = Logger(tensorboard=True, csv=False, tracker=None, project="x", location=None, offline=True)
 
 
 def test_swept_keys_and_win_rates_are_columns_though_the_first_run_is_not_evaluated(tmp_path: Path) -> None:

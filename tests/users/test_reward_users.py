@@ -90,7 +90,7 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
 def test_margins_are_the_rewards_own_in_the_order_of_their_names(folder: Path, pictures: dict[str, np.ndarray]) -> None:
     users = users_of(folder, "user=reward", "reward=[clutter,brightness]")
     pairs = users.data.read_pairs()
-    margins = score_margins(users.using.scorer(), pairs)
+    margins, _ = score_margins(users.using.scorer(), pairs)
     luma = np.array([0.299, 0.587, 0.114])
     bright = {name: float(np.tensordot(luma, pixels / 255, 1).mean()) for name, pixels in pictures.items()}
     split = pairs["split"].to_pylist()
