@@ -23,7 +23,7 @@ class Verb:
     groups: tuple[str, ...]
 
 
-RESULTS = ("page", "picture", "folder", "run", "sweep")
+RESULTS = ("page", "picture", "file", "folder", "run", "sweep")
 """The names under which summaries give the path of what was made."""
 
 TRAINING = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "logger", "reward", "mode")
