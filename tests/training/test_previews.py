@@ -117,7 +117,8 @@ class Watched(Callback):
         self.seen.append((module.branch._tokens is None, module.network.training, gradients, state, random.getstate()))
 
     def on_train_batch_end(self, trainer: Trainer, module: PPDModule, outputs: Any, *args: Any) -> None:
-        self.seen.append((outputs["loss"].clone(), {k: v.clone() for k, v in trainer.logged_metrics.items()}))
+        figures = {name: value.clone() for name, value in trainer.logged_metrics.items() if "memory" not in name}
+        self.seen.append((outputs["loss"].clone(), figures))
 
 
 def same(one: Any, other: Any) -> bool:
