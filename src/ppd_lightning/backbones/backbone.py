@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ppd_lightning.backbones.files import ModelPart, absent, find, local_folder, missing, pickled, read_json
+from ppd_lightning.backbones.files import ModelPart, absent, damage, find, local_folder, missing, pickled
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, Part, settings
 from ppd_lightning.settings.values import Count
@@ -201,7 +201,7 @@ class Backbone(Part, ABC):
         folders, faults = self.folders(*needs)
         for need, folder in folders.items():
             faults += missing(self.key(need), self.parts[need], folder)
-            faults += [fault for file in find(self.parts[need], folder) for fault in _damage(file)]
+            faults += [fault for file in find(self.parts[need], folder) for fault in damage(file)]
         return list(dict.fromkeys(faults))
 
     def require(self, *needs: str) -> None:
@@ -264,16 +264,3 @@ class Backbone(Part, ABC):
                 "give the folder with the released files, or its name on the model hub"
             )
         return self.shipped_folder
-
-
-def _damage(file: Path) -> list[str]:
-    from ppd_lightning.backbones.weights import require_safetensors
-
-    try:
-        if file.suffix == ".json":
-            read_json(file)
-        elif file.suffix == ".safetensors":
-            require_safetensors(file)
-    except UserError as error:
-        return error.faults
-    return []

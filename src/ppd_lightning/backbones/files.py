@@ -135,3 +135,17 @@ def _fetched(path: str, part: ModelPart) -> Path | None:
         if all(isinstance(file, str) for file in files):
             return Path(str(files[0])).parents[way[0].count("/")]
     return None
+
+
+def damage(file: Path) -> list[str]:
+    """What is wrong with a file of JSON or of weights; nothing of others."""
+    from ppd_lightning.backbones.weights import require_safetensors
+
+    try:
+        if file.suffix == ".json":
+            read_json(file)
+        elif file.suffix == ".safetensors":
+            require_safetensors(file)
+    except UserError as error:
+        return error.faults
+    return []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.commands import embed, evaluate, label, prepare, train
-from ppd_lightning.commands.win_rate_table import PERSONAL, print_win_rates
+from ppd_lightning.commands.win_rate_table import MEASURES, print_win_rates
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.distributed.rank import current_rank
@@ -51,7 +51,7 @@ def run(config: Config) -> dict[str, Any]:
     draw_people(workspace, folder / "grid.png")
     seconds["grid"] = round(time.monotonic() - started, 1)
     seconds["total"] = round(time.monotonic() - begun, 1)
-    reported = ("win_rate", "oracle_win_rate", "concept_accuracy", *PERSONAL)
+    reported = ("win_rate", "oracle_win_rate", "concept_accuracy", *MEASURES)
     kept = {"step0_loss": summaries["train"]["step0_loss"]}
     kept |= {name: value for name, value in summaries["evaluate"].items() if name.startswith(reported)}
     summary = {**kept, "pairs": summaries["train"]["pairs"], "seconds": seconds}

@@ -10,15 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.console import table_console
+from ppd_lightning.evaluation.scores.own_against_other import PERSONAL
 
 OF_EACH = "win_rate_of_each"
 """The rates of each reward that is a user: their intervals resample captions."""
 
-PERSONAL = {
-    "other_taste_win_rate": "own image over the base's, judged by another person",
-    "own_against_other": "own image over another person's, judged by the person",
-    "preference_accuracy": "held-out pairs that the model's implicit reward orders rightly",
-}
+MEASURES = {**PERSONAL, "preference_accuracy": "held-out pairs that the model's implicit reward orders rightly"}
 """Parts of an evaluation's summary that say whether it is personal, and what they measure."""
 
 
@@ -52,7 +49,7 @@ def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 
 def _rows(summary: Mapping[str, Any], suffix: str) -> Iterator[list[str]]:
     for key, rates in summary.items():
-        if "win_rate" not in key or key in PERSONAL:
+        if "win_rate" not in key or key in MEASURES:
             continue
         judge = {"win_rate": "first", "oracle_win_rate": "oracle"}.get(key, key.removeprefix("win_rate_by_"))
         for group, rate in rates.items():
@@ -62,7 +59,7 @@ def _rows(summary: Mapping[str, Any], suffix: str) -> Iterator[list[str]]:
 
 
 def _personal_rows(summary: Mapping[str, Any]) -> Iterator[list[str]]:
-    for key, measure in PERSONAL.items():
+    for key, measure in MEASURES.items():
         for group, rate in summary.get(key, {}).items():
             yield [group, measure, *_rate(rate), str(rate["n"])]
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ppd_lightning.evaluation.scores.own_against_other import PERSONAL
 from ppd_lightning.reports.blocks import Block, Folded, LargeImage, Section, Text
 from ppd_lightning.reports.image_sections import LARGEST, image_url
 from ppd_lightning.reports.run_results import Measured, RunResult, read_json
 from ppd_lightning.reports.summary_tables import bootstrap, matrix, number_table, rate_blocks
 
-PERSONAL = {
-    "other_taste_win_rate": "judged by another person: the user's image over the base's",
-    "own_against_other": "judged by the user: the user's image over another person's",
-}
-"""Parts of an evaluation's summary that say whether it is personal, and what they compare."""
 OWN_TABLES = (
     "long_tail",
     "profiles",

@@ -8,14 +8,13 @@ B = batch, H, W = height and width of what the network sees.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.settings import Option, RewardSettings
 from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_location
+from ppd_lightning.settings.part import part_class
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 log = logging.getLogger(__name__)
@@ -300,14 +300,7 @@ def reward_class(name: str, target: str) -> type[Reward]:
     Raises:
         UserError: there is no such module or class, or it is no `Reward`.
     """
-    key = f"rewards.{name}.target"
-    module, _, kind = target.rpartition(".")
     try:
-        found: Any = getattr(importlib.import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{key}: cannot import {target!r} ({error}); expected package.module.Class, on the Python path"
-        ) from None
-    if not (isinstance(found, type) and issubclass(found, Reward)):
-        raise UserError(f"{key}: {target} is no reward; expected a class derived from {Reward.__module__}.Reward")
-    return found
+        return part_class(target, Reward)  # type: ignore[type-abstract]  # mypy takes type[T] for concrete alone
+    except ValueError as error:
+        raise UserError(f"rewards.{name}.target: {target} is refused, {error}") from None

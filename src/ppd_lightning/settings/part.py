@@ -28,6 +28,7 @@ from ppd_lightning.settings.values import CHECKS
 
 Kind = TypeVar("Kind", bound="Part")
 Class = TypeVar("Class", bound=type)
+Base = TypeVar("Base")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
@@ -70,7 +71,7 @@ class Part:
         yield from ()
 
 
-def part_class(target: str, base: type[Kind]) -> type[Kind]:
+def part_class(target: str, base: type[Base]) -> type[Base]:
     """The class that a `target` names.
 
     Raises:

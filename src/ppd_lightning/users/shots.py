@@ -7,6 +7,7 @@ n = shots of a set.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @settings
-class Shots(Part):
+class Shots(Part, ABC):
     """Which of a user's choices describe them."""
 
     n: Count
@@ -39,6 +40,7 @@ class Shots(Part):
     uses_captions: ClassVar[bool] = True
     """Whether the sets depend on the captions' vectors."""
 
+    @abstractmethod
     def sets(self, pairs: pa.Table, captions: CaptionSource, asked: UserCaptions | None = None) -> list[ShotSet]:
         """The sets of every user of the pairs, `n` shots each, of pairs that may describe (`shot_sets.DESCRIBING`).
 
@@ -51,7 +53,6 @@ class Shots(Part):
         Raises:
             UserError: people have fewer pairs than shots; all of them are named, or the first few.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method sets")
 
     def words(self) -> str:
         """What describes a user, in words for the model card."""

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from ppd_lightning.backbones.files import ModelPart, absent, find, local_folder, pickled, read_json
-from ppd_lightning.backbones.weights import require_safetensors
+from ppd_lightning.backbones.files import ModelPart, absent, damage, find, local_folder, pickled
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
@@ -109,15 +108,7 @@ def _weights_sha256(path: Path) -> str:
 
 def _faults(path: str, folder: Path, key: str) -> list[str]:
     faults = [fault for part in PARTS.values() if (fault := _missing(path, part, folder, key))]
-    for file in [file for part in PARTS.values() for file in find(part, folder)]:
-        try:
-            if file.suffix == ".json":
-                read_json(file)
-            elif file.suffix == ".safetensors":
-                require_safetensors(file)
-        except UserError as error:
-            faults += error.faults
-    return faults
+    return [*faults, *(fault for part in PARTS.values() for file in find(part, folder) for fault in damage(file))]
 
 
 def _missing(path: str, part: ModelPart, folder: Path, key: str) -> str:

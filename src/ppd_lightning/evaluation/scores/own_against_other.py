@@ -16,6 +16,12 @@ from ppd_lightning.evaluation.comparisons.others import Others
 from ppd_lightning.evaluation.scores.group_win_rates import WinRates, margins
 from ppd_lightning.evaluation.scores.scorers import Scorers
 
+PERSONAL = {
+    "other_taste_win_rate": "judged by another person: the user's image over the base's",
+    "own_against_other": "judged by the user: the user's image over another person's",
+}
+"""Parts of an evaluation's summary that say whether it is personal, and what they compare."""
+
 
 @dataclass(frozen=True)
 class OwnAgainstOther:
