@@ -5,7 +5,7 @@ The features are those of a reward's vision tower, which are stored once, whatev
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
@@ -15,10 +15,13 @@ from ppd_lightning.users.kind import UserKind
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from PIL.Image import Image
 
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
@@ -48,6 +51,7 @@ class ClipUser(UserKind):
             )
 
     not_for_new: ClassVar[str] = ""
+    not_for_pools: ClassVar[str] = ""
 
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`; E is twice the features' width, or `components`.
@@ -69,12 +73,24 @@ class ClipUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`; features differ from those of the data by what rounding makes of other batches."""
-        from ppd_lightning.rewards.scoring import features_of_pictures
         from ppd_lightning.users.shot_features import features_of_new
 
+        return features_of_new(self._features(using), list(people.values()), fitted.get("discriminants"))
+
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """See `UserKind`."""
+        from ppd_lightning.users.choice_model import MeanOfChoices
+
+        return MeanOfChoices(self._features(using), fitted.get("discriminants"), scale, shots)
+
+    def _features(self, using: Instruments) -> Callable[[Sequence[Image]], np.ndarray]:
+        """What gives pictures (B) as the reward sees them, (B, F)."""
+        from ppd_lightning.rewards.scoring import features_of_pictures
+
         reward = using.open_rewards()[self.reward]
-        own = list(people.values())
-        return features_of_new(lambda seen: features_of_pictures(reward, seen), own, fitted.get("discriminants"))
+        return lambda pictures: features_of_pictures(reward, pictures)
 
     def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
         """The images as the reward saw them, and `fitted`; made once."""

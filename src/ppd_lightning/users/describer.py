@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,6 +28,9 @@ from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.people_file import ENTRY, DescribedPeople
 from ppd_lightning.users.scale import Scale
+
+if TYPE_CHECKING:
+    from ppd_lightning.users.next_pair import Pool
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +105,7 @@ class Describer:
         Raises:
             UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
         """
-        found, expected = kind.seen_by(using), self.facts["seen_by"]
-        if found != expected:
-            raise UserError(
-                f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
-                "bring back its files"
-            )
+        self._check_sight(kind, using)
         texts = {name: told for name, told in people.items() if isinstance(told, str)}
         choices = {name: told for name, told in people.items() if not isinstance(told, str)}
         if texts if not kind.by_words else choices:
@@ -127,6 +125,33 @@ class Describer:
             self._tell(name, len(pairs) if name in choices else self.facts["shots"], ratio)
         named = dict(zip(people, vectors, strict=True))
         return DescribedPeople(named, self.fingerprint(), run, facts)
+
+    def pool(self, kind: UserKind, using: Instruments, pairs: Sequence[NewChoice]) -> Pool:
+        """Pairs to choose the next one from (`users/next_pair.py`).
+
+        Args:
+            kind: as the run describes people.
+
+        Raises:
+            UserError: vectors of this kind do not follow from single choices, there is no pair, or as `describe`.
+        """
+        from ppd_lightning.users.next_pair import Pool
+
+        if kind.not_for_pools:
+            raise UserError(f"user={kind.kind}: cannot say which pair to show next: {kind.not_for_pools}")
+        if not pairs:
+            raise UserError("a pool needs at least one pair: (caption, picture, picture)")
+        self._check_sight(kind, using)
+        return Pool(kind.choice_model(using, self.fitted, self.scale, self.facts["shots"]), pairs)
+
+    def _check_sight(self, kind: UserKind, using: Instruments) -> None:
+        """Refuse other networks than those that saw the training's choices."""
+        found, expected = kind.seen_by(using), self.facts["seen_by"]
+        if found != expected:
+            raise UserError(
+                f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
+                "bring back its files"
+            )
 
     def _tell(self, name: str, choices: int, ratio: float) -> None:
         """Say where a vector is less certain than those of the training."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image
 
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
@@ -36,6 +38,7 @@ class FeaturesUser(UserKind):
     """Width of an embedding: directions in which users differ most, beside how each one's choices vary."""
 
     not_for_new: ClassVar[str] = ""
+    not_for_pools: ClassVar[str] = ""
 
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`.
@@ -56,17 +59,29 @@ class FeaturesUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`."""
+        from ppd_lightning.users.shot_features import features_of_new
+
+        return features_of_new(self._features(using, fitted), list(people.values()), fitted["discriminants"])
+
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """See `UserKind`."""
+        from ppd_lightning.users.choice_model import MeanOfChoices
+
+        return MeanOfChoices(self._features(using, fitted), fitted["discriminants"], scale, shots)
+
+    def _features(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray]
+    ) -> Callable[[Sequence[Image]], np.ndarray]:
+        """What gives pictures (B) on their principal axes, (B, P)."""
         from ppd_lightning.users.discriminants import PrincipalAxes
         from ppd_lightning.users.encoders import open_encoder
-        from ppd_lightning.users.shot_features import encode_pictures, features_of_new
+        from ppd_lightning.users.shot_features import encode_pictures
 
         encode = using.once("encoder", lambda: open_encoder(self.encoder, using.backbone))
         principal = PrincipalAxes(fitted["mean"], fitted["deviation"], fitted["axes"])
-
-        def features(pictures: Sequence[Image]) -> np.ndarray:
-            return principal.components(encode_pictures(encode, pictures, using.image_size))
-
-        return features_of_new(features, list(people.values()), fitted["discriminants"])
+        return lambda pictures: principal.components(encode_pictures(encode, pictures, using.image_size))
 
     def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
         """The images on their principal axes, and `fitted`; made once."""
