@@ -14,8 +14,6 @@ N = pairs of the pool, S = choices so far, M = imagined people, D = width of wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -27,15 +25,23 @@ IMAGINED = 1024
 """M: people who are drawn to average over."""
 
 
-@dataclass(frozen=True, eq=False)
 class Pool:
     """Pairs that can be shown, as a model sees them; made once for any number of people.
 
-    pairs: N; which picture of each is named preferred means nothing.
+    Args:
+        model: of the vectors.
+        pairs: N; which picture of each is named preferred means nothing.
+
+    Raises:
+        UserError: a picture cannot be seen.
     """
 
-    model: ChoiceModel
-    pairs: Sequence[NewChoice]
+    def __init__(self, model: ChoiceModel, pairs: Sequence[NewChoice]) -> None:
+        self.pairs = tuple(pairs)
+        self.model, self._row = model, {one.pair_id: row for row, one in enumerate(self.pairs)}
+        self._evidence = model.evidence(self.pairs)  # (N, 2, D)
+        self._people = imagined_people(*model.prior)  # (M, E)
+        self._log_odds = model.log_odds(self._people, self._evidence)  # (M, N)
 
     def next_pair(self, choices: Sequence[NewChoice]) -> int:
         """The index of the pair to show next; none of those that the person has answered. The same each time.
@@ -57,33 +63,17 @@ class Pool:
 
     def _of(self, choices: Sequence[NewChoice]) -> np.ndarray:
         """What choices give, (S, 2, D); pictures of the pool are not encoded again."""
-        row = {one.pair_id: number for number, one in enumerate(self.pairs)}
-        others = [one for one in choices if one.pair_id not in row]
+        others = [one for one in choices if one.pair_id not in self._row]
         encoded = iter(self.model.evidence(others) if others else ())
         found = []
         for one in choices:
-            if one.pair_id not in row:
+            row = self._row.get(one.pair_id)
+            if row is None:
                 found.append(next(encoded))
-                continue
-            both = self._evidence[row[one.pair_id]]
-            found.append(both if one.preferred_uid == self.pairs[row[one.pair_id]].preferred_uid else both[::-1])
+            else:
+                as_listed = one.preferred_uid == self.pairs[row].preferred_uid
+                found.append(self._evidence[row] if as_listed else self._evidence[row, ::-1])
         return np.stack(found)
-
-    @cached_property
-    def _evidence(self) -> np.ndarray:
-        """(N, 2, D)."""
-        return self.model.evidence(self.pairs)
-
-    @cached_property
-    def _people(self) -> np.ndarray:
-        """Imagined people, (M, E)."""
-        mean, covariance = self.model.prior
-        return imagined_people(mean, covariance)
-
-    @cached_property
-    def _log_odds(self) -> np.ndarray:
-        """(M, N)."""
-        return self.model.log_odds(self._people, self._evidence)
 
 
 def imagined_people(mean: np.ndarray, covariance: np.ndarray, count: int = IMAGINED) -> np.ndarray:
