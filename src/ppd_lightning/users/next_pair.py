@@ -5,8 +5,9 @@ this one are drawn from where those of the training lie, and weighted by how lik
 each pair of a pool and both answers the vector is made as `describe` would make it, and its cosine with those of these
 people averaged, each answer counting as much as they would give it (expected cosine, one step ahead).
 
-Criteria that look at what an answer says of the person, and not at the vector that is made of it (mutual information,
-posterior variance, D-optimality), do not beat random pairs: a mean over choices keeps the noise of each of them.
+Criteria that look at what an answer says of the person, and not at the vector that is made of it, gain little or
+nothing on random pairs (mutual information, posterior variance, D-optimality; experiments/emoji/newcomers): a mean over
+choices keeps the noise of each of them.
 
 N = pairs of the pool, S = choices so far, M = imagined people, D = width of what a choice gives, E = of an embedding.
 """
