@@ -6,7 +6,7 @@ each pair of a pool and both answers the vector is made as `describe` would make
 people averaged, each answer counting as much as they would give it (expected cosine, one step ahead).
 
 Criteria that look at what an answer says of the person, and not at the vector that is made of it, gain little or
-nothing on random pairs (mutual information, posterior variance, D-optimality; experiments/emoji/newcomers): a mean over
+nothing on random pairs (mutual information, posterior variance, D-optimality; see the study of newcomers): a mean over
 choices keeps the noise of each of them.
 
 N = pairs of the pool, S = choices so far, M = imagined people, D = width of what a choice gives, E = of an embedding.
