@@ -49,21 +49,35 @@ def main() -> None:
         with atomic_path(folder / "vectors.npz") as unfinished, unfinished.open("wb") as file:
             np.savez(file, **describe(model, people))
     vectors = np.load(folder / "vectors.npz")
-    workspace = Workspace(config_of(run))
-    captions = workspace.data.captions(held_out=True)
     by_answers, many = vectors["by_answers"], vectors["many"]
-    everybody = np.concatenate([by_answers.reshape(PEOPLE, -1, many.shape[1]), many[:, None]], 1)
-    thought = np.full((PEOPLE, CAPTIONS_EACH, everybody.shape[1]), np.nan)  # of each one's images less the base's
+    tie = Workspace(config_of(run)).config.evaluation.tie
+    shares = won(model, people, every_vector(by_answers, many), folder, tie)
+    write(folder / "results.csv", by_answers, many, shares)
+
+
+def every_vector(by_answers: np.ndarray, many: np.ndarray) -> np.ndarray:
+    """Those of `describe` in a row a person, (P, A L + 1, E); that of many choices is the last."""
+    return np.concatenate([by_answers.reshape(PEOPLE, -1, many.shape[1]), many[:, None]], 1)
+
+
+def won(model: Model, people: Newcomers, vectors: np.ndarray, folder: Path, tie: float) -> np.ndarray:
+    """How often each person's own images are liked better than the base's, for vectors (P, V, E): (P, V).
+
+    Ties count one half.
+    """
+    captions = Workspace(config_of(model.folder)).data.captions(held_out=True)
+    thought = np.full((PEOPLE, CAPTIONS_EACH, vectors.shape[1]), np.nan)
     for number, caption in enumerate(captions):
         path = folder / f"{caption}.npz"
         asked = [(p, k) for p in range(PEOPLE) for k in range(CAPTIONS_EACH) if (p + 5 * k) % len(captions) == number]
         if asked and not path.is_file():
             log.info("drawing %s (%d of %d)", caption, number + 1, len(captions))
             with atomic_path(path) as unfinished, unfinished.open("wb") as file:
-                np.savez(file, differences=draw(model, people, caption, [p for p, _ in asked], everybody))
+                np.savez(file, differences=draw(model, people, caption, [p for p, _ in asked], vectors))
         for (p, k), differences in zip(asked, np.load(path)["differences"] if asked else [], strict=True):
             thought[p, k] = differences
-    write(folder / "results.csv", vectors, thought, workspace.config.evaluation.tie)
+    shares: np.ndarray = (0.5 + 0.5 * (thought > tie) - 0.5 * (thought < -tie)).mean(1)
+    return shares
 
 
 def describe(model: Model, people: Newcomers) -> dict[str, np.ndarray]:
@@ -94,15 +108,18 @@ def draw(model: Model, people: Newcomers, caption: str, rows: list[int], vectors
     return differences
 
 
-def write(path: Path, vectors: np.lib.npyio.NpzFile, thought: np.ndarray, tie: float) -> None:
-    """The table: a row an order and number of answers; the last order is the difference, person by person."""
-    many, found = vectors["many"], vectors["by_answers"]
+def write(path: Path, found: np.ndarray, many: np.ndarray, shares: np.ndarray) -> None:
+    """The table: a row an order and number of answers; the last order is the difference, person by person.
+
+    Args:
+        found: (P, A, L, E). many: (P, E). shares: (P, A L + 1), what `won` gave for them.
+    """
     lengths = np.linalg.norm(found, axis=-1) * np.linalg.norm(many, axis=-1)[:, None, None]
-    won = (0.5 + 0.5 * (thought > tie) - 0.5 * (thought < -tie)).mean(1)  # (P, vectors)
     measures = {
+        "length": np.linalg.norm(found, axis=-1),
         "distance": np.linalg.norm(found - many[:, None, None], axis=-1),
         "cosine": np.einsum("pale,pe->pal", found, many) / lengths,
-        "win_rate": won[:, :-1].reshape(found.shape[:3]),
+        "win_rate": shares[:, :-1].reshape(found.shape[:3]),
     }
     rows: list[tuple[str, str, str, Estimate]] = []
     for name, values in measures.items():
@@ -110,7 +127,8 @@ def write(path: Path, vectors: np.lib.npyio.NpzFile, thought: np.ndarray, tie: f
             of_orders = dict(zip(ORDERS, values[:, :, column].T, strict=True))
             of_orders["difference"] = of_orders["next_pair"] - of_orders["random"]
             rows += [(name, order, str(n), interval(own)) for order, own in of_orders.items()]
-    rows.append(("win_rate", "random", str(MANY), interval(won[:, -1])))
+    rows.append(("length", "random", str(MANY), interval(np.linalg.norm(many, axis=-1))))
+    rows.append(("win_rate", "random", str(MANY), interval(shares[:, -1])))
     with atomic_path(path) as unfinished, unfinished.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["measure", "order", "answers", "value", "low", "high", "people"])
