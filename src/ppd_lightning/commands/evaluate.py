@@ -16,7 +16,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
 from ppd_lightning.evaluation.comparisons.others import OTHER, draw_others
 from ppd_lightning.evaluation.comparisons.profiles import augmented, count_overruns, read_profiles
-from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions
+from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
 from ppd_lightning.evaluation.comparisons.table import ComparisonsTable
 from ppd_lightning.evaluation.preference_accuracy import HeldOutPreferences, preference_accuracy
 from ppd_lightning.evaluation.scores.own_against_other import score_others
@@ -45,7 +45,8 @@ def measure(config: Config) -> dict[str, Any]:
     """Draw and score the comparisons of `evaluation`; what was drawn or scored before, by any run, is not done again.
 
     Leaves in the run's folder `evaluation-{key}` with comparisons.parquet, a row a comparison, and summary.json. Where
-    nothing says what people like, nothing is drawn, and the summary holds the preference accuracy alone.
+    nothing says what people like, nothing is drawn, and the summary holds the preference accuracy alone. Who is in a
+    file of `generation.people` is drawn for by the vector there, and measured as always.
 
     Returns:
         the summary: a win rate for each group of people by what decides for them (`Scorers`), and by the others;
@@ -56,11 +57,13 @@ def measure(config: Config) -> dict[str, Any]:
         consistent their choices are (long_tail).
 
     Raises:
-        UserError: the training is not finished, a reward or a file is missing, or there is nothing to measure.
+        UserError: the training is not finished, a reward or a file is missing, there is nothing to measure, or
+            somebody of `generation.people` is not in the data.
     """
     workspace, settings = Workspace(config), config.evaluation
     scorers = _scorers(workspace)
     trained, captions = workspace.trained_run(), evaluated_captions(settings.captions, workspace.data)
+    require_known(trained.users, trained.described)
     profiles = None if settings.profiles is None else read_profiles(Path(settings.profiles))
     preferences = _preferences(workspace, trained)
     key = {
@@ -71,6 +74,7 @@ def measure(config: Config) -> dict[str, Any]:
         "profiles": profiles,
         "rewards": {} if scorers is None else scorers.fingerprints,
         "preferences": None if preferences is None else preferences.key(),
+        **trained.described_key,
     }
     folder = trained.folder / f"evaluation-{fingerprint(key)}"
     if (folder / "summary.json").exists():

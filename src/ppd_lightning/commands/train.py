@@ -120,7 +120,13 @@ def _train(workspace: Workspace, group: Group) -> None:
             first: list[Callback] = [] if average is None else [average]
             if settings.preview_every is not None:
                 sheet = preview_sheet(
-                    backbone, network, module.branch, workspace.data, workspace.users, config.generation
+                    backbone,
+                    network,
+                    module.branch,
+                    workspace.data,
+                    workspace.users,
+                    config.generation,
+                    workspace.described,
                 )
                 first.append(Previews(sheet, folder / "previews", settings.preview_every))
             trainer = build_trainer(

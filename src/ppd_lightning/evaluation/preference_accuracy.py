@@ -76,6 +76,7 @@ class HeldOutPreferences:
                 "objective": self.objective,
                 "draws": [self.seed, self.count],
                 "dtype": str(self.trained.dtype),
+                **self.trained.described_key,
             }
         )
 
