@@ -121,6 +121,7 @@ def _how(settings: Mapping[str, Any], folder: str) -> str:
     drawing, judged = settings["generation"], settings["evaluation"]
     keys = ("steps", "text_guidance", "user_guidance", "user_guidance_interval", "decoder")
     listed = [f"{key} = {drawing[key]}" for key in keys]
+    listed += [f"people of {Path(file).name}" for file in drawing.get("people", [])]
     listed += [f"captions = {Path(judged['captions']).name}", f"tie = {judged['tie']}"]
     return (
         "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "

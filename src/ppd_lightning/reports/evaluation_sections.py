@@ -51,7 +51,8 @@ def headlines(run: RunResult) -> list[Block]:
 def evaluation_sections(run: RunResult) -> Iterator[Section]:
     """A section for each evaluation of the run's weights."""
     for one in run.evaluations:
-        yield Section(f"Evaluation at user guidance {one.guidance:g}", list(_evaluation(run, one)))
+        people = f", people of {', '.join(one.people)}" if one.people else ""
+        yield Section(f"Evaluation at user guidance {one.guidance:g}{people}", list(_evaluation(run, one)))
 
 
 def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:
