@@ -92,7 +92,10 @@ def test_any_name_is_read_on_the_command_line_alone_and_in_blends(tmp_path: Path
     [
         ("[[{user: ann, weight: 0.3},{user: bob, weight: 0.6}]]", "the weights of a blend of users must add up to 1"),
         ("[[{user: ann, weight: 0.5},{user: ann, weight: 0.5}]]", "a user comes twice in a blend"),
-        ("[{ann: 0.3, bob: 0.7}]", r"or a blend such as \[{user: ann, weight: 0.3}, {user: bob, weight: 0.7}\] or null"),
+        (
+            "[{ann: 0.3, bob: 0.7}]",
+            r"or a blend such as \[{user: ann, weight: 0.3}, {user: bob, weight: 0.7}\] or null",
+        ),
         ("[{user: ann, weight: 0.3},{user: bob, weight: 0.7}]", "or a blend such as"),
         ("[[{user: ann, weight: -1},{user: bob, weight: 2}]]", "or a blend such as"),
         ("[[{name: ann, weight: 1}]]", "or a blend such as"),

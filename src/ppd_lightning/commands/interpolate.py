@@ -22,6 +22,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, Comparison, evaluated_captions
 from ppd_lightning.evaluation.scores.reward_scores import score_images
 from ppd_lightning.evaluation.scores.scorers import Scorers
+from ppd_lightning.evaluation.statistics.intervals import rounded, words
 from ppd_lightning.evaluation.statistics.simplex import rank_correlations, simplex_grid
 from ppd_lightning.figures.files import save_figure
 from ppd_lightning.figures.simplex import simplex_figure
@@ -107,7 +108,7 @@ def run(config: Config) -> dict[str, Any]:
         for point, entry in enumerate(summary["points"]):
             entry["scores"] = {user: round(float(means[row, point]), 4) for row, user in rows}
         summary["rank_correlation"] = {
-            user: {name: round(value, 4) for name, value in asdict(found[row]).items()}
+            user: {name: rounded(value) for name, value in asdict(found[row]).items()}
             | {"rise": round(_rise(weights[:, row], means[row], float(deviations[row])), 4)}
             for row, user in rows
         }
@@ -208,6 +209,6 @@ def _print(summary: dict[str, Any]) -> None:
     for name in ("user", "rank correlation", "95 % interval", "steps that rise", "rise, in deviations"):
         table.add_column(name, justify="left" if name == "user" else "right")
     for user, one in summary["rank_correlation"].items():
-        interval = f"{one['low']:.2f} to {one['high']:.2f}"
+        interval = words(one["low"], one["high"], ".2f")
         table.add_row(user, f"{one['correlation']:.2f}", interval, f"{one['rises']:.2f}", f"{one['rise']:.2f}")
     table_console().print(table)

@@ -22,6 +22,7 @@ from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.images import draw_base, draw_own
 from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
+from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.evaluation.vlm_judge.answer_cache import AnswerCache
 from ppd_lightning.evaluation.vlm_judge.judge import Judge
 from ppd_lightning.evaluation.vlm_judge.predictions import Predictor
@@ -209,7 +210,8 @@ def _print(summary: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for key, what in (("agreement", "agreement"), ("win_rate", "win rate")):
         for group, found in summary[key].items():
-            rate = [f"{found['rate']:.3f}", f"{found['low']:.3f}-{found['high']:.3f}"] if found["n"] else ["-", "-"]
+            interval = words(found["low"], found["high"], ".3f", "-")
+            rate = [f"{found['rate']:.3f}", interval] if found["n"] else ["-", "-"]
             bias = "-" if found["position_bias"] is None else f"{found['position_bias']:.2f}"
             dropped = [str(found["inconsistent"]), str(found["unparsable"] + found["refused"])]
             table.add_row(f"{what}, {group.replace('_', ' ')}", *rate, str(found["n"]), *dropped, bias)
