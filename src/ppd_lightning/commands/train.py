@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from ppd_lightning.commands.preferences import NAME, after_training
 from ppd_lightning.commands.reference import open_batches, open_stored
 from ppd_lightning.commands.run_files import facts, save_branch
 from ppd_lightning.config.compose import as_yaml
@@ -53,18 +54,31 @@ def run(config: Config) -> dict[str, Any]:
         UserError: a store or the model is missing or stale, a logger's package is missing, or the processes that were
             started do not fit the configuration or have different ones.
     """
-    workspace, rank, trainer = Workspace(config), current_rank(), config.trainer
-    folder = workspace.run
+    workspace = Workspace(config)
+    _ensure_trained(workspace)
+    summary = _summary(workspace.run)
+    if config.trainer.preference_accuracy and NAME not in summary and current_rank().is_first:
+        rates = after_training(workspace)
+        if rates:
+            summary |= {NAME: rates}
+            write_json_atomic(workspace.run / "summary.json", summary)
+    return summary
+
+
+def _ensure_trained(workspace: Workspace) -> None:
+    """Train, in as many processes as are asked for, unless that is done."""
+    config, folder = workspace.config, workspace.run
+    rank, trainer = current_rank(), config.trainer
     if rank.size == 1 and (folder / ".done").exists():
         _log_finished(folder)
-        return _summary(folder)
+        return
     require_loggers(config.logger)
     require_fitting(rank, nodes=trainer.nodes, devices=trainer.devices)
     if rank.size < trainer.devices:
         write_text_atomic(folder / "config.yaml", as_yaml(config))
         arguments = [str(folder / "config.yaml")]
         run_ranks("ppd_lightning.commands.rank", arguments, trainer.devices, trainer.threads)
-        return _summary(folder)
+        return
     with connected(
         rank,
         nodes=trainer.nodes,
@@ -78,7 +92,6 @@ def run(config: Config) -> dict[str, Any]:
         else:
             _train(workspace, group)
             group.barrier()
-    return _summary(folder)
 
 
 def _train(workspace: Workspace, group: Group) -> None:
