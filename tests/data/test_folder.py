@@ -20,7 +20,8 @@ from tests.data.handmade import jpeg
 from ppd_lightning.data import folder_files, quarantine
 from ppd_lightning.data.folder_source import FolderSource
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
-from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, read_rows, source_fingerprint
+from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, source_fingerprint
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.errors import UserError
 
 ROWS = [

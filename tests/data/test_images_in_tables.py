@@ -16,7 +16,8 @@ import pytest
 from tests.data.test_folder import IMAGES, Own, Row, as_jsonl, faults, own, place, source
 
 from ppd_lightning.data import quarantine
-from ppd_lightning.data.pickapic import read_rows, source_fingerprint
+from ppd_lightning.data.pickapic import source_fingerprint
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.new_choices import choices_of_table
 

@@ -64,7 +64,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
     """Write `folder`/source; nothing is done where it was made from the same table and images.
 
     An image is known by its content, whatever its names; __index_level_0__ is the line of the table. Rows with faults
-    are written as they are, for `pickapic.read_rows` to leave out, unless they are too many.
+    are written as they are, for `pickapic_rows.read_rows` to leave out, unless they are too many.
 
     Args:
         table, max_unusable, columns: as for `read_own`.
