@@ -44,7 +44,7 @@ OWN = '''
 import torch
 
 from ppd_lightning.rewards.reward import Reward
-from ppd_lightning.data.images import Square
+from ppd_lightning.data.pictures import Square
 
 
 class Redness(Reward):

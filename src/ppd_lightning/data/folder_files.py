@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import io
 import logging
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
+from ppd_lightning.data.choice_ids import image_uid, ranking_id
+from ppd_lightning.data.own_table import Choice, OwnTable, image_bytes, read_choices, refuse
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Location, location
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
@@ -131,16 +131,6 @@ def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) 
         yield group
 
 
-def image_bytes(table: Location, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
-    """The bytes of those images of some choices that are there, by path."""
-    names = list(dict.fromkeys(name for choice in group for name in choice.images if name in images))
-    try:
-        found = table.system.cat(names) if names else {}
-    except Exception as error:  # each file system has its own
-        raise table.unreachable(error) from error
-    return {name: found[name] for name in names}
-
-
 def _is_image(data: bytes) -> bool:
     """Whether it begins as an image does; whether it can be decoded to the end, preparing shows."""
     try:
@@ -179,14 +169,3 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
             pa.array(list(stored.values()), pa.binary()),
         )
     return pa.table([columns[name] for name in STORED.names], schema=STORED)
-
-
-def image_uid(data: bytes) -> str:
-    """32 hex digits that stand for an image's content."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def ranking_id(choice: Choice) -> int:
-    """63 bits of the ranking's name; where there is none, what a person was asked for one caption is one ranking."""
-    name = ["ranking", choice.ranking] if choice.ranking else ["caption", choice.user, choice.caption]
-    return int.from_bytes(hashlib.blake2b("\0".join(name).encode(), digest_size=8).digest(), "little") >> 1

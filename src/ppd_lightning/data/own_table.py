@@ -12,11 +12,9 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from ppd_lightning.data.remote import Location, first_line
 from ppd_lightning.errors import UserError
@@ -91,7 +89,7 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, k
             no_rows.append((line, row))
             continue
         if called is None:
-            called = _called(table, list(map(str, row)), columns or {})
+            called = _called(table, list(map(str, row)), columns or {}, key)
         values = {name: "" if row.get(own) is None else _text(row[own]) for name, own in called.items()}
         faults += [(line, fault) for fault in _faults(values, called)]
         choices.append(_choice(table, line, values))
@@ -105,7 +103,7 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, k
     return OwnTable(choices, images, faults)
 
 
-def _called(table: Location, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+def _called(table: Location, header: Sequence[str], columns: Mapping[str, str], key: str) -> dict[str, str]:
     """The table's name of each usual column that it has; chosen and rejected stand for image_0 and image_1.
 
     Raises:
@@ -129,10 +127,10 @@ def _called(table: Location, header: Sequence[str], columns: Mapping[str, str]) 
     lacking = [name for name in (ORDERED if ordered else COLUMNS) if name not in found]
     if lacking:
         hint = "" if ordered else "; chosen and rejected may stand for image_0, image_1 and choice"
-        raise UserError(
-            f"{table.url}: lacks the columns {', '.join(lacking)}; it has {', '.join(header)}{hint}; columns of other "
-            f"names are named by data.columns, such as 'data.columns={{{lacking[0]}: {header[0]}}}'"
-        )
+        if key == "data.table":
+            example = f"'data.columns={{{lacking[0]}: {header[0]}}}'"
+            hint += f"; columns of other names are named by data.columns, such as {example}"
+        raise UserError(f"{table.url}: lacks the columns {', '.join(lacking)}; it has {', '.join(header)}{hint}")
     if ordered:
         found |= {"image_0": found["chosen"], "image_1": found["rejected"]}
         found.pop("choice", None)
@@ -202,6 +200,16 @@ def _images(table: Location, choices: Iterable[Choice]) -> dict[str, dict[str, A
     return found
 
 
+def image_bytes(table: Location, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
+    """The bytes of those images of some choices that are there, by path."""
+    names = list(dict.fromkeys(name for choice in group for name in choice.images if name in images))
+    try:
+        found = table.system.cat(names) if names else {}
+    except Exception as error:  # each file system has its own
+        raise table.unreachable(error) from error
+    return {name: found[name] for name in names}
+
+
 Row = tuple[int, Mapping[str, Any] | str]
 """The line, and what stands there by column; or what is wrong with the line."""
 
@@ -246,5 +254,9 @@ def _json_rows(file: Any) -> Iterator[Row]:
 
 
 def _parquet_rows(file: Any) -> Iterator[Row]:
+    try:
+        import pyarrow.parquet as pq  # where this is read in an export, it need not be installed
+    except ImportError:
+        raise UserError("a table in parquet is read by pyarrow, which is not installed; save it as CSV") from None
     rows = (row for batch in pq.ParquetFile(file).iter_batches() for row in batch.to_pylist())
     yield from enumerate(rows, 1)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ppd_lightning.data.choice_ids import pair_id
 from ppd_lightning.data.parquet_files import FILES
 from ppd_lightning.data.remote import Location, data_set, first_line
 from ppd_lightning.errors import UserError
@@ -308,13 +309,6 @@ def _named(table: pa.Table) -> pa.Table:
     kept |= {"image_0": table["image_0_uid"], "image_1": table["image_1_uid"]}
     kept |= {name: table[name] for name in ("model_0", "model_1", "label_0", "file", "row_group", "row")}
     return pa.table(kept)
-
-
-def pair_id(user: str, ranking: int, caption: str, image_0: str, image_1: str) -> str:
-    """16 hex digits that do not depend on which of the two images stands first, nor on the label."""
-    first, second = (image_0, image_1) if image_0 < image_1 else (image_1, image_0)
-    text = f"{user}\0{ranking}\0{caption}\0{first}\0{second}"
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _without_repetitions(table: pa.Table) -> tuple[pa.Table, int, pa.Table]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,6 @@ class DescribedPeople:
             raise UserError(f"{RESERVED}: no name for a person in a safetensors file; use another")
         header = {
             "format": FORMAT,
-            "version": version("ppd-lightning"),
             "describer": self.describer,
             "run": self.run,
             "people": self.facts,
