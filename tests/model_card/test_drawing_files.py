@@ -115,6 +115,12 @@ def test_another_base_of_the_same_shapes_is_refused_by_the_script(tmp_path: Path
     assert not (tmp_path / "drawn.png").exists()
 
 
+def test_people_whom_nothing_describes_are_refused_with_the_reason(tmp_path: Path) -> None:
+    export(backbone("emoji", tmp_path / "base"), tmp_path / "export")
+    done = drawn(tmp_path / "export", tmp_path / "drawn.png", tmp_path / "base", "--choices", "choices.csv")
+    assert (done.returncode, done.stderr) == (2, f"{WHY_NOT}\n")
+
+
 @pytest.mark.parametrize("layout", ["emoji", "stage_c"])
 def test_its_code_is_this_packages_and_needs_no_other_package_than_it_says(layout: str) -> None:
     model = tiny.backbone() if layout == "emoji" else tiny.stage_c("nowhere")
