@@ -16,6 +16,7 @@ from tests.commands.test_describe import asking, pictures, trained
 from tests.commands.test_users_line import configured, world
 from tests.model_card.without_the_package import without_the_package
 
+import ppd_lightning
 from ppd_lightning.commands import describe, export
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
@@ -93,6 +94,12 @@ def test_the_folder_alone_gives_the_vectors_of_ppd_describe_to_the_bit_and_draws
     for name, facts in ours.facts.items():
         assert (f"{name}: {facts['distance']:.1f} times as far" in done.stderr) == (facts["distance"] > 1)
     assert is_drawn(tmp_path / "drawn.png", config, ours.vectors["many"])
+    if kind.startswith("clip"):  # the export knows but the last name of the reward's folder
+        again = describe.run(asking(config, choices, of=str(release), to=str(tmp_path / "again.safetensors")))
+        np.testing.assert_array_equal(DescribedPeople.open(Path(again["file"])).vectors["many"], ours.vectors["many"])
+        files = {"rewards.emoji_clip.weights.model": str(world / "clip")}
+        model = ppd_lightning.open(release, str(world / "base"), files=files)
+        assert model.describe([("x", tmp_path / "a.png", tmp_path / "b.jpg")]).vector.shape == (4,)
 
 
 def is_drawn(path: Path, config: Config, vector: np.ndarray) -> bool:
@@ -153,7 +160,7 @@ def test_bad_input_is_one_sentence_and_people_are_drawn_for_again(world: Path, t
     *found, last = answers(release, tmp_path, *(words for words, _ in refused), drawn)
     for (code, said), (_, expected) in zip(found, refused, strict=True):
         assert (code, expected in said, "Traceback" in said) == (2, True, False), said
-    assert last == (0, "")
+    assert last[0] == 0, last[1]
     assert is_drawn(tmp_path / "drawn.png", config, DescribedPeople.open(people).vectors[ROWS[0][3]])
 
 

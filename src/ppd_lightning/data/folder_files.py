@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.choice_ids import image_uid, ranking_id
 from ppd_lightning.data.own_table import Choice, OwnTable, image_bytes, read_choices, refuse
+from ppd_lightning.data.pair_ids import image_uid, ranking_id
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Location, location
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
@@ -155,7 +155,7 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
         "has_label": [True] * len(group),
         "label_0": labels,
         "label_1": [None if label is None else 1 - label for label in labels],
-        "ranking_id": [ranking_id(choice) for choice in group],
+        "ranking_id": [ranking_id(choice.ranking, choice.user, choice.caption) for choice in group],
         "user_id": [choice.user for choice in group],
         "num_example_per_prompt": [prompts[choice.caption] for choice in group],
         "__index_level_0__": [choice.line for choice in group],

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ppd_lightning.data.choice_ids import pair_id
+from ppd_lightning.data.pair_ids import pair_id
 from ppd_lightning.data.parquet_files import FILES
 from ppd_lightning.data.remote import Location, data_set, first_line
 from ppd_lightning.errors import UserError

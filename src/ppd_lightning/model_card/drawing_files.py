@@ -24,7 +24,7 @@ SHARED = (
 """The modules that every export carries, beside those of its base's family."""
 
 NEW_PEOPLE = (
-    "ppd_lightning.data.choice_ids",
+    "ppd_lightning.data.pair_ids",
     "ppd_lightning.data.own_table",
     "ppd_lightning.data.pictures",
     "ppd_lightning.data.remote",

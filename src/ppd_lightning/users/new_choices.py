@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ppd_lightning.data.choice_ids import image_uid, pair_id, ranking_id
 from ppd_lightning.data.own_table import image_bytes, read_choices, refuse
+from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
 from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.data.remote import location
 from ppd_lightning.errors import UserError
@@ -75,7 +75,8 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         preferred, dispreferred = pictures[liked], pictures[other]
         assert preferred is not None  # refused above
         assert dispreferred is not None
-        pair = pair_id(choice.user, ranking_id(choice), choice.caption, uids[liked], uids[other])
+        ranking = ranking_id(choice.ranking, choice.user, choice.caption)
+        pair = pair_id(choice.user, ranking, choice.caption, uids[liked], uids[other])
         own.append(NewChoice(pair, choice.caption, preferred, dispreferred, uids[liked]))
     return usable(people)
 
