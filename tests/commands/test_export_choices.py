@@ -66,7 +66,7 @@ def given(config: Config) -> Path:
 @pytest.mark.parametrize(
     ("kind", "overrides"),
     [
-        ("features", ()),
+        pytest.param("features", (), marks=pytest.mark.long),
         ("features", ("user.encoder=efficientnet_lite0",)),
         ("clip_discriminants", ()),
     ],
@@ -77,6 +77,7 @@ def test_the_folder_alone_gives_the_vectors_of_ppd_describe_to_the_bit_and_draws
 ) -> None:
     config = trained(world, kind, *overrides)
     release, choices = given(config), table(tmp_path, ROWS)
+    assert "--choices choices.csv" in (release / "README.md").read_text()
     ours = DescribedPeople.open(
         Path(describe.run(asking(config, choices, to=str(tmp_path / "ours.safetensors")))["file"])
     )

@@ -68,7 +68,8 @@ def _elsewhere(config: Config, files: Mapping[str, str]) -> dict[str, Any]:
     }
     path, user = getattr(config.user, "path", None), config.user
     if path is not None:
-        user = dataclasses.replace(user, path=place("user.path", path))
+        changed: dict[str, Any] = {"path": place("user.path", path)}
+        user = dataclasses.replace(user, **changed)
     return {"rewards": rewards, "user": user}
 
 
