@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.own_table import Choice, OwnTable, image_bytes, read_choices, refuse
+from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
 from ppd_lightning.data.pair_ids import image_uid, ranking_id
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Location, location
+from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -63,7 +64,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
     """Write `folder`/source; nothing is done where it was made from the same table and images.
 
     An image is known by its content, whatever its names; __index_level_0__ is the line of the table. Rows with faults
-    are written as they are, for `pickapic.read_rows` to leave out, unless they are too many.
+    are written as they are, for `pickapic_rows.read_rows` to leave out, unless they are too many.
 
     Args:
         table, max_unusable, columns: as for `read_own`.
@@ -79,7 +80,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
     key = _made_from(choices, images)
     if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
         return
-    prompts = Counter(choice.caption for choice in choices)
+    stored, prompts = TableImages(file, read), Counter(choice.caption for choice in choices)
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(
             temporary,
@@ -89,7 +90,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
             store_schema=False,  # read back as plain bytes, as Pick-a-Pic's own files are
         ) as writer:
             for group in _groups(choices, images):
-                content = image_bytes(file, group, images)
+                content = stored.of(group)
                 broken = {name for name, data in content.items() if not _is_image(data)}
                 faults += [
                     (choice.line, f"{name} is no image that can be read")

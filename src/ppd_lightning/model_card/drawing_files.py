@@ -28,6 +28,7 @@ NEW_PEOPLE = (
     "ppd_lightning.data.own_table",
     "ppd_lightning.data.pictures",
     "ppd_lightning.data.remote",
+    "ppd_lightning.data.table_images",
     "ppd_lightning.errors",
     "ppd_lightning.storage.atomic",
     "ppd_lightning.storage.fingerprints",

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from ppd_lightning.data.own_table import image_bytes, read_choices, refuse
+from ppd_lightning.data.own_table import read_choices, refuse
 from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
 from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.data.remote import location
+from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
     file = location(table, key)
     read = read_choices(file, key=key)
     refuse(file, read.faults)
-    content = image_bytes(file, read.choices, read.images)
+    content = TableImages(file, read, key).of(read.choices)
     pictures = {name: open_picture(data) for name, data in content.items()}
     uids = {name: image_uid(data) for name, data in content.items()}
     refuse(
