@@ -6,7 +6,7 @@ E = width of an embedding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ppd_lightning.generation.sampling import draw_images
 from ppd_lightning.generation.trained_run import TrainedRun, drawing_parts
 from ppd_lightning.users.describer import Describer, open_of_run
 from ppd_lightning.users.new_choices import Picture, choices_of_pictures, read_pictures
-from ppd_lightning.users.next_pair import Pool
+from ppd_lightning.users.next_pair import Pool, open_pool
 from ppd_lightning.users.people_file import read_people
 
 
@@ -57,15 +57,21 @@ class Model:
 
     Args:
         folder: of a run or an export.
-        base, codec: see `config.finished.config_of`.
+        base, codec, files: see `config.finished.config_of`.
 
     Raises:
         UserError: it is neither, the training is not finished, or files of the base are missing.
     """
 
-    def __init__(self, folder: str | Path, base: str | None = None, codec: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        base: str | None = None,
+        codec: str | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = Path(folder)
-        self._workspace = Workspace(config_of(self.folder, base, codec))
+        self._workspace = Workspace(config_of(self.folder, base, codec, files))
         self._trained = self._open()
         self._identity = str(adapter_metadata(self._trained.adapter).get("users"))
 
@@ -95,7 +101,7 @@ class Model:
             UserError: a picture cannot be seen, there is none, or this kind of users cannot say which pair to show.
         """
         read = read_pictures("this person", pairs, "pair")
-        return self._describer.pool(self._workspace.config.user, self._workspace.instruments, read)
+        return open_pool(self._describer, self._workspace.config.user, self._workspace.instruments, read)
 
     def next_pair(
         self, choices: Sequence[tuple[str, Picture, Picture]], pool: Pool | Sequence[tuple[str, Picture, Picture]]

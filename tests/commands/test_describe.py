@@ -277,8 +277,7 @@ def test_the_documented_python_describes_asks_and_draws(
     ):
         assert shown in blocks[0]
         blocks = [block.replace(shown, here) for block in blocks]
-    for block in blocks:
-        exec(block, names)
+    exec("\n".join(blocks), names)
     assert len(list(tmp_path.glob("drawn-*.png"))) == 8
     assert len({image.tobytes() for image in names["images"]}) == 8
     assert names["row"] in (0, 1)

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.users.choice_features import vectors_of_new
 from ppd_lightning.users.choice_model import ChoiceModel, MeanOfChoices, RegressionOfChoices
 from ppd_lightning.users.choice_regression import choice_weights
 from ppd_lightning.users.discriminants import describe_choices, discriminant_axes
 from ppd_lightning.users.new_choices import NewChoice, Picture, read_pictures
 from ppd_lightning.users.next_pair import Pool, expected_cosines, imagined_people
 from ppd_lightning.users.scale import Scale, standardise
-from ppd_lightning.users.shot_features import features_of_new
 
 SHOTS, SETS = 4, 4
 RANDOM = np.random.default_rng(0)
@@ -62,8 +62,8 @@ MEANS = describe_choices(LIKED, OTHERS).reshape(-1, 6)
 AXES = discriminant_axes(MEANS, np.repeat(np.arange(len(TASTES)), SETS), 3)
 WEIGHTS = choice_weights((LIKED - OTHERS).reshape(-1, SHOTS, 3), 1.0)
 MODELS: dict[str, ChoiceModel] = {
-    "discriminants": MeanOfChoices(colours, AXES, Scale.fitted(MEANS @ AXES, len(TASTES)), SHOTS),
-    "no axes": MeanOfChoices(colours, None, Scale.fitted(MEANS, len(TASTES)), SHOTS),
+    "discriminants": MeanOfChoices(colours, {"discriminants": AXES}, Scale.fitted(MEANS @ AXES, len(TASTES)), SHOTS),
+    "no axes": MeanOfChoices(colours, {}, Scale.fitted(MEANS, len(TASTES)), SHOTS),
     "regression": RegressionOfChoices(
         lambda choices: colours([one.preferred for one in choices]) - colours([one.other for one in choices]),
         1.0,
@@ -79,7 +79,7 @@ def choices(pairs: Sequence[Pair]) -> list[NewChoice]:
 def vector(model: ChoiceModel, own: Sequence[NewChoice]) -> np.ndarray:
     """As `describe` makes it."""
     if isinstance(model, MeanOfChoices):
-        return standardise(features_of_new(colours, [own], model.axes), model.scale.standard)[0]
+        return standardise(vectors_of_new(colours, model.fitted, [own]), model.scale.standard)[0]
     assert isinstance(model, RegressionOfChoices)
     return standardise(choice_weights(model.margins(own)[None], 1.0), model.scale.standard)[0]
 

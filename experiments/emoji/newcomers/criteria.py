@@ -24,7 +24,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.users.describer import open_of_run
 from ppd_lightning.users.new_choices import read_pictures
-from ppd_lightning.users.next_pair import expected_cosines, imagined_people
+from ppd_lightning.users.next_pair import expected_cosines, imagined_people, open_pool
 
 Criterion = Callable[["Asking", np.ndarray, np.ndarray], np.ndarray]
 
@@ -37,7 +37,7 @@ class Asking:
         self.answers = newcomers(run, "trial", PEOPLE)
         describer = open_of_run(run, workspace.config.user)
         pairs = read_pictures("this person", self.answers.pairs)
-        self.model = describer.pool(workspace.config.user, workspace.instruments, pairs[:1]).model
+        self.model = open_pool(describer, workspace.config.user, workspace.instruments, pairs[:1]).model
         every = self.model.evidence(pairs)
         self.evidence, self.others = every[:POOL], every[POOL:]
         self.people = imagined_people(*self.model.prior)

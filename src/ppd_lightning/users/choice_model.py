@@ -5,19 +5,17 @@ N = choices, S = choices so far, M = people, D = width of what a choice gives, E
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from ppd_lightning.users.choice_features import PictureEncoder, features_of_new, on_axes
 from ppd_lightning.users.choice_regression import choice_weights
+from ppd_lightning.users.discriminants import describe_choices
 from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.scale import Scale, standardise
-from ppd_lightning.users.shot_features import on_axes
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 UNKNOWN_SHARE = 0.5
 """Of the variance of sets, what is taken for the choice of the set, where no discriminants tell it."""
@@ -49,12 +47,12 @@ class MeanOfChoices:
 
     So a person answers as the linear discriminant between both answers does.
 
-    features: pictures (B) to features (B, F). axes: (2 F, E), None for none. scale: of the embeddings. shots:
-    choices of a set in the training.
+    encode: pictures to features. fitted: see `choice_features.vectors_of_new`. scale: of the embeddings. shots: choices
+    of a set in the training.
     """
 
-    features: Callable[[Sequence[Image]], np.ndarray]
-    axes: np.ndarray | None
+    encode: PictureEncoder
+    fitted: Mapping[str, np.ndarray]
     scale: Scale
     shots: int
 
@@ -66,10 +64,11 @@ class MeanOfChoices:
 
     def evidence(self, choices: Sequence[NewChoice]) -> np.ndarray:
         """See `ChoiceModel`: the vector that each choice alone makes; D is E."""
-        seen = self.features([picture for one in choices for picture in (one.preferred, one.other)])
-        liked, others = seen.reshape(-1, 2, seen.shape[1]).swapaxes(0, 1)
-        ways = [np.concatenate([one, one - other], 1) for one, other in ((liked, others), (others, liked))]
-        return np.stack([standardise(on_axes(way, self.axes), self.scale.standard) for way in ways], 1)
+        sides = features_of_new(self.encode, self.fitted, choices)
+        ways = np.stack([sides, sides[:, ::-1]], 1)  # (N, 2, 2, F)
+        vectors = describe_choices(ways[:, :, :1], ways[:, :, 1:]).reshape(2 * len(choices), -1)
+        standard = standardise(on_axes(vectors, self.fitted.get("discriminants")), self.scale.standard)
+        return standard.reshape(len(choices), 2, -1)
 
     def extended(self, evidence: np.ndarray, each: np.ndarray) -> np.ndarray:
         """See `ChoiceModel`."""
@@ -87,7 +86,7 @@ class MeanOfChoices:
     def _noise(self) -> np.ndarray:
         """Variance of a single choice around a person's vector, (E,); discriminants make it 1 for a set."""
         spread = UNKNOWN_SHARE * np.ones(len(self.scale.centre))
-        return self.shots * (spread if self.axes is None else self.scale.standard[1] ** -2)
+        return self.shots * (spread if "discriminants" not in self.fitted else self.scale.standard[1] ** -2)
 
 
 @dataclass(frozen=True)

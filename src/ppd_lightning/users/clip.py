@@ -5,7 +5,7 @@ The features are those of a reward's vision tower, which are stored once, whatev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
@@ -15,9 +15,10 @@ from ppd_lightning.users.kind import UserKind
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-    from PIL.Image import Image
 
+    from ppd_lightning.rewards.encoder_code import EncoderCode
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.choice_features import PictureEncoder
     from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
@@ -73,9 +74,9 @@ class ClipUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`; features differ from those of the data by what rounding makes of other batches."""
-        from ppd_lightning.users.shot_features import features_of_new
+        from ppd_lightning.users.choice_features import vectors_of_new
 
-        return features_of_new(self._features(using), list(people.values()), fitted.get("discriminants"))
+        return vectors_of_new(self._encoder(using), fitted, list(people.values()))
 
     def choice_model(
         self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
@@ -83,14 +84,19 @@ class ClipUser(UserKind):
         """See `UserKind`."""
         from ppd_lightning.users.choice_model import MeanOfChoices
 
-        return MeanOfChoices(self._features(using), fitted.get("discriminants"), scale, shots)
+        return MeanOfChoices(self._encoder(using), fitted, scale, shots)
 
-    def _features(self, using: Instruments) -> Callable[[Sequence[Image]], np.ndarray]:
-        """What gives pictures (B) as the reward sees them, (B, F)."""
-        from ppd_lightning.rewards.scoring import features_of_pictures
+    def _encoder(self, using: Instruments) -> PictureEncoder:
+        """What sees pictures in memory."""
+        from functools import partial
 
-        reward = using.open_rewards()[self.reward]
-        return lambda pictures: features_of_pictures(reward, pictures)
+        from ppd_lightning.rewards.picture_features import features_of_pictures
+
+        return partial(features_of_pictures, using.open_rewards()[self.reward])
+
+    def encoder_code(self, using: Instruments) -> EncoderCode | str:
+        """See `UserKind`: the reward's."""
+        return using.open_rewards()[self.reward].encoder_code(self.seen_by(using)) or super().encoder_code(using)
 
     def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
         """The images as the reward saw them, and `fitted`; made once."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -23,20 +23,43 @@ from safetensors.numpy import save
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.users.describing import Instruments
-from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.people_file import ENTRY, DescribedPeople
 from ppd_lightning.users.scale import Scale
-
-if TYPE_CHECKING:
-    from ppd_lightning.users.next_pair import Pool
 
 log = logging.getLogger(__name__)
 
 NAME = "describer.safetensors"
 """Of the file, in the folder of the embeddings, of a run, and of an export."""
 FORMAT = "describer 1"
+Using = TypeVar("Using", contravariant=True)
+
+
+class Describes(Protocol[Using]):
+    """What makes raw vectors of new people: a `kind.UserKind`, with the networks of `using`; or what an export has."""
+
+    @property
+    def kind(self) -> str:
+        """Its name, for messages."""
+
+    @property
+    def by_words(self) -> bool:
+        """Whether people are described by a text each."""
+
+    @property
+    def not_for_new(self) -> str:
+        """Why nobody new can be described; empty where somebody can."""
+
+    def seen_by(self, using: Using) -> str:
+        """A fingerprint of the networks."""
+
+    def describe_new(
+        self, using: Using, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """Raw vectors (N, E) of people by their choices."""
+
+    def describe_words(self, using: Using, people: Mapping[str, str]) -> np.ndarray:
+        """Raw vectors (N, E) of people by a text each."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +112,8 @@ class Describer:
 
     def describe(
         self,
-        kind: UserKind,
-        using: Instruments,
+        kind: Describes[Using],
+        using: Using,
         people: Mapping[str, Sequence[NewChoice]] | Mapping[str, str],
         run: str,
     ) -> DescribedPeople:
@@ -105,7 +128,7 @@ class Describer:
         Raises:
             UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
         """
-        self._check_sight(kind, using)
+        self.check_sight(kind, using)
         texts = {name: told for name, told in people.items() if isinstance(told, str)}
         choices = {name: told for name, told in people.items() if not isinstance(told, str)}
         if texts if not kind.by_words else choices:
@@ -126,26 +149,12 @@ class Describer:
         named = dict(zip(people, vectors, strict=True))
         return DescribedPeople(named, self.fingerprint(), run, facts)
 
-    def pool(self, kind: UserKind, using: Instruments, pairs: Sequence[NewChoice]) -> Pool:
-        """Pairs to choose the next one from (`users/next_pair.py`).
-
-        Args:
-            kind: as the run describes people.
+    def check_sight(self, kind: Describes[Using], using: Using) -> None:
+        """Refuse other networks than those that saw the training's choices.
 
         Raises:
-            UserError: vectors of this kind do not follow from single choices, there is no pair, or as `describe`.
+            UserError: they are missing or other ones.
         """
-        from ppd_lightning.users.next_pair import Pool
-
-        if kind.not_for_pools:
-            raise UserError(f"user={kind.kind}: cannot say which pair to show next: {kind.not_for_pools}")
-        if not pairs:
-            raise UserError("a pool needs at least one pair: (caption, picture, picture)")
-        self._check_sight(kind, using)
-        return Pool(kind.choice_model(using, self.fitted, self.scale, self.facts["shots"]), pairs)
-
-    def _check_sight(self, kind: UserKind, using: Instruments) -> None:
-        """Refuse other networks than those that saw the training's choices."""
         found, expected = kind.seen_by(using), self.facts["seen_by"]
         if found != expected:
             raise UserError(
@@ -180,7 +189,7 @@ class Describer:
         return scale | {f"fitted.{name}": array for name, array in self.fitted.items()}
 
 
-def open_of_run(folder: Path, kind: UserKind) -> Describer:
+def open_of_run(folder: Path, kind: Describes[Any]) -> Describer:
     """How the people of a run, or of an export, were described.
 
     Raises:

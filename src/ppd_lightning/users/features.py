@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
@@ -12,8 +12,9 @@ from ppd_lightning.users.kind import UserKind
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-    from PIL.Image import Image
 
+    from ppd_lightning.rewards.encoder_code import EncoderCode
+    from ppd_lightning.users.choice_features import PictureEncoder
     from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
@@ -59,9 +60,9 @@ class FeaturesUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`."""
-        from ppd_lightning.users.shot_features import features_of_new
+        from ppd_lightning.users.choice_features import vectors_of_new
 
-        return features_of_new(self._features(using, fitted), list(people.values()), fitted["discriminants"])
+        return vectors_of_new(self._encoder(using), fitted, list(people.values()))
 
     def choice_model(
         self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
@@ -69,19 +70,25 @@ class FeaturesUser(UserKind):
         """See `UserKind`."""
         from ppd_lightning.users.choice_model import MeanOfChoices
 
-        return MeanOfChoices(self._features(using, fitted), fitted["discriminants"], scale, shots)
+        return MeanOfChoices(self._encoder(using), fitted, scale, shots)
 
-    def _features(
-        self, using: Instruments, fitted: Mapping[str, np.ndarray]
-    ) -> Callable[[Sequence[Image]], np.ndarray]:
-        """What gives pictures (B) on their principal axes, (B, P)."""
-        from ppd_lightning.users.discriminants import PrincipalAxes
+    def _encoder(self, using: Instruments) -> PictureEncoder:
+        """What sees pictures in memory."""
+        from functools import partial
+
+        from ppd_lightning.users.choice_features import encode_pictures
         from ppd_lightning.users.encoders import open_encoder
-        from ppd_lightning.users.shot_features import encode_pictures
 
         encode = using.once("encoder", lambda: open_encoder(self.encoder, using.backbone))
-        principal = PrincipalAxes(fitted["mean"], fitted["deviation"], fitted["axes"])
-        return lambda pictures: principal.components(encode_pictures(encode, pictures, using.image_size))
+        return partial(encode_pictures, encode, using.image_size)
+
+    def encoder_code(self, using: Instruments) -> EncoderCode | str:
+        """See `UserKind`; a codec goes along by the code of its base, where that encodes."""
+        from ppd_lightning.users.encoders import codec_code, efficientnet_code
+
+        if self.encoder == "efficientnet_lite0":
+            return efficientnet_code(using.image_size)
+        return codec_code(using.backbone, using.image_size) or super().encoder_code(using)
 
     def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
         """The images on their principal axes, and `fitted`; made once."""

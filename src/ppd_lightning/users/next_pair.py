@@ -20,6 +20,9 @@ import numpy as np
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.choice_model import ChoiceModel
+from ppd_lightning.users.describer import Describer
+from ppd_lightning.users.describing import Instruments
+from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.new_choices import NewChoice, usable
 
 IMAGINED = 1024
@@ -75,6 +78,21 @@ class Pool:
                 as_listed = one.preferred_uid == self.pairs[row].preferred_uid
                 found.append(self._evidence[row] if as_listed else self._evidence[row, ::-1])
         return np.stack(found)
+
+
+def open_pool(describer: Describer, kind: UserKind, using: Instruments, pairs: Sequence[NewChoice]) -> Pool:
+    """A pool for people who are described as those of a training were.
+
+    Raises:
+        UserError: vectors of this kind do not follow from single choices, there is no pair, a picture cannot be seen,
+            or the networks of the kind are missing or other ones.
+    """
+    if kind.not_for_pools:
+        raise UserError(f"user={kind.kind}: cannot say which pair to show next: {kind.not_for_pools}")
+    if not pairs:
+        raise UserError("a pool needs at least one pair: (caption, picture, picture)")
+    describer.check_sight(kind, using)
+    return Pool(kind.choice_model(using, describer.fitted, describer.scale, describer.facts["shots"]), pairs)
 
 
 def imagined_people(mean: np.ndarray, covariance: np.ndarray, count: int = IMAGINED) -> np.ndarray:
