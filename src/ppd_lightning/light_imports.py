@@ -32,7 +32,7 @@ DEFERRED: Mapping[str, tuple[str, ...]] = {
 """Modules that run when something of theirs is used; their functions that are imported by name and used much later."""
 
 MANY = 200
-"""So many new modules are kept from the garbage collector, which would walk through all of them, some 0.3 s, for nothing."""
+"""So many new modules are kept from the garbage collector, which would walk through all of them for nothing (0.3 s)."""
 
 
 @contextmanager

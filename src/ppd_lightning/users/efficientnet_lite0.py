@@ -1,7 +1,7 @@
 """The early stages of EfficientNet-Lite0, which `user=features` sees pictures with.
 
-Source: TensorFlow's reference of EfficientNet-Lite (tensorflow/tpu, models/official/efficientnet/lite). Layers are named
-as in timm's `tf_efficientnet_lite0`, whose numbers these are to the bit; importing timm takes longer than describing.
+Source: TensorFlow's reference of EfficientNet-Lite (tensorflow/tpu, models/official/efficientnet/lite). Names of layers
+and numbers, to the bit, are those of timm's `tf_efficientnet_lite0`; importing timm takes longer than describing.
 
 B = images, C = channels.
 """
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 STEM = 32
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40))
-"""Of each stage that is read: blocks, kernel, stride of the first block, expansion, channels. Style is in early ones."""
+"""Of each stage that is read: blocks, kernel, stride of the first block, expansion, channels. Style is in the first."""
 
 
 class EarlyStages(nn.Module):
