@@ -85,7 +85,7 @@ def test_nothing_else_is_left_behind(package: Path, *, collecting: bool) -> None
 
 def test_a_network_comes_without_its_neighbours() -> None:
     """And transformers' text encoder without the optimisers of its detection losses."""
-    neighbours = ("diffusers.models.unets.unet_2d", "scipy.optimize._optimize", "torchvision.ops.boxes", "timm")
+    neighbours = ("diffusers.models.unets.unet_2d", "scipy.optimize._optimize", "torchvision.ops.roi_align", "timm")
     code = (
         "import sys\nfrom ppd_lightning.light_imports import light_imports\n"
         "with light_imports():\n"
