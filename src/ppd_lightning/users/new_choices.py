@@ -10,6 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from ppd_lightning.data.own_table import read_choices, refuse
+from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
+from ppd_lightning.data.pictures import open_picture
+from ppd_lightning.data.remote import location
+from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -47,12 +52,6 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         UserError: the table cannot be read, rows have faults (the first are named, the others counted), or somebody has
             no choice that tells anything.
     """
-    from ppd_lightning.data.images import open_picture
-    from ppd_lightning.data.own_table import read_choices, refuse
-    from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
-    from ppd_lightning.data.remote import location
-    from ppd_lightning.data.table_images import TableImages
-
     file = location(table, key)
     read = read_choices(file, key=key)
     refuse(file, read.faults)
@@ -136,9 +135,6 @@ def usable(people: Mapping[str, Sequence[NewChoice]]) -> dict[str, list[NewChoic
 
 def _opened(picture: Picture) -> tuple[Image.Image, str]:
     """A picture, decoded, and hex digits for its content."""
-    from ppd_lightning.data.images import open_picture
-    from ppd_lightning.data.pair_ids import image_uid
-
     if isinstance(picture, Image.Image):
         header = f"{picture.mode}{picture.size}".encode()
         return picture, image_uid(header + picture.tobytes())

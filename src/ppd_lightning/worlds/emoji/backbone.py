@@ -99,4 +99,5 @@ class EmojiBackbone(CascadeBackbone):
             base_folders=f"prior/, {FOLDERS}",
             codec_folders="codec/",
             settings={"network": "prior"},
+            encodes=True,
         )
