@@ -10,8 +10,6 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
-from importlib import metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import RLock
@@ -31,30 +29,22 @@ DEFERRED: Mapping[str, tuple[str, ...]] = {
 }
 """Modules that run when something of theirs is used; their functions that are imported by name and used much later."""
 
-MANY = 200
-"""So many new modules are kept from the garbage collector, which would walk through all of them for nothing (0.3 s)."""
-
 
 @contextmanager
 def light_imports() -> Iterator[None]:
     """What is imported for the first time within leaves the modules of `DEFERRED` until something of them is used.
 
     Nothing else changes: such a module is complete to whoever asks it for anything, here or elsewhere. Garbage is not
-    collected within, for imports make hardly any; the files of installed packages are listed once.
+    collected within: imports make hardly any, and looking for it takes half a second.
     """
-    finder, collecting, listed = _Finder(), gc.isenabled(), metadata.packages_distributions
-    known = len(sys.modules)
+    finder, collecting = _Finder(), gc.isenabled()
     gc.disable()
     sys.meta_path.insert(0, finder)
-    setattr(metadata, "packages_distributions", cache(listed))  # noqa: B010
     try:
         yield
     finally:
-        setattr(metadata, "packages_distributions", listed)  # noqa: B010
         sys.meta_path.remove(finder)
         if collecting:
-            if len(sys.modules) > known + MANY:
-                gc.freeze()
             gc.enable()
 
 
