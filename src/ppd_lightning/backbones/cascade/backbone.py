@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
+from ppd_lightning.light_imports import light_imports
 from ppd_lightning.settings.part import settings
 
 if TYPE_CHECKING:  # a configuration is checked without them
@@ -62,9 +63,10 @@ class CascadeBackbone(Backbone, ABC):
 
     def load_network(self, dtype: torch.dtype | None = None) -> nn.Module:
         """The frozen Stage C, its weights in `dtype`; None is float32."""
-        from diffusers import StableCascadeUNet
+        with light_imports():
+            from diffusers import StableCascadeUNet
 
-        from ppd_lightning.backbones.diffusers_parts import load_network
+            from ppd_lightning.backbones.diffusers_parts import load_network
 
         config, weights = self.files("prior")
         network: nn.Module = load_network(StableCascadeUNet, config, weights, dtype=dtype)
@@ -77,13 +79,14 @@ class CascadeBackbone(Backbone, ABC):
             UserError: files are missing or damaged, or the weights are not those of the network that its configuration
                 describes.
         """
-        import torch
-        from transformers import CLIPTextModelWithProjection
-        from transformers.utils.logging import disable_progress_bar
+        with light_imports():
+            import torch
+            from transformers import CLIPTextModelWithProjection
+            from transformers.utils.logging import disable_progress_bar
 
-        from ppd_lightning.backbones.cascade.text import TextStates
-        from ppd_lightning.backbones.diffusers_parts import one_line
-        from ppd_lightning.backbones.weights import misfits
+            from ppd_lightning.backbones.cascade.text import TextStates
+            from ppd_lightning.backbones.diffusers_parts import one_line
+            from ppd_lightning.backbones.weights import misfits
 
         disable_progress_bar()
         config, weights = self.files("text_encoder")
@@ -118,9 +121,10 @@ class CascadeBackbone(Backbone, ABC):
         Raises:
             UserError: its files are missing or damaged.
         """
-        from transformers import CLIPTokenizer
+        with light_imports():
+            from transformers import CLIPTokenizer
 
-        from ppd_lightning.backbones.diffusers_parts import one_line
+            from ppd_lightning.backbones.diffusers_parts import one_line
 
         folder = self.files("tokenizer")[0].parent
         try:
@@ -134,9 +138,10 @@ class CascadeBackbone(Backbone, ABC):
         Raises:
             UserError: its file is missing or damaged.
         """
-        from diffusers import DDPMWuerstchenScheduler
+        with light_imports():
+            from diffusers import DDPMWuerstchenScheduler
 
-        from ppd_lightning.backbones.cascade.sampler import DDPMSampler
+            from ppd_lightning.backbones.cascade.sampler import DDPMSampler
         from ppd_lightning.backbones.diffusers_parts import configured
 
         (config,) = self.files("scheduler")
