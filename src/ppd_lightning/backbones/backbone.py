@@ -56,8 +56,6 @@ class Backbone(Part, ABC):
     stride: ClassVar[int]
     """Pixels of an encoded image to one position of its latents, in each direction."""
     latent_channels: ClassVar[int]
-    text_arrays: ClassVar[tuple[str, ...]]
-    """The names of the text encoder's arrays: the conditions of `predict`."""
     decoder_parts: ClassVar[Mapping[Decoder, str]]
     """The part of the codec that each decoder needs."""
 
@@ -70,6 +68,11 @@ class Backbone(Part, ABC):
     @abstractmethod
     def parts(self) -> Mapping[str, ModelPart]:
         """Its parts by name."""
+
+    @property
+    @abstractmethod
+    def text_arrays(self) -> tuple[str, ...]:
+        """The names of the text encoder's arrays: the conditions of `predict`; the last has the pooled states."""
 
     @property
     def shipped_folder(self) -> Path | None:
@@ -208,7 +211,7 @@ class Backbone(Part, ABC):
         """The folder of each part, fetched where it is on the hub; and a sentence for each key that leads nowhere."""
         folders: dict[str, Path] = {}
         faults: list[str] = []
-        for key in (PATH, CODEC_PATH):
+        for key in self._paths:
             parts = {name: self.parts[name] for name in needs or self.parts if self.key(name) == key}
             try:
                 if parts:
