@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a configuration is checked without them
     from ppd_lightning.backbones.interfaces import Conditions, Decoder, TextEncoder
     from ppd_lightning.backbones.unet.text import ClipStates, DoubleClipStates
     from ppd_lightning.backbones.user_branch import TokenWidth, UserBranch
-    from ppd_lightning.diffusion.betas import BetasPath
+    from ppd_lightning.diffusion.betas import BetasPath, Prediction
     from ppd_lightning.diffusion.deterministic import DeterministicSampler
 
     Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -36,6 +36,14 @@ DRAWING_MODULES = (
     *(f"ppd_lightning.backbones.unet.{name}" for name in ("prediction", "pretrained", "text", "user_sites")),
     *(f"ppd_lightning.diffusion.{name}" for name in ("betas", "deterministic", "path")),
 )
+
+
+@cache
+def _path(prediction: Prediction, zero_terminal_snr: bool) -> BetasPath:
+    """Made once: every batch asks for it."""
+    from ppd_lightning.diffusion.betas import BetasPath
+
+    return BetasPath(prediction, zero_terminal_snr=zero_terminal_snr)
 
 
 @settings
@@ -97,14 +105,20 @@ class StableDiffusion(Backbone):
         """Half to twice the side that the released weights were trained on."""
         return (self.release.side // 2, self.release.side * 2) if self.hub_name is not None else None
 
+    def contradictions(self) -> Iterator[str]:
+        """See `Part`."""
+        if self.zero_terminal_snr and self.prediction == "epsilon":
+            yield (
+                "model.zero_terminal_snr: a step that is noise alone shows no picture to a network that predicts the "
+                "noise; use model.prediction=v_prediction, or false"
+            )
+
     # What it computes.
 
     @property
     def diffusion_path(self) -> BetasPath:
         """The table of 1000 steps; the target is the noise, or v."""
-        from ppd_lightning.diffusion.betas import BetasPath
-
-        return BetasPath(self.prediction, zero_terminal_snr=self.zero_terminal_snr)
+        return _path(self.prediction, self.zero_terminal_snr)
 
     def prediction_settings(self) -> dict[str, Any]:
         """See `Backbone`."""
