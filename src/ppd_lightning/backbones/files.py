@@ -39,9 +39,17 @@ class ModelPart:
     of_codec: bool = False
 
 
-def network_files(folder: str, weights: str = UNET) -> tuple[tuple[str, ...], ...]:
-    """The ways in which a network is stored in diffusers' and transformers' layout: fp32 first, then bf16."""
-    return tuple((f"{folder}/config.json", f"{folder}/{weights}{kind}.safetensors") for kind in ("", ".bf16"))
+def network_files(
+    folder: str, weights: str = UNET, kinds: tuple[str, ...] = ("", ".bf16")
+) -> tuple[tuple[str, ...], ...]:
+    """The ways in which a network is stored in diffusers' and transformers' layout: fp32 first, then bf16.
+
+    Args:
+        folder: of the network.
+        weights: how the file of weights is called.
+        kinds: what is put before the ending for each precision, in the order in which they are looked for.
+    """
+    return tuple((f"{folder}/config.json", f"{folder}/{weights}{kind}.safetensors") for kind in kinds)
 
 
 def find(part: ModelPart, folder: Path) -> list[Path]:

@@ -99,7 +99,10 @@ def _kind_file(kind: str, encoder: EncoderCode | str, names: Mapping[str, str]) 
 
 def settings_as_arguments(code: DrawingCode) -> str:
     """The further arguments of the class that opens the base, as Python writes them, each after a comma."""
-    return "".join(f", {name}={json.dumps(value)}" for name, value in code.settings.items())
+    return "".join(
+        f", {name}={json.dumps(value) if isinstance(value, str) else repr(value)}"
+        for name, value in code.settings.items()
+    )
 
 
 def read_template(name: str) -> str:
