@@ -39,6 +39,7 @@ NEW_PEOPLE = (
     "ppd_lightning.users.new_choices",
     "ppd_lightning.users.people_file",
     "ppd_lightning.users.scale",
+    "ppd_lightning.users.set_spread",
 )
 """Those by which it describes new people, beside those of the encoder."""
 

@@ -53,6 +53,7 @@ class ClipUser(UserKind):
 
     not_for_new: ClassVar[str] = ""
     not_for_pools: ClassVar[str] = ""
+    mean_of_choices: ClassVar[bool] = True
 
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`; E is twice the features' width, or `components`.

@@ -26,6 +26,7 @@ from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.people_file import ENTRY, DescribedPeople
 from ppd_lightning.users.scale import Scale
+from ppd_lightning.users.set_spread import SetSpread
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ class Describes(Protocol[Using]):
     @property
     def by_words(self) -> bool:
         """Whether people are described by a text each."""
+
+    @property
+    def mean_of_choices(self) -> bool:
+        """Whether vectors are means over choices, and so shorter the more there are."""
 
     @property
     def not_for_new(self) -> str:
@@ -67,7 +72,8 @@ class Describer:
     """How the people of a training were described.
 
     scale: of their embeddings. fitted: `UserKind.fitted`. facts: JSON: kind, `shots` (choices of a set), `people`
-    (who were trained on), `seen_by` (`UserKind.seen_by`), `key` (what the embeddings were made from).
+    (who were trained on), `seen_by` (`UserKind.seen_by`), `spread` (`SetSpread`; None where lengths do not
+    follow from the number of choices, or how is not known), `key` (what the embeddings were made from).
     """
 
     scale: Scale
@@ -119,7 +125,9 @@ class Describer:
     ) -> DescribedPeople:
         """People who were not in the data, by the choices of each, at least one, or by a text each.
 
-        Who lies outside of those who were trained on is drawn back to where these end (`Scale`), with a warning.
+        A vector that is a mean over more or fewer choices than a set of the training has is brought to the length that
+        is expected of such a set (`SetSpread`). Who lies outside of those who were trained on is drawn back to where
+        these end (`Scale`), with a warning.
 
         Args:
             kind: as the run describes people.
@@ -138,14 +146,21 @@ class Describer:
         undescribed = [name for name, row in zip(people, raw, strict=True) if not np.isfinite(row).all()]
         if undescribed:
             raise UserError(f"{name}: these choices could not be described; give others" for name in undescribed)
-        vectors, ratios = self.scale.embeddings(raw)
+        counts = [len(choices[name]) if name in choices else self.facts["shots"] for name in people]
+        stretches = self._stretches(kind, counts)
+        vectors, ratios = self.scale.embeddings(raw, np.array(stretches))
         facts: dict[str, Any] = {}
-        for name, ratio in zip(people, ratios.tolist(), strict=True):
+        for name, count, stretch, ratio in zip(people, counts, stretches, ratios.tolist(), strict=True):
             pairs = [one.pair_id for one in choices.get(name, ())]
-            facts[name] = {"choices": len(pairs), "pairs": pairs, "distance": round(ratio, 4)}
+            facts[name] = {
+                "choices": len(pairs),
+                "pairs": pairs,
+                "stretch": round(stretch, 4),
+                "distance": round(ratio, 4),
+            }
             if name in texts:
                 facts[name]["text"] = fingerprint(texts[name])
-            self._tell(name, len(pairs) if name in choices else self.facts["shots"], ratio)
+            self._tell(name, count, stretch, ratio)
         named = dict(zip(people, vectors, strict=True))
         return DescribedPeople(named, self.fingerprint(), run, facts)
 
@@ -162,20 +177,43 @@ class Describer:
                 "bring back its files"
             )
 
-    def _tell(self, name: str, choices: int, ratio: float) -> None:
+    def _stretches(self, kind: Describes[Any], counts: Sequence[int]) -> list[float]:
+        """By what vectors of so many choices each are multiplied; a warning where it should not be 1 and is unknown."""
+        spread = self.facts.get("spread") if kind.mean_of_choices else None
+        if spread:
+            return [SetSpread.of_facts(spread).stretch(count) for count in counts]
+        if kind.mean_of_choices and any(count != self.facts["shots"] for count in counts):
+            log.warning(
+                "how long vectors of other numbers of choices than %d should be is not known of this run, and they "
+                "stay as they are: %s",
+                self.facts["shots"],
+                "nobody has two different sets of choices (shots.groupings=2 and shots.n + 1 pairs are needed)"
+                if "spread" in self.facts
+                else "an earlier version described its people; train anew, with another folder as output",
+            )
+        return [1.0] * len(counts)
+
+    def _tell(self, name: str, choices: int, stretch: float, ratio: float) -> None:
         """Say where a vector is less certain than those of the training."""
         usual = self.facts["shots"]
         if choices < usual:
             log.warning(
                 "%s: described by %d of the %d choices that a set has in this run; such a vector strays about %.1f "
-                "times as far",
+                "times as far%s",
                 name,
                 choices,
                 usual,
                 (usual / choices) ** 0.5,
+                f", and is made {stretch:.2f} times as long" if stretch != 1 else "",
             )
         elif choices > usual:
-            log.info("%s: described by all %d choices; this run's sets have %d", name, choices, usual)
+            log.info(
+                "%s: described by all %d choices; this run's sets have %d%s",
+                name,
+                choices,
+                usual,
+                f", and the vector is made {stretch:.2f} times as long" if stretch != 1 else "",
+            )
         if ratio > 1:
             log.warning(
                 "%s: %.1f times as far from the centre as this training reaches, and drawn back to where it ends; "

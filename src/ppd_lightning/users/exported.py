@@ -31,6 +31,7 @@ class ExportedKind:
     encoder: str
     by_words: ClassVar[bool] = False
     not_for_new: ClassVar[str] = ""
+    mean_of_choices: ClassVar[bool] = True
 
     def seen_by(self, using: None) -> str:
         """The fingerprint of the encoder."""

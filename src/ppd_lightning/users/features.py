@@ -40,6 +40,7 @@ class FeaturesUser(UserKind):
 
     not_for_new: ClassVar[str] = ""
     not_for_pools: ClassVar[str] = ""
+    mean_of_choices: ClassVar[bool] = True
 
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`.

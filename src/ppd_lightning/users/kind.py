@@ -55,6 +55,9 @@ class UserKind(Part):
     not_for_pools: ClassVar[str] = "its vectors do not follow from single choices"
     """Why nobody can say which pair to show next, for messages; empty where `choice_model` does it."""
 
+    mean_of_choices: ClassVar[bool] = False
+    """Whether vectors are means over choices: they are shorter the more choices there are (`SetSpread`)."""
+
     by_words: ClassVar[bool] = False
     """Whether new people are described by a text each (`describe_words`), and not by choices."""
 

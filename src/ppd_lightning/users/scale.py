@@ -78,9 +78,15 @@ class Scale:
         lengths: np.ndarray = np.sqrt((apart**2).sum(1))
         return lengths
 
-    def embeddings(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Raw vectors (R, E) to embeddings (R, E) float32, and how many times the radius each was away, (R,)."""
+    def embeddings(self, raw: np.ndarray, stretch: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Raw vectors (R, E) to embeddings (R, E) float32, and how many times the radius each was away, (R,).
+
+        Args:
+            stretch: (R,), by which standardised vectors are multiplied before any is drawn back; None for 1.
+        """
         vectors = standardise(raw, self.standard)
+        if stretch is not None:
+            vectors *= stretch[:, None].astype(np.float32)
         ratio = self.distances(vectors) / max(self.radius, 1e-12)
         far = ratio > 1
         drawn = self.centre + (vectors[far] - self.centre) / ratio[far, None]

@@ -21,7 +21,8 @@ from ppd_lightning.users.describer import NAME, Describer
 from ppd_lightning.users.describing import Describing
 from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.rows import MADE_BY, UserRows, open_rows, write_rows
-from ppd_lightning.users.scale import Scale
+from ppd_lightning.users.scale import Scale, standardise
+from ppd_lightning.users.set_spread import SetSpread
 from ppd_lightning.users.shot_sets import ShotSet
 
 VERSION = 3
@@ -99,6 +100,7 @@ class Users:
             "shots": self.shots.n if self.kind.by_shots else 1,
             "people": len(self.data.people()["seen"]),
             "seen_by": self.kind.seen_by(self.using),
+            "spread": self._spread(scale, raw[trained], [sets[row] for row in trained]),
             "key": key,
         }
         Describer(scale, self.kind.fitted(self.using, pairs), facts).save(self.folder / NAME)
@@ -185,6 +187,14 @@ class Users:
                 "shots.select=random"
             )
         return f"nobody of that name is in the pairs; run `{MADE_BY}` for these pairs"
+
+    def _spread(self, scale: Scale, raw: np.ndarray, sets: Sequence[ShotSet]) -> dict[str, float] | None:
+        """How far vectors (R, E) of sets of those who are trained on spread, as JSON; None where that says nothing."""
+        if not self.kind.mean_of_choices:
+            return None
+        shots = np.array([one.pairs for one in sets])
+        found = SetSpread.fitted(standardise(raw, scale.standard), [one.user for one in sets], shots)
+        return None if found is None else found.facts()
 
     def _sets(self, pairs: pa.Table) -> list[ShotSet]:
         """The set of every row that `describe` makes; an empty one a user, where no choices describe them."""
