@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,10 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.rewards.open_clip_encoder import open_clip_encoder
 from ppd_lightning.rewards.picture_features import features_of_pictures
+from ppd_lightning.users.describer import NAME as DESCRIBER
+from ppd_lightning.users.describer import Describer
 from ppd_lightning.users.people_file import DescribedPeople
+from ppd_lightning.users.set_spread import SetSpread
 
 __all__ = ["world"]
 CAPTION = "a red fox"
@@ -76,6 +80,9 @@ def test_the_folder_alone_gives_the_vectors_of_ppd_describe_to_the_bit_and_draws
     world: Path, tmp_path: Path, kind: str, overrides: tuple[str, ...]
 ) -> None:
     config = trained(world, kind, *overrides)
+    file = Workspace(config).run / DESCRIBER
+    kept = Describer.open(file)  # the sets of so few people hardly spread
+    replace(kept, facts={**kept.facts, "spread": SetSpread(1.0, 1.0, 2).facts()}).save(file)
     release, choices = given(config), table(tmp_path, ROWS)
     assert "--choices choices.csv" in (release / "README.md").read_text()
     ours = DescribedPeople.open(
@@ -91,6 +98,7 @@ def test_the_folder_alone_gives_the_vectors_of_ppd_describe_to_the_bit_and_draws
     for name, vector in ours.vectors.items():
         np.testing.assert_array_equal(theirs.vectors[name], vector, err_msg=name)
     assert (theirs.describer, theirs.facts) == (ours.describer, ours.facts)
+    assert [ours.facts[name]["stretch"] > 1 for name in (ROWS[0][3], "many")] == [False, True]
     assert "described by 1 of the 2 choices that a set has in this run" in done.stderr
     for name, facts in ours.facts.items():
         assert (f"{name}: {facts['distance']:.1f} times as far" in done.stderr) == (facts["distance"] > 1)

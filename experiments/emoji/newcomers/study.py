@@ -13,11 +13,13 @@ from __future__ import annotations
 import csv
 import logging
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from answers import MANY, POOL, Newcomers, newcomers
+from answers import MANY, POOL, Newcomers, Pair, newcomers
 
 import ppd_lightning
 from ppd_lightning.config.finished import config_of
@@ -26,6 +28,8 @@ from ppd_lightning.evaluation.statistics.bootstrap import Estimate, estimate
 from ppd_lightning.opened import Model, Person
 from ppd_lightning.rewards.image_statistics import image_statistics
 from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.users.describer import open_of_run
+from ppd_lightning.users.new_choices import choices_of_pictures
 from ppd_lightning.worlds.emoji.judges import load_judge
 from ppd_lightning.worlds.emoji.people import utilities
 
@@ -51,7 +55,7 @@ def main() -> None:
     vectors = np.load(folder / "vectors.npz")
     by_answers, many = vectors["by_answers"], vectors["many"]
     tie = Workspace(config_of(run)).config.evaluation.tie
-    shares = won(model, people, every_vector(by_answers, many), folder, tie)
+    shares = won(judged(model, people, every_vector(by_answers, many), folder), tie)
     write(folder / "results.csv", by_answers, many, shares)
 
 
@@ -60,28 +64,43 @@ def every_vector(by_answers: np.ndarray, many: np.ndarray) -> np.ndarray:
     return np.concatenate([by_answers.reshape(PEOPLE, -1, many.shape[1]), many[:, None]], 1)
 
 
-def won(model: Model, people: Newcomers, vectors: np.ndarray, folder: Path, tie: float) -> np.ndarray:
-    """How often each person's own images are liked better than the base's, for vectors (P, V, E): (P, V).
+def judged(
+    model: Model,
+    people: Newcomers,
+    vectors: np.ndarray,
+    folder: Path,
+    measure: str = "differences",
+    numbers: Sequence[int] = range(CAPTIONS_EACH),
+) -> np.ndarray:
+    """What is found of each person's own images, for vectors (P, V, E): (P, numbers, V).
 
-    Ties count one half.
+    Args:
+        measure: one of those of `draw`.
+        numbers: which of each person's captions.
     """
     captions = Workspace(config_of(model.folder)).data.captions(held_out=True)
-    thought = np.full((PEOPLE, CAPTIONS_EACH, vectors.shape[1]), np.nan)
+    found = np.full((PEOPLE, len(numbers), vectors.shape[1]), np.nan)
     for number, caption in enumerate(captions):
         path = folder / f"{caption}.npz"
-        asked = [(p, k) for p in range(PEOPLE) for k in range(CAPTIONS_EACH) if (p + 5 * k) % len(captions) == number]
+        asked = [(p, c) for p in range(PEOPLE) for c, k in enumerate(numbers) if (p + 5 * k) % len(captions) == number]
         if asked and not path.is_file():
             log.info("drawing %s (%d of %d)", caption, number + 1, len(captions))
             with atomic_path(path) as unfinished, unfinished.open("wb") as file:
-                np.savez(file, differences=draw(model, people, caption, [p for p, _ in asked], vectors))
-        for (p, k), differences in zip(asked, np.load(path)["differences"] if asked else [], strict=True):
-            thought[p, k] = differences
-    shares: np.ndarray = (0.5 + 0.5 * (thought > tie) - 0.5 * (thought < -tie)).mean(1)
+                np.savez(file, **draw(model, people, caption, [p for p, _ in asked], vectors))
+        for (p, c), values in zip(asked, np.load(path)[measure] if asked else [], strict=True):
+            found[p, c] = values
+    return found
+
+
+def won(differences: np.ndarray, tie: float) -> np.ndarray:
+    """How often images are liked better than the base's, (P, C, V) to (P, V); ties count one half."""
+    shares: np.ndarray = (0.5 + 0.5 * (differences > tie) - 0.5 * (differences < -tie)).mean(1)
     return shares
 
 
 def describe(model: Model, people: Newcomers) -> dict[str, np.ndarray]:
     """by_answers: (P, A, L, E). many: (P, E)."""
+    vector = plain_vectors(model.folder)
     pool = model.pool(people.pairs[:POOL])
     by_answers, many = [], []
     for person in range(PEOPLE):
@@ -89,14 +108,32 @@ def describe(model: Model, people: Newcomers) -> dict[str, np.ndarray]:
         for _ in range(ANSWERS[-1]):
             orders[1].append(model.next_pair([people.choice(person, pair) for pair in orders[1]], pool))
         choices = [[people.choice(person, pair) for pair in order] for order in orders]
-        by_answers.append([[model.describe(own[:n]).vector for n in ANSWERS] for own in choices])
-        many.append(model.describe([people.choice(person, POOL + pair) for pair in range(MANY)]).vector)
+        by_answers.append([[vector(own[:n]) for n in ANSWERS] for own in choices])
+        many.append(vector([people.choice(person, POOL + pair) for pair in range(MANY)]))
         log.info("described %d of %d", person + 1, PEOPLE)
     return {"by_answers": np.array(by_answers), "many": np.array(many)}
 
 
-def draw(model: Model, people: Newcomers, caption: str, rows: list[int], vectors: np.ndarray) -> np.ndarray:
-    """What people think of the image of each of their vectors less what they think of the base's, (rows, vectors)."""
+def plain_vectors(run: Path) -> Callable[[Sequence[Pair]], np.ndarray]:
+    """What makes vectors (E,) of choices and lengthens none (lengths.py does)."""
+    workspace = Workspace(config_of(run))
+    kind, using = workspace.config.user, workspace.instruments
+    describer = open_of_run(run, kind)
+    plain = replace(describer, facts={**describer.facts, "spread": None})
+
+    def vector(choices: Sequence[Pair]) -> np.ndarray:
+        people = {"newcomer": choices_of_pictures("newcomer", choices)}
+        return plain.describe(kind, using, people, run.name).vectors["newcomer"].astype(np.float64)
+
+    return vector
+
+
+def draw(model: Model, people: Newcomers, caption: str, rows: list[int], vectors: np.ndarray) -> dict[str, np.ndarray]:
+    """What is found of the image of each vector of people, (rows, vectors).
+
+    differences: what they think of it less what they think of the base's. shown: whether the judge of concepts
+    recognises the caption's among all.
+    """
     identity = model.describe([people.choice(0, 0)]).model
     own = [Person(vector, identity) for row in rows for vector in vectors[row]]
     images = model.draw([caption], [None, *own], [0])
@@ -104,8 +141,14 @@ def draw(model: Model, people: Newcomers, caption: str, rows: list[int], vectors
     styles, statistics = load_judge("pixels").probabilities(pixels).numpy(), image_statistics(pixels).numpy()
     liked = utilities(people.people, styles, statistics)[rows]  # (rows, images)
     each = liked[:, 1:].reshape(len(rows), len(rows), -1)
-    differences: np.ndarray = each[np.arange(len(rows)), np.arange(len(rows))] - liked[:, :1]
-    return differences
+    concepts, data = load_judge("concepts"), Workspace(config_of(model.folder)).data
+    known = [*data.captions(held_out=True), *data.captions(held_out=False)]
+    of_world = [concepts.labels.index(concept) for concept in known]
+    guessed = concepts.probabilities(pixels[1:])[:, of_world].argmax(1).numpy()
+    return {
+        "differences": each[np.arange(len(rows)), np.arange(len(rows))] - liked[:, :1],
+        "shown": (guessed == known.index(caption)).reshape(len(rows), -1),
+    }
 
 
 def write(path: Path, found: np.ndarray, many: np.ndarray, shares: np.ndarray) -> None:

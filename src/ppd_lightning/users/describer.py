@@ -125,9 +125,8 @@ class Describer:
     ) -> DescribedPeople:
         """People who were not in the data, by the choices of each, at least one, or by a text each.
 
-        A vector that is a mean over more or fewer choices than a set of the training has is brought to the length that
-        is expected of such a set (`SetSpread`). Who lies outside of those who were trained on is drawn back to where
-        these end (`Scale`), with a warning.
+        A vector that is a mean over more choices than a set of the training is lengthened (`SetSpread`). Who lies
+        outside of those who were trained on is drawn back to where these end (`Scale`), with a warning.
 
         Args:
             kind: as the run describes people.
@@ -178,13 +177,13 @@ class Describer:
             )
 
     def _stretches(self, kind: Describes[Any], counts: Sequence[int]) -> list[float]:
-        """By what vectors of so many choices each are multiplied; a warning where it should not be 1 and is unknown."""
+        """By what vectors of so many choices each are multiplied; a warning where that is not known."""
         spread = self.facts.get("spread") if kind.mean_of_choices else None
         if spread:
             return [SetSpread.of_facts(spread).stretch(count) for count in counts]
-        if kind.mean_of_choices and any(count != self.facts["shots"] for count in counts):
+        if kind.mean_of_choices and any(count > self.facts["shots"] for count in counts):
             log.warning(
-                "how long vectors of other numbers of choices than %d should be is not known of this run, and they "
+                "by how much vectors of more choices than %d should be lengthened is not known of this run, and they "
                 "stay as they are: %s",
                 self.facts["shots"],
                 "nobody has two different sets of choices (shots.groupings=2 and shots.n + 1 pairs are needed)"
@@ -199,12 +198,11 @@ class Describer:
         if choices < usual:
             log.warning(
                 "%s: described by %d of the %d choices that a set has in this run; such a vector strays about %.1f "
-                "times as far%s",
+                "times as far",
                 name,
                 choices,
                 usual,
                 (usual / choices) ** 0.5,
-                f", and is made {stretch:.2f} times as long" if stretch != 1 else "",
             )
         elif choices > usual:
             log.info(

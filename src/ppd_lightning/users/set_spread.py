@@ -1,7 +1,7 @@
-"""How far vectors of few-shot sets spread, and how long a vector of another number of choices is made by it.
+"""How far vectors of few-shot sets spread, and by how much a vector of more choices is lengthened for it.
 
 A vector that is a mean over choices has less noise the more choices there are, and is shorter. The branch has met sets
-of one size, and takes a short vector for a weak taste.
+of one size: it expects their noise, and takes a short vector for a weak taste.
 
 R = few-shot sets, S = shots of a set, E = width of a vector.
 """
@@ -51,14 +51,16 @@ class SetSpread:
         return cls(max(total - within, 0.0), within, shots.shape[1])
 
     def stretch(self, choices: int) -> float:
-        """By what a vector of so many choices is multiplied; exactly 1 for those of a set.
+        """By what a vector of so many choices is multiplied; exactly 1 for those of a set, and for fewer.
 
-        The vectors of so many choices get the expected squared length that those of sets have.
+        Of a person's vector of many choices, the best linear guess by n choices is their vector times
+        between / (between + variance of one choice / n). A vector of more choices than a set's is multiplied by the
+        quotient of both, so the branch, which has learnt from sets, makes the better guess of it. With fewer choices
+        the quotient is below 1; shortened vectors please people no more often (study of newcomers), so it is not used.
         """
-        spread = self.between + self.within * self.shots / choices
-        if choices == self.shots or spread <= 0:
+        if choices <= self.shots or self.between + self.within <= 0:
             return 1.0
-        return float(np.sqrt((self.between + self.within) / spread))
+        return (self.between + self.within) / (self.between + self.within * self.shots / choices)
 
     def facts(self) -> dict[str, float]:
         """What `of_facts` takes back, as JSON."""
