@@ -69,10 +69,13 @@ def main() -> None:
         if power:
             rows.append(("trial", order, n, f"{power:g} less 0", less(trial[row], trial[ways.index((order, n, 0))])))
     for own, (order, n) in zip(after, MEASURED, strict=True):
-        liked = plain[:, :, [column_of(order, n)]]
-        before = {"win_rate": won(liked, tie)[:, 0], "utility": liked.mean((1, 2))}
+        before, of_a_set = (
+            {"win_rate": won(liked, tie)[:, 0], "utility": liked.mean((1, 2))}
+            for liked in (plain[:, :, [column_of(order, count)]] for count in (n, spread["shots"]))
+        )
         rows += [("measured", order, n, "0", before), ("measured", order, n, "1", own)]
         rows.append(("measured", order, n, "1 less 0", less(own, before)))
+        rows.append(("measured", order, n, "1 less those of a set", less(own, of_a_set)))
     with atomic_path(folder / "lengths.csv") as unfinished, unfinished.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["part", "order", "answers", "power", "measure", "value", "low", "high", "people"])
