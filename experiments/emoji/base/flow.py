@@ -86,10 +86,10 @@ def shipped_texts(captions: list[str]) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=17000)
-    parser.add_argument("--decay", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=6500)
+    parser.add_argument("--decay", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--concepts", type=int, default=100)
     parser.add_argument("--work", type=Path, default=Path("outputs/base"))
