@@ -245,6 +245,7 @@ class Backbone(Part, ABC):
                 elsewhere = ", or name its folder as model.codec_path" if part.of_codec and key == PATH else ""
                 remedies = [
                     f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}",
+                    *([f"{key}: or {part.instead}"] if part.instead else []),
                     *pickled(files, folder),
                 ]
                 files = [*files, f"of {part.hub}, {part.size}, {part.licence}"]
