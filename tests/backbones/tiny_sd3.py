@@ -16,6 +16,8 @@ from transformers import (
     T5EncoderModel,
 )
 
+from ppd_lightning.backbones.stable_diffusion_3 import StableDiffusion3
+
 # Every width is another one, so that a mix-up of two of them fails.
 CLIP_WIDTHS, POOLED_WIDTHS, TEXT_WIDTH, T5_TOKENS = (12, 16), (6, 10), 36, 5
 TRANSFORMER: dict[str, Any] = {
@@ -123,3 +125,10 @@ def tokenizer_t5() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
     )
+
+
+def backbone(folder: Path, **changes: Any) -> StableDiffusion3:
+    """The backbone of such a folder."""
+    own = {"name": "sd35_medium", "path": str(folder), "token_width": "enough"}
+    own |= {"shift": 3.0, "t5": True, "text_tokens": T5_TOKENS, "dual_sites": False}
+    return StableDiffusion3(**tiny.MODEL | own | changes)

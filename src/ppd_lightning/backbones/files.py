@@ -56,9 +56,7 @@ def sharded_files(folder: str, weights: str = UNET, shards: int = 2, kind: str =
         kind: such as ".fp16".
     """
     pieces = (f"{weights}{kind}-{number:05}-of-{shards:05}.safetensors" for number in range(1, shards + 1))
-    return tuple(
-        f"{folder}/{name}" for name in ("config.json", f"{weights}.safetensors.index{kind}.json", *pieces)
-    )
+    return tuple(f"{folder}/{name}" for name in ("config.json", f"{weights}.safetensors.index{kind}.json", *pieces))
 
 
 def find(part: ModelPart, folder: Path) -> list[Path]:

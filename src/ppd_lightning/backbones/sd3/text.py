@@ -67,9 +67,7 @@ def joint_states(text: Tensor, text_t5: Tensor | None, *, width: int, tokens: in
     return torch.cat([F.pad(text, (0, width - text.shape[-1])), text_t5.to(text)], dim=1)
 
 
-def _ids(
-    tokenizer: CLIPTokenizer | T5TokenizerFast, captions: list[str], length: int, device: torch.device
-) -> Tensor:
+def _ids(tokenizer: CLIPTokenizer | T5TokenizerFast, captions: list[str], length: int, device: torch.device) -> Tensor:
     cut = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     ids: Tensor = cut.input_ids
     return ids.to(device)
