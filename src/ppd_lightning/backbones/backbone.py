@@ -53,8 +53,6 @@ class Backbone(Part, ABC):
     stride: ClassVar[int]
     """Pixels of an encoded image to one position of its latents, in each direction."""
     latent_channels: ClassVar[int]
-    text_arrays: ClassVar[tuple[str, ...]]
-    """The names of the text encoder's arrays: the conditions of `predict`."""
     decoder_parts: ClassVar[Mapping[Decoder, str]]
     """The part of the codec that each decoder needs."""
 
@@ -67,6 +65,11 @@ class Backbone(Part, ABC):
     @abstractmethod
     def parts(self) -> Mapping[str, ModelPart]:
         """Its parts by name."""
+
+    @property
+    @abstractmethod
+    def text_arrays(self) -> tuple[str, ...]:
+        """The names of the text encoder's arrays: the conditions of `predict`; the last has the pooled states."""
 
     @property
     def shipped_folder(self) -> Path | None:

@@ -114,8 +114,7 @@ class StableDiffusion3(TransformerBackbone):
     def _text(self, network: nn.Module, conditions: Conditions) -> Tensor:
         from ppd_lightning.backbones.sd3.text import joint_states
 
-        width: int = network.config.joint_attention_dim
-        return joint_states(conditions["text"], conditions.get("text_t5"), width=width, tokens=self.text_tokens)
+        return joint_states(conditions, network, self.text_tokens)
 
     def load_text(self, device: torch.device | str = "cpu") -> TextStates:
         """Both CLIPs in float32, and T5, in bfloat16 on a GPU, unless it is left out.

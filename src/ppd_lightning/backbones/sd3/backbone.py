@@ -6,7 +6,7 @@ B = batch, L = text tokens, C = text width, C' = pooled text width.
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.settings.part import settings
@@ -39,7 +39,10 @@ class TransformerBackbone(Backbone, ABC):
     shift: Positive
     """How much more time the path spends at high noise, in training and drawing; 1 is none."""
 
-    text_arrays: ClassVar[tuple[str, ...]] = ("text", "text_pooled")
+    @property
+    def text_arrays(self) -> tuple[str, ...]:
+        """See `Backbone`."""
+        return "text", "text_pooled"
 
     @property
     def diffusion_path(self) -> StraightPath:

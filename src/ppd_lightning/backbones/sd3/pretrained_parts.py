@@ -55,8 +55,7 @@ class PretrainedStableDiffusion3(PretrainedTransformer):
 
     def text_of(self, network: nn.Module, conditions: Conditions) -> Tensor:
         """The states of all encoders."""
-        width: int = network.config.joint_attention_dim
-        return joint_states(conditions["text"], conditions.get("text_t5"), width=width, tokens=self.text_tokens)
+        return joint_states(conditions, network, self.text_tokens)
 
     def load_text(self, device: torch.device | str) -> TextStates:
         """Both CLIPs in float32, and T5, in bfloat16 on a GPU, unless it is left out."""

@@ -6,7 +6,8 @@ T5's, C' = pooled width of both CLIPs together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,20 +52,22 @@ class TextStates:
         return states | {"text_pooled": torch.cat([one.text_embeds for one in of_clips], dim=-1)}
 
 
-def joint_states(text: Tensor, text_t5: Tensor | None, *, width: int, tokens: int) -> Tensor:
-    """CLIP's states (B, L, C) and T5's (B, T, W) as the one text (B, L + T, W) that the network reads.
+def joint_states(conditions: Mapping[str, Tensor], transformer: Any, tokens: int) -> Tensor:
+    """The states of all encoders as the one text (B, L + T, W) that the network reads.
 
-    CLIP's are filled up with zeros to the network's width.
+    CLIP's are filled up with zeros to the network's width. Zeros stand for a T5 that was left out, as in the released
+    pipeline.
 
     Args:
-        text: of the CLIPs.
-        text_t5: None stands for zeros, which is what the released pipeline has for a T5 that is left out.
-        width: W.
-        tokens: T, for these zeros.
+        conditions: what `TextStates` gave.
+        transformer: an `SD3Transformer2DModel`.
+        tokens: T, of a T5 that was left out.
     """
-    if text_t5 is None:
-        text_t5 = text.new_zeros(len(text), tokens, width)
-    return torch.cat([F.pad(text, (0, width - text.shape[-1])), text_t5.to(text)], dim=1)
+    text, width = conditions["text"], transformer.config.joint_attention_dim
+    of_t5 = conditions.get("text_t5")
+    if of_t5 is None:
+        of_t5 = text.new_zeros(len(text), tokens, width)
+    return torch.cat([F.pad(text, (0, width - text.shape[-1])), of_t5.to(text)], dim=1)
 
 
 def _ids(tokenizer: CLIPTokenizer | T5TokenizerFast, captions: list[str], length: int, device: torch.device) -> Tensor:
