@@ -43,7 +43,13 @@ UNET = {
 }
 
 
-MODEL: dict[str, Any] = {"path": None, "codec_path": None, "num_tokens": 4, "null_user": "zero"}
+MODEL: dict[str, Any] = {
+    "path": None,
+    "codec_path": None,
+    "num_tokens": 4,
+    "null_user": "zero",
+    "token_width": "network",
+}
 
 
 def backbone(folder: Path | None = None, **changes: Any) -> EmojiBackbone:

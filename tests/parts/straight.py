@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.card_facts import CardFacts, DrawingCode
 from ppd_lightning.backbones.files import ModelPart
-from ppd_lightning.backbones.user_branch import Site, UserAttention, UserBranch
+from ppd_lightning.backbones.user_branch import Site, TokenWidth, UserAttention, UserBranch
 from ppd_lightning.backbones.weights import load_weights
+from ppd_lightning.diffusion.straight import StraightPath
 from ppd_lightning.settings.part import settings
 
 WIDTH, TEXT, HEADS, SIDE = 12, 10, 3, 2
@@ -38,29 +39,6 @@ class Network(nn.Module):
         if self.user is not None and self.user.on:
             mixed = mixed + self.user(query)
         return self.outward(mixed.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(noised.shape)
-
-
-class StraightPath:
-    """Rectified flow: x_t = (1 - t) x_0 + t noise; the network predicts noise - x_0."""
-
-    def alpha(self, t: Tensor) -> Tensor:
-        return 1 - t
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return t
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        return 2 * ((1 - t).log() - t.log())
-
-    def elbo_weight(self, t: Tensor) -> Tensor:
-        return (1 - t) / t
-
-    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        t = t.view(-1, 1, 1, 1)
-        return (1 - t) * x0 + t * noise
-
-    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return noise - x0
 
 
 class Euler:
@@ -108,12 +86,14 @@ class Straight(Backbone):
     def predict(self, network: nn.Module, noised: Tensor, t: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         return network(noised, t, conditions["words"])
 
-    def _attach(self, network: Network, embedding_dim: int, num_tokens: int, null: str) -> UserBranch:
+    def _attach(
+        self, network: Network, embedding_dim: int, num_tokens: int, null: str, width: TokenWidth
+    ) -> UserBranch:
         def install(user: UserAttention) -> Callable[[], None]:
             network.user = user
             return lambda: setattr(network, "user", None)
 
-        return UserBranch([Site(WIDTH, install)], TEXT, embedding_dim, num_tokens, null)
+        return UserBranch([Site(WIDTH, install)], TEXT, embedding_dim, num_tokens, null, width)
 
     def load_codec(self, device: torch.device | str = "cpu", *needs: str) -> Codec:
         return Codec()

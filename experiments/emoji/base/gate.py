@@ -39,7 +39,9 @@ def main() -> None:
     begun = time.monotonic()
 
     concepts = shipped_concepts(args.concepts)
-    model = EmojiBackbone(name="emoji", path=str(args.model), codec_path=None, num_tokens=4, null_user="zero")
+    model = EmojiBackbone(
+        name="emoji", path=str(args.model), codec_path=None, num_tokens=4, null_user="zero", token_width="network"
+    )
     pipeline = UserPipeline.of(model, model.load_network(), None, image_size=64)
     guidance = Guidance(text=args.guidance)
     drawn = torch.stack(

@@ -69,7 +69,7 @@ def load_adapter(backbone: Backbone, network: nn.Module, path: Path) -> UserBran
         raise UserError(
             f"{path}: trained on the base {header['base']}, this one is {found}; load the base it belongs to"
         )
-    branch = backbone.attach(network, **header["branch"])
+    branch = backbone.attach(network, **{"token_width": "network"} | header["branch"])  # older files do not say it
     try:
         branch.load_state_dict(tensors)
     except RuntimeError as error:

@@ -9,7 +9,7 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ppd_lightning.backbones.files import ModelPart, absent, damage, find, local_folder, missing, pickled
 from ppd_lightning.errors import UserError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a configuration is checked without them
 
     from ppd_lightning.backbones.card_facts import CardFacts, DrawingCode
     from ppd_lightning.backbones.interfaces import Codec, Conditions, Decoder, Sampler, TextEncoder
-    from ppd_lightning.backbones.user_branch import UserBranch
+    from ppd_lightning.backbones.user_branch import TokenWidth, UserBranch
     from ppd_lightning.diffusion.path import DiffusionPath
 
 PATH, CODEC_PATH = "model.path", "model.codec_path"
@@ -49,6 +49,9 @@ class Backbone(Part, ABC):
     """User tokens that a user embedding is projected to. With one, attention to it is constant: use several."""
     null_user: Literal["zero", "learned"]
     """What no user means: the base model itself, or a learnt population preference."""
+    token_width: Literal["network", "enough"] | Count
+    """Width of a user token: network is the network's own (the paper's way), enough what suffices: num_tokens times the
+    width of a user embedding, at most the network's own; or a number."""
 
     stride: ClassVar[int]
     """Pixels of an encoded image to one position of its latents, in each direction."""
@@ -122,8 +125,22 @@ class Backbone(Part, ABC):
                 f"{high}, or another model"
             )
 
+    def null_text(self, text: TextEncoder) -> dict[str, Tensor]:
+        """The conditions (1, ...) that text guidance leads away from: those of the empty caption, unless overridden."""
+        return text([""])
+
+    def prediction_settings(self) -> dict[str, Any]:
+        """What predictions depend on beside the files, as JSON values: reference errors are stored by it."""
+        return {}
+
     def attach(
-        self, network: nn.Module, embedding_dim: int, *, num_tokens: int | None = None, null: str | None = None
+        self,
+        network: nn.Module,
+        embedding_dim: int,
+        *,
+        num_tokens: int | None = None,
+        null: str | None = None,
+        token_width: TokenWidth | None = None,
     ) -> UserBranch:
         """Put a new user branch on a stock network; the network's own weights and state dict stay as they are.
 
@@ -132,15 +149,19 @@ class Backbone(Part, ABC):
             embedding_dim: E.
             num_tokens: user tokens; None is the setting of that name.
             null: "zero" or "learned"; None is the setting `null_user`.
+            token_width: of a user token; None is the setting of that name.
 
         Raises:
             ValueError: the network has a branch already, or the settings make no sense.
         """
         tokens = self.num_tokens if num_tokens is None else num_tokens
-        return self._attach(network, embedding_dim, tokens, self.null_user if null is None else null)
+        width = self.token_width if token_width is None else token_width
+        return self._attach(network, embedding_dim, tokens, self.null_user if null is None else null, width)
 
     @abstractmethod
-    def _attach(self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str) -> UserBranch: ...
+    def _attach(
+        self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
+    ) -> UserBranch: ...
 
     # What is loaded. All of it raises UserError where files are missing or damaged, and names them.
 

@@ -70,6 +70,9 @@ class Base(Protocol):
     def predict(self, network: nn.Module, noised: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """The network's prediction (B, ...) float32 of noised latents (B, ...) at times t (B,)."""
 
+    def null_text(self, text: TextEncoder) -> Mapping[str, Tensor]:
+        """The conditions (1, ...) that text guidance leads away from, by the text encoder of this base."""
+
     def sampler(self) -> Sampler:
         """A new sampler."""
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 NULLS = ("zero", "learned")
+
+TokenWidth = int | Literal["network", "enough"]
+"""C: the network's own width of a token, what suffices (N * E, at most the network's own), or a number."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +44,39 @@ class UserBranch(nn.Module):
 
     Args:
         sites: of a network with stock attention, in an order that follows from the network alone.
-        token_dim: C.
+        token_dim: the network's own width of a token.
         embedding_dim: E.
         num_tokens: N; one token would leave K' without effect (softmax over one key is 1).
         null: "zero" or "learned".
+        token_width: which C; with "enough" every token can have a subspace of its own in u, and a larger C adds weights
+            but no function. `config` holds C where it is not the network's own: branches of old files have that.
 
     Raises:
-        ValueError: `num_tokens` or `null` make no sense; the network stays as it is.
+        ValueError: `num_tokens`, `null` or `token_width` make no sense; the network stays as it is.
     """
 
     def __init__(
-        self, sites: Sequence[Site], token_dim: int, embedding_dim: int, num_tokens: int = 4, null: str = "zero"
+        self,
+        sites: Sequence[Site],
+        token_dim: int,
+        embedding_dim: int,
+        num_tokens: int = 4,
+        null: str = "zero",
+        token_width: TokenWidth = "network",
     ) -> None:
         super().__init__()
         if num_tokens < 2:
             raise ValueError(f"num_tokens must be at least 2, got {num_tokens}: with one token W'_k has no effect")
         if null not in NULLS:
             raise ValueError(f"null must be one of {', '.join(NULLS)}, got {null!r}")
+        own = token_dim
+        if token_width != "network":
+            token_dim = min(num_tokens * embedding_dim, own) if token_width == "enough" else token_width
+        if token_dim < 1:
+            raise ValueError(f"token_width must be positive, got {token_width}")
         self.config: dict[str, Any] = {"embedding_dim": embedding_dim, "num_tokens": num_tokens, "null": null}
+        if token_dim != own:
+            self.config["token_width"] = token_dim
         self.projection = nn.Linear(embedding_dim, num_tokens * token_dim, bias=null == "learned")
         blocks = [_UserKeysValues(token_dim, site.inner_dim) for site in sites]
         self.blocks = nn.ModuleList(blocks)

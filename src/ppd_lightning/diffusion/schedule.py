@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from ppd_lightning.diffusion.path import per_example
+
 
 class CosineSchedule:
     """x_t = alpha(t) x_0 + sigma(t) noise with alpha^2 + sigma^2 = 1 and t in [0, 1].
@@ -43,6 +45,10 @@ class CosineSchedule:
         """lambda(t) = log(alpha^2 / sigma^2), within [-9.21, 9.21]."""
         return torch.logit(self.alpha_bar(t))
 
+    def network_time(self, t: Tensor) -> Tensor:
+        """The times as they are."""
+        return t
+
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Latents x0 and noise (B, ...) at times t (B,) to noised latents of the same shape."""
         shape = (-1,) + (1,) * (x0.ndim - 1)
@@ -54,6 +60,15 @@ class CosineSchedule:
         angle = (t + self.s) / (1 + self.s) * math.pi / 2
         return torch.tan(angle) / self.sigma(t).square()
 
+    def noise_error_weight(self, t: Tensor) -> Tensor:
+        """1: the noise is what is predicted."""
+        return torch.ones_like(t)
+
     def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The noise itself."""
         return noise
+
+    def data_and_noise(self, prediction: Tensor, noised: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """See `DiffusionPath`."""
+        alpha, sigma = per_example(self.alpha(t), noised), per_example(self.sigma(t), noised)
+        return (noised - sigma * prediction) / alpha, prediction

@@ -13,9 +13,12 @@ WEIGHTINGS = ("const", "p2", "elbo", "adaptive")
 class TimeWeight:
     """w(t) (B,) for one of four weightings; the first three are closed forms.
 
-    - const: 1, as released Diffusion-DPO code has it.
+    They multiply errors of what the network predicts, be it the noise or a velocity. p2 and elbo are defined for errors
+    of the noise, and turned into weights of the prediction by the path (alpha^2 where it is a velocity).
+
+    - const: 1, as released code has it: Diffusion-DPO's on the noise, that for flow models on the velocity.
     - p2: sigma(t)^2, as Stability AI's training code weights its loss (`gdf/loss_weights.py`, P2 with k = gamma = 1).
-    - elbo: -d lambda / dt, the weight of the variational bound for noise prediction.
+    - elbo: -d lambda / dt, the weight of the variational bound.
     - adaptive: 1 / (the frozen reference's mean error at that log-SNR), after the AdaptiveLossWeight of the same file.
       High noise, where layout and style are decided, has small errors that a constant weight drowns.
 
@@ -43,7 +46,7 @@ class TimeWeight:
         if reference_errors is not None:
             weights = 1 / reference_errors.double()
         elif kind == "p2":
-            weights = path.sigma(times).square()
+            weights = path.sigma(times).square() * path.noise_error_weight(times)
         elif kind == "elbo":
             weights = path.elbo_weight(times)
         else:

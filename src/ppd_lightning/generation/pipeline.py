@@ -60,7 +60,7 @@ class UserPipeline:
         self.backbone, self.network, self.branch = backbone, network, branch
         self.codec, self.text, self.decoder = codec, text, decoder
         self.latent_shape, self.sampler = backbone.latent_shape(image_size), backbone.sampler()
-        self._null = text([""])
+        self._null = backbone.null_text(text)
 
     @classmethod
     def of(

@@ -83,6 +83,7 @@ class StoredReference:
             "times": [objective.t_min, objective.t_max],
             "share_noise": objective.share_noise,
             "precision": precision,
+            **backbone.prediction_settings(),
         }
         self.folder = folder / f"reference-{fingerprint(settings)}"
         self.key: dict[str, Any] = {

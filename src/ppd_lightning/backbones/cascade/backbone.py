@@ -9,7 +9,6 @@ from abc import ABC
 from typing import TYPE_CHECKING, ClassVar
 
 from ppd_lightning.backbones.backbone import Backbone
-from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import settings
 
 if TYPE_CHECKING:  # a configuration is checked without them
@@ -20,7 +19,7 @@ if TYPE_CHECKING:  # a configuration is checked without them
     from ppd_lightning.backbones.cascade.sampler import DDPMSampler
     from ppd_lightning.backbones.cascade.text import TextStates
     from ppd_lightning.backbones.interfaces import Conditions, Decoder
-    from ppd_lightning.backbones.user_branch import UserBranch
+    from ppd_lightning.backbones.user_branch import TokenWidth, UserBranch
     from ppd_lightning.diffusion.schedule import CosineSchedule
 
 FOLDERS = "text_encoder/, tokenizer/ and scheduler/"
@@ -55,10 +54,12 @@ class CascadeBackbone(Backbone, ABC):
 
         return predict_noise(network, noised, t, conditions["text"], conditions["text_pooled"])
 
-    def _attach(self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str) -> UserBranch:
+    def _attach(
+        self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
+    ) -> UserBranch:
         from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
 
-        return attach_user_branch(network, embedding_dim, num_tokens=num_tokens, null=null)
+        return attach_user_branch(network, embedding_dim, num_tokens=num_tokens, null=null, token_width=token_width)
 
     def load_network(self, dtype: torch.dtype | None = None) -> nn.Module:
         """The frozen Stage C, its weights in `dtype`; None is float32."""
@@ -77,39 +78,15 @@ class CascadeBackbone(Backbone, ABC):
             UserError: files are missing or damaged, or the weights are not those of the network that its configuration
                 describes.
         """
-        import torch
         from transformers import CLIPTextModelWithProjection
-        from transformers.utils.logging import disable_progress_bar
 
         from ppd_lightning.backbones.cascade.text import TextStates
-        from ppd_lightning.backbones.diffusers_parts import one_line
-        from ppd_lightning.backbones.weights import misfits
+        from ppd_lightning.backbones.clip_text import load_text_model, require_same_length
 
-        disable_progress_bar()
-        config, weights = self.files("text_encoder")
+        files = self.files("text_encoder")
         tokenizer = self.load_tokenizer()
-        try:
-            encoder, found = CLIPTextModelWithProjection.from_pretrained(
-                config.parent,
-                dtype=torch.float32,
-                variant="bf16" if ".bf16." in weights.name else None,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-        except Exception as error:  # whatever a configuration of something else leads to
-            raise UserError(
-                f"{config}: no configuration of a CLIPTextModelWithProjection ({one_line(error)})"
-            ) from None
-        wrong = misfits(found)
-        if wrong:
-            raise UserError(f"{weights}: these are not the weights of the text encoder ({wrong})")
-        if tokenizer.model_max_length != encoder.config.max_position_embeddings:
-            raise UserError(
-                f"{tokenizer.name_or_path}: captions of {tokenizer.model_max_length} tokens, the text encoder reads "
-                f"{encoder.config.max_position_embeddings}; these two belong to different models"
-            )
+        encoder = load_text_model(CLIPTextModelWithProjection, *files)
+        require_same_length(tokenizer, encoder)
         return TextStates(tokenizer, encoder.to(device))
 
     def load_tokenizer(self) -> CLIPTokenizer:
@@ -120,13 +97,10 @@ class CascadeBackbone(Backbone, ABC):
         """
         from transformers import CLIPTokenizer
 
-        from ppd_lightning.backbones.diffusers_parts import one_line
+        from ppd_lightning.backbones.clip_text import load_tokenizer
 
-        folder = self.files("tokenizer")[0].parent
-        try:
-            return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # as above
-            raise UserError(f"{folder}: no files of a CLIPTokenizer ({one_line(error)})") from None
+        tokenizer: CLIPTokenizer = load_tokenizer(CLIPTokenizer, self.files("tokenizer")[0].parent)
+        return tokenizer
 
     def sampler(self) -> DDPMSampler:
         """A new sampler, by the released scheduler.

@@ -18,7 +18,7 @@ from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.backbones.cascade.sampler import DDPMSampler
 from ppd_lightning.backbones.cascade.text import TextStates
 from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
-from ppd_lightning.backbones.interfaces import Codec, Conditions, Decoder
+from ppd_lightning.backbones.interfaces import Codec, Conditions, Decoder, TextEncoder
 from ppd_lightning.backbones.user_branch import UserBranch
 
 
@@ -42,9 +42,9 @@ class PretrainedCascade(ABC):
         """The network in evaluation mode."""
         return self._pretrained(StableCascadeUNet, self.base, self.network, torch_dtype=dtype)
 
-    def attach(self, network: nn.Module, embedding_dim: int, *, num_tokens: int, null: str) -> UserBranch:
-        """Put a new user branch on the network."""
-        return attach_user_branch(network, embedding_dim, num_tokens=num_tokens, null=null)
+    def attach(self, network: nn.Module, embedding_dim: int, **settings: Any) -> UserBranch:
+        """Put a new user branch on the network; settings as of `UserBranch`."""
+        return attach_user_branch(network, embedding_dim, **settings)
 
     def latent_shape(self, image_size: int) -> tuple[int, ...]:
         """The shape of one image's latents."""
@@ -53,6 +53,10 @@ class PretrainedCascade(ABC):
     def predict(self, network: nn.Module, noised: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """The predicted noise (B, 16, H, W) float32."""
         return predict_noise(network, noised, t, conditions["text"], conditions["text_pooled"])
+
+    def null_text(self, text: TextEncoder) -> dict[str, Tensor]:
+        """The states of the empty caption."""
+        return text([""])
 
     def sampler(self) -> DDPMSampler:
         """A new sampler."""

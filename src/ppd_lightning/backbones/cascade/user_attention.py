@@ -14,21 +14,27 @@ from diffusers.models.unets.unet_stable_cascade import SDCascadeAttnBlock
 from torch import Tensor
 from torch.nn import functional as F
 
-from ppd_lightning.backbones.user_branch import Site, UserAttention, UserBranch
+from ppd_lightning.backbones.user_branch import Site, TokenWidth, UserAttention, UserBranch
 
 
 def attach_user_branch(
-    unet: StableCascadeUNet, embedding_dim: int, *, num_tokens: int = 4, null: str = "zero"
+    unet: StableCascadeUNet,
+    embedding_dim: int,
+    *,
+    num_tokens: int = 4,
+    null: str = "zero",
+    token_width: TokenWidth = "network",
 ) -> UserBranch:
     """Put a new user branch on a stock network; the network's own weights and state dict stay as they are.
 
-    A user token is as wide as the network's conditioning.
+    The network's own width of a token is that of its conditioning.
 
     Args:
         unet: a `StableCascadeUNet` with diffusers' default attention.
         embedding_dim: width of a user embedding.
         num_tokens: user tokens, at least 2.
         null: "zero" or "learned", see `UserBranch`.
+        token_width: of a user token, see `UserBranch`.
 
     Raises:
         ValueError: the network has a branch already, no attention, or attention of another kind.
@@ -39,7 +45,7 @@ def attach_user_branch(
         names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
         raise ValueError(f"a network with stock attention (AttnProcessor2_0) is needed, found {names}; detach() first")
     sites = [_site(attention) for attention in attentions]
-    branch = UserBranch(sites, unet.config.conditioning_dim, embedding_dim, num_tokens, null)
+    branch = UserBranch(sites, unet.config.conditioning_dim, embedding_dim, num_tokens, null, token_width)
     return branch.to(device=next(unet.parameters()).device)
 
 
