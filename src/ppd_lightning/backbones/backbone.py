@@ -56,8 +56,6 @@ class Backbone(Part, ABC):
     stride: ClassVar[int]
     """Pixels of an encoded image to one position of its latents, in each direction."""
     latent_channels: ClassVar[int]
-    text_arrays: ClassVar[tuple[str, ...]]
-    """The names of the text encoder's arrays: the conditions of `predict`."""
     decoder_parts: ClassVar[Mapping[Decoder, str]]
     """The part of the codec that each decoder needs."""
 
@@ -70,6 +68,11 @@ class Backbone(Part, ABC):
     @abstractmethod
     def parts(self) -> Mapping[str, ModelPart]:
         """Its parts by name."""
+
+    @property
+    @abstractmethod
+    def text_arrays(self) -> tuple[str, ...]:
+        """The names of the text encoder's arrays: the conditions of `predict`; the last has the pooled states."""
 
     @property
     def shipped_folder(self) -> Path | None:
@@ -266,6 +269,7 @@ class Backbone(Part, ABC):
                 elsewhere = ", or name its folder as model.codec_path" if part.of_codec and key == PATH else ""
                 remedies = [
                     f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}",
+                    *([f"{key}: or {part.instead}"] if part.instead else []),
                     *pickled(files, folder),
                 ]
                 files = [*files, f"of {part.hub}, {part.size}, {part.licence}"]

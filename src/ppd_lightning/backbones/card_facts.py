@@ -38,7 +38,7 @@ class DrawingCode:
     modules: by import path; they import Python's own, torch, diffusers, transformers and each other.
     base: import path of a class among them that is a `backbones.interfaces.Base` and, called with the base's folder or
         hub name, the codec's, a variant of the weights' files and `settings`, also has `load_network` and `attach`.
-    settings: its other arguments.
+    settings: its other arguments, texts, numbers and truth values.
     base_folders, codec_folders: what is looked for in each of the two, in words.
     """
 
@@ -46,4 +46,4 @@ class DrawingCode:
     base: str
     base_folders: str
     codec_folders: str
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)

@@ -58,7 +58,10 @@ def drawing_files(code: DrawingCode, generation: Generation, image_size: int) ->
 
 def settings_as_arguments(code: DrawingCode) -> str:
     """The further arguments of the class that opens the base, as Python writes them, each after a comma."""
-    return "".join(f", {name}={json.dumps(value)}" for name, value in code.settings.items())
+    return "".join(
+        f", {name}={json.dumps(value) if isinstance(value, str) else repr(value)}"
+        for name, value in code.settings.items()
+    )
 
 
 def read_template(name: str) -> str:
