@@ -2,9 +2,9 @@
 
     python experiments/emoji/base/flow.py
 
-A `diffusers.SD3Transformer2DModel` that predicts the velocity, noise - latents, on the straight path from latents to
-noise. Codec, text encoder and tokenizer are those that ship already. The training is `make.train`: checkpoints every two
-minutes, the same command goes on from the last. When it is finished the shipped folder and `recipe.json` are written.
+A `diffusers.SD3Transformer2DModel` that predicts the velocity, noise - latents, on the path of `model=emoji_flow`. Codec,
+text encoder and tokenizer are those that ship already. The training is that of `make.py`: a checkpoint every two minutes,
+and the same command goes on from the last. When it is finished the shipped folder and `recipe.json` are written.
 
 B = batch, K = concepts, S = styles.
 """
@@ -15,17 +15,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from diffusers import SD3Transformer2DModel
 from make import SHIPPED, pictures, record, train
 from torch import Tensor, nn
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from ppd_lightning.backbones.cascade.text import TextStates
-from ppd_lightning.worlds.emoji.codec import EmojiCodec
+from ppd_lightning.config.compose import compose
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
-
-SHIFT = 3.0
-"""Noise levels are shifted as those of Stable Diffusion 3: which style a picture gets is decided above 0.85."""
 
 
 def make_transformer() -> SD3Transformer2DModel:
@@ -65,29 +60,21 @@ class LatentFlow(nn.Module):
         # Running error by time, as in make.py: every noise level has the same share of the loss.
         self.register_buffer("error_by_time", torch.zeros(100))
 
-    def forward(self, noised: Tensor, noise_level: Tensor, caption: Tensor) -> Tensor:
-        """Noised latents (B, 16, 8, 8), noise levels (B,) in [0, 1] and caption rows (B,) to the velocity."""
+    def forward(self, noised: Tensor, network_time: Tensor, caption: Tensor) -> Tensor:
+        """Noised latents (B, 16, 8, 8), times (B,) in [0, 1000] and caption rows (B,) to the velocity."""
         velocity: Tensor = self.transformer(
             noised,
             encoder_hidden_states=self.text[caption],
             pooled_projections=self.pooled[caption],
-            timestep=1000 * noise_level,
+            timestep=network_time,
         ).sample
         return velocity
 
 
-def shipped_texts(captions: list[str]) -> tuple[Tensor, Tensor]:
-    """Text states (n, 8, 128) and pooled states (n, 128) of the shipped text encoder."""
-    tokenizer = CLIPTokenizer.from_pretrained(SHIPPED / "tokenizer")
-    encoder = CLIPTextModelWithProjection.from_pretrained(SHIPPED / "text_encoder", dtype=torch.float32)
-    states = TextStates(tokenizer, encoder.eval())(captions)
-    return states["text"], states["text_pooled"][:, 0]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6500)
-    parser.add_argument("--decay", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--decay", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -98,24 +85,24 @@ def main() -> None:
 
     names, drawn = pictures(args.work)
     concepts = shipped_concepts(args.concepts)
-    codec = EmojiCodec.from_pretrained(SHIPPED / "codec", torch_dtype=torch.float32).eval()
+    model = compose(["model=emoji_flow"]).model
+    path, codec = model.diffusion_path, model.load_codec()
     with torch.no_grad():
         images = drawn[[names.index(name) for name in concepts]]
         latents = torch.stack([codec.encode(styles.float() / 255) for styles in images])  # (K, S, 16, 8, 8)
-        texts = shipped_texts([*concepts, ""])
+        texts = model.load_text()([*concepts, ""])
     torch.manual_seed(args.seed)
-    network = LatentFlow(*texts)
+    network = LatentFlow(texts["text"], texts["text_pooled"][:, 0])
 
     def loss_of_step(generator: torch.Generator) -> Tensor:
         concept = torch.randint(len(concepts), (args.batch,), generator=generator)
         style = torch.randint(latents.shape[1], (args.batch,), generator=generator)
         times = (torch.arange(args.batch) + torch.rand(args.batch, generator=generator)) / args.batch
-        level = SHIFT * times / (1 + (SHIFT - 1) * times)
         caption = torch.where(torch.rand(args.batch, generator=generator) < 0.1, len(concepts), concept)
         clean = latents[concept, style]
         noise = torch.randn(clean.shape, generator=generator)
-        share = level[:, None, None, None]
-        error = network((1 - share) * clean + share * noise, level, caption) - (noise - clean)
+        velocity = network(path.add_noise(clean, noise, times), path.network_time(times), caption)
+        error = velocity - path.target(clean, noise, times)
         errors = error.square().mean((1, 2, 3))
         buckets, bucket, found = network.error_by_time, (times * 99.999).long(), errors.detach()
         buckets[bucket] = torch.where(buckets[bucket] == 0, found, buckets[bucket].lerp(found, 0.02))
@@ -123,7 +110,6 @@ def main() -> None:
 
     average, done = train("flow", args, network, loss_of_step, ema_decay=0.999)
     average.transformer.to(torch.bfloat16).save_pretrained(SHIPPED / "transformer")
-    FlowMatchEulerDiscreteScheduler(shift=SHIFT).save_pretrained(SHIPPED / "flow_scheduler")
     done["error"] = float(network.error_by_time.mean())
     record("flow", args, done)
 

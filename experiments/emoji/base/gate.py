@@ -4,8 +4,8 @@
     python experiments/emoji/base/gate.py --model emoji_flow
 
 Writes gate.json (concept top-1 among the world's concepts, on generated pictures and on the codec's reconstructions of
-real ones; share of each style) and grid.png (a caption a row, a seed a column) beside this file; those of the flow model
-are called gate_flow.json and grid_flow.png.
+real ones; share of each style) and grid.png (a caption a row, a seed a column) beside this file; for the flow model
+gate_flow.json and grid_flow.png.
 """
 
 from __future__ import annotations
