@@ -123,6 +123,18 @@ def test_the_images_second_attention_is_a_site_where_it_is_asked_for(folder: Pat
     assert sites == [3, 5]
 
 
+@pytest.mark.parametrize("dual", [False, True])
+def test_a_new_branch_changes_no_bit_in_bf16_either(folder: Path, dual: bool) -> None:
+    """The image's positions are a part of the joint ones in memory: projected alone they would be rounded otherwise."""
+    model = tiny_sd3.backbone(folder, dual_sites=dual)
+    network, text = model.load_network(torch.bfloat16), model.load_text()(CAPTIONS)
+    noised, t = torch.randn(3, 16, 4, 4), torch.rand(3)
+    with torch.no_grad():
+        stock = model.predict(network, noised, t, text)
+        with model.attach(network, 6).user(torch.randn(3, 6)):
+            assert torch.equal(model.predict(network, noised, t, text), stock)
+
+
 def test_weights_in_several_files_are_the_same(folder: Path, copy: Path) -> None:
     network = tiny_sd3.backbone(folder).load_network()
     one = copy / "transformer"

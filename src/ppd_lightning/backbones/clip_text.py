@@ -12,13 +12,14 @@ from ppd_lightning.backbones.weights import misfits
 from ppd_lightning.errors import UserError
 
 
-def load_text_model(kind: Any, config: Path, weights: Path) -> Any:
-    """A text encoder of one of transformers' classes, in float32.
+def load_text_model(kind: Any, config: Path, weights: Path, *, dtype: torch.dtype = torch.float32) -> Any:
+    """A text encoder of one of transformers' classes.
 
     Args:
         kind: the class, such as `CLIPTextModelWithProjection` or `T5EncoderModel`.
         config: in the folder of the weights.
-        weights: model.safetensors, or one of its variants such as model.bf16.safetensors.
+        weights: model.safetensors, or one of its variants such as model.bf16.safetensors; the first file of several.
+        dtype: of the weights.
 
     Raises:
         UserError: the configuration is of another class, or the weights are not those of the network that it describes.
@@ -29,8 +30,8 @@ def load_text_model(kind: Any, config: Path, weights: Path) -> Any:
     try:
         encoder, found = kind.from_pretrained(
             config.parent,
-            dtype=torch.float32,
-            variant=weights.name.split(".")[1] if weights.name.count(".") == 2 else None,
+            dtype=dtype,
+            variant=weights.name.split(".")[1].partition("-")[0] if weights.name.count(".") == 2 else None,
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
