@@ -2,9 +2,10 @@
 
     python experiments/emoji/base/flow.py
 
-A `diffusers.SD3Transformer2DModel` that predicts the velocity, noise - latents, on the path of `model=emoji_flow`. Codec,
-text encoder and tokenizer are those that ship already. The training is that of `make.py`: a checkpoint every two minutes,
-and the same command goes on from the last. When it is finished the shipped folder and `recipe.json` are written.
+A `diffusers.SD3Transformer2DModel` that predicts the velocity, noise - latents, on the path of `model=emoji_flow`.
+Codec, text encoder and tokenizer are those that ship already. The training is that of `make.py`: a checkpoint every two
+minutes, and the same command goes on from the last. When it is finished the shipped folder and `recipe.json` are
+written.
 
 B = batch, K = concepts, S = styles.
 """

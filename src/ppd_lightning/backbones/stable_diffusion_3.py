@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # a configuration is checked without them
     from ppd_lightning.backbones.sd3.text import TextStates
     from ppd_lightning.backbones.user_branch import TokenWidth, UserBranch
 
-PATCH = 2
-"""Positions of latents to one of the network's tokens, in each direction."""
 LONGEST = 512
 """Tokens that T5 reads at most, as the released pipeline has it."""
 
@@ -72,16 +70,6 @@ class StableDiffusion3(TransformerBackbone):
     def image_sizes(self) -> tuple[int, int] | None:
         """A quarter to one and a half times the 1024 pixels of the released weights."""
         return (256, 1536) if self.hub_name is not None else None
-
-    def contradictions_with(self, image_size: int) -> Iterator[str]:
-        """See `Backbone`; the network reads tokens of two by two positions."""
-        yield from super().contradictions_with(image_size)
-        token = self.stride * PATCH
-        if image_size % self.stride == 0 and image_size % token:
-            yield (
-                f"data.image_size: {image_size} pixels are off the grid of {self.name}'s tokens; use a multiple of "
-                f"{token}"
-            )
 
     def prediction_settings(self) -> dict[str, Any]:
         """See `Backbone`."""

@@ -6,6 +6,7 @@ B = batch, L = text tokens, C = text width, C' = pooled text width.
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ppd_lightning.backbones.backbone import Backbone
@@ -26,6 +27,10 @@ DRAWING_MODULES = (
     *(f"ppd_lightning.backbones.sd3.{name}" for name in ("pretrained", "user_sites", "velocity")),
     *(f"ppd_lightning.diffusion.{name}" for name in ("deterministic", "path", "straight")),
 )
+
+
+PATCH = 2
+"""Positions of latents to one of the network's tokens, in each direction."""
 
 
 @settings
@@ -50,6 +55,16 @@ class TransformerBackbone(Backbone, ABC):
         from ppd_lightning.diffusion.straight import StraightPath
 
         return StraightPath(self.shift)
+
+    def contradictions_with(self, image_size: int) -> Iterator[str]:
+        """See `Backbone`; the network reads tokens of two by two positions."""
+        yield from super().contradictions_with(image_size)
+        token = self.stride * PATCH
+        if image_size % self.stride == 0 and image_size % token:
+            yield (
+                f"data.image_size: {image_size} pixels are off the grid of {self.name}'s tokens; use a multiple of "
+                f"{token}"
+            )
 
     def prediction_settings(self) -> dict[str, Any]:
         """See `Backbone`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from ppd_lightning.backbones.card_facts import DrawingCode
@@ -36,16 +36,6 @@ class EmojiFlowBackbone(EmojiModel, CascadeTexts, TransformerBackbone):
     def parts(self) -> Mapping[str, ModelPart]:
         """Its parts by name; the codec is one network."""
         return PARTS
-
-    def contradictions_with(self, image_size: int) -> Iterator[str]:
-        """See `Backbone`; the network reads tokens of two by two positions."""
-        yield from super().contradictions_with(image_size)
-        token = self.stride * PATCH
-        if image_size % self.stride == 0 and image_size % token:
-            yield (
-                f"data.image_size: {image_size} pixels are off the grid of {self.name}'s tokens; use a multiple of "
-                f"{token}"
-            )
 
     def drawing_code(self) -> DrawingCode:
         """The code that an export carries."""
