@@ -74,8 +74,8 @@ class LatentFlow(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4500)
-    parser.add_argument("--decay", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=3400)
+    parser.add_argument("--decay", type=int, default=1700)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
