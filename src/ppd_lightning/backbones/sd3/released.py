@@ -113,3 +113,9 @@ RELEASES: Mapping[str, Release] = {
     ),
 }
 """By the names that `model` takes. Blocks are as in diffusers' scripts/convert_sd3_to_diffusers.py."""
+
+
+def caption_numbers(t5_tokens: int) -> int:
+    """Numbers that are stored of a caption: 77 states of both CLIPs, those of T5, and the pooled ones."""
+    of_clips = 768 + 1280
+    return 77 * of_clips + t5_tokens * 4096 + of_clips
