@@ -211,7 +211,7 @@ class Backbone(Part, ABC):
         """The folder of each part, fetched where it is on the hub; and a sentence for each key that leads nowhere."""
         folders: dict[str, Path] = {}
         faults: list[str] = []
-        for key in (PATH, CODEC_PATH):
+        for key in self._paths:
             parts = {name: self.parts[name] for name in needs or self.parts if self.key(name) == key}
             try:
                 if parts:

@@ -41,9 +41,17 @@ class ModelPart:
     instead: str = ""
 
 
-def network_files(folder: str, weights: str = UNET) -> tuple[tuple[str, ...], ...]:
-    """The ways in which a network is stored in diffusers' and transformers' layout: fp32 first, then bf16."""
-    return tuple((f"{folder}/config.json", f"{folder}/{weights}{kind}.safetensors") for kind in ("", ".bf16"))
+def network_files(
+    folder: str, weights: str = UNET, kinds: tuple[str, ...] = ("", ".bf16")
+) -> tuple[tuple[str, ...], ...]:
+    """The ways in which a network is stored in diffusers' and transformers' layout: fp32 first, then bf16.
+
+    Args:
+        folder: of the network.
+        weights: how the file of weights is called.
+        kinds: what is put before the ending for each precision, in the order in which they are looked for.
+    """
+    return tuple((f"{folder}/config.json", f"{folder}/{weights}{kind}.safetensors") for kind in kinds)
 
 
 def sharded_files(folder: str, weights: str = UNET, shards: int = 2, kind: str = "") -> tuple[str, ...]:
