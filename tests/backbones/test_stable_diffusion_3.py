@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+from safetensors.torch import save_file
 from tests.backbones import tiny_sd3
 
 from ppd_lightning.backbones.sd3.released import RELEASES
@@ -176,17 +178,77 @@ def edit(file: Path, **changes: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_a_scheduler_of_another_shift_is_refused(copy: Path) -> None:
-    edit(copy / "scheduler/scheduler_config.json", shift=1.0)
-    with pytest.raises(UserError, match=r"^model\.shift: 3, and .*scheduler_config\.json has 1; use the same$"):
-        tiny_sd3.backbone(copy).require("scheduler")
-    tiny_sd3.backbone(copy, shift=1.0).require("scheduler")
+def lora(folder: Path) -> Path:
+    shutil.rmtree(folder / "transformer")
+    save_file({"transformer.block.lora_A.weight": torch.zeros(1)}, folder / "pytorch_lora_weights.safetensors")
+    return folder
 
 
-def test_a_network_of_another_release_is_refused(copy: Path) -> None:
-    edit(copy / "transformer/config.json", num_layers=38, dual_attention_layers=[])
-    with pytest.raises(UserError, match=r"^model\.name: .* is of Stable Diffusion 3\.5 Large, .*use model=sd35_large$"):
-        tiny_sd3.backbone(copy).require("prior")
+def lora_file(folder: Path) -> Path:
+    return lora(folder) / "pytorch_lora_weights.safetensors"
+
+
+def one_file(folder: Path) -> Path:
+    save_file({"model.diffusion_model.pos_embed": torch.zeros(1)}, folder / "sd3.safetensors")
+    return folder / "sd3.safetensors"
+
+
+def another_family(folder: Path) -> Path:
+    edit(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")
+    return folder
+
+
+def another_release(folder: Path) -> Path:
+    edit(folder / "transformer/config.json", num_layers=38, dual_attention_layers=[])
+    return folder
+
+
+def another_network(folder: Path) -> Path:
+    edit(folder / "transformer/config.json", _class_name="UNet2DConditionModel")
+    return folder
+
+
+def another_shift(folder: Path) -> Path:
+    edit(folder / "scheduler/scheduler_config.json", shift=1.0)
+    return folder
+
+
+def another_scheduler(folder: Path) -> Path:
+    edit(folder / "scheduler/scheduler_config.json", _class_name="EulerDiscreteScheduler")
+    return folder
+
+
+def distilled(folder: Path) -> Path:
+    return folder.rename(folder.with_name("sd35-large-turbo"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lora, r"^model\.path: .* is a LoRA, weights that are added to a model, and no model; merge it"),
+        (lora_file, r"^model\.path: .* is a LoRA, weights that are added to a model, and no model; merge it"),
+        (one_file, r"^model\.path: .*sd3\.safetensors is a file; Stable Diffusion 3\.5 Medium is opened from a folder"),
+        (another_family, r"^model\.path: .* holds a StableDiffusionXLPipeline, not a Stable Diffusion 3\.5 Medium"),
+        (another_release, r"^model\.name: .* is Stable Diffusion 3\.5 Large, not .* Medium; use model=sd35_large$"),
+        (another_network, r"config\.json: no configuration of a SD3Transformer2DModel \(it is one of a UNet2DCond"),
+        (another_shift, r"^model\.shift: 3, and .*scheduler has 1; use the same$"),
+        (
+            another_scheduler,
+            r"scheduler: expected a FlowMatchEulerDiscreteScheduler with one shift; is this",
+        ),
+        (distilled, r"^model\.path: by its name \(turbo\) .* is a model that was distilled to a few steps"),
+    ],
+)
+def test_other_files_are_one_sentence(copy: Path, harm: Callable[[Path], Path], told: str) -> None:
+    with pytest.raises(UserError, match=told) as error:
+        tiny_sd3.backbone(harm(copy)).load_network()
+    assert len(error.value.faults) == 1
+
+
+@pytest.mark.parametrize(("changes", "size"), [({}, "0.32"), ({"t5": True, "text_tokens": 256}, "2.42")])
+def test_what_a_caption_costs_is_said(folder: Path, changes: dict[str, Any], size: str) -> None:
+    *_, last = tiny_sd3.backbone(folder, **{"t5": False} | changes).findings()
+    assert last.found.startswith(f"{size} MB a caption")
 
 
 def test_a_damaged_piece_is_named(copy: Path) -> None:

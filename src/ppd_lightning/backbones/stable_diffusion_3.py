@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, Strict
 
+from ppd_lightning.backbones.backbone import PATH
 from ppd_lightning.backbones.card_facts import CardFacts, DrawingCode
-from ppd_lightning.backbones.files import ModelPart, find, read_json
+from ppd_lightning.backbones.files import ModelPart
 from ppd_lightning.backbones.sd3.backbone import DRAWING_MODULES, TransformerBackbone
-from ppd_lightning.backbones.sd3.released import RELEASES, Release
-from ppd_lightning.settings.part import settings
+from ppd_lightning.backbones.sd3.released import RELEASES, Release, caption_numbers
+from ppd_lightning.errors import UserError
+from ppd_lightning.settings.part import Finding, settings
 from ppd_lightning.settings.values import Switch
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -83,12 +86,25 @@ class StableDiffusion3(TransformerBackbone):
         return fingerprint([own, super().fingerprint("t5") if self.t5 else None, self.text_tokens])
 
     def faults(self, *needs: str) -> list[str]:
-        """See `Backbone`; captions need T5 too, and the network is one of this release, on this path."""
+        """See `Backbone`; captions need T5 too. What is no model, or another one, is refused."""
+        from ppd_lightning.backbones.sd3.faults import file_faults, folder_faults
+
         wanted = (*needs, "t5") if self.t5 and "text_encoder" in needs else needs
-        faults = super().faults(*wanted)
-        if not faults and (not needs or {"prior", "scheduler"} & {*needs}):
-            faults = [*self._other_network(), *self._other_path()]
-        return faults
+        try:
+            file = Path(self.path or "").expanduser()
+            if file.is_file():
+                return list(file_faults(self.name, file))
+            folders = [folder for part, folder in self.folders(*wanted)[0].items() if self.key(part) == PATH]
+            own = list(folder_faults(self.name, str(self.path), folders[0], shift=self.shift)) if folders else []
+        except UserError as error:
+            own = error.faults
+        return own or super().faults(*wanted)
+
+    def findings(self) -> Iterator[Finding]:
+        """See `Backbone`; what the states of a caption cost is said too."""
+        yield from super().findings()
+        size = 2 * caption_numbers(self.text_tokens if self.t5 else 0) / 1e6
+        yield Finding(f"model {self.name}: text states", f"{size:.2f} MB a caption in fp16, twice that in fp32")
 
     def _attach(
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
@@ -209,21 +225,3 @@ class StableDiffusion3(TransformerBackbone):
                 "dual_sites": self.dual_sites,
             },
         )
-
-    def _other_network(self) -> Iterator[str]:
-        """A sentence where the network is that of another release."""
-        (file, *_) = find(self.parts["prior"], self.folders("prior")[0]["prior"])
-        found = read_json(file)
-        shape = found.get("num_layers"), len(found.get("dual_attention_layers") or ()), found.get("qk_norm")
-        for name, other in RELEASES.items():
-            if name != self.name and shape == (other.blocks, other.dual, other.qk_norm):
-                yield f"model.name: {file} is of {other.title}, not of {self.title}; use model={name}"
-
-    def _other_path(self) -> Iterator[str]:
-        """A sentence where the released scheduler walks another path."""
-        (file,) = find(self.parts["scheduler"], self.folders("scheduler")[0]["scheduler"])
-        found = read_json(file)
-        if found.get("_class_name") != "FlowMatchEulerDiscreteScheduler" or found.get("use_dynamic_shifting"):
-            yield f"{file}: expected a FlowMatchEulerDiscreteScheduler with one shift; is this another model's folder?"
-        elif found.get("shift", 1.0) != self.shift:
-            yield f"model.shift: {self.shift:g}, and {file} has {found.get('shift', 1.0):g}; use the same"

@@ -9,6 +9,8 @@ from ppd_lightning.backbones.files import UNET, ModelPart, network_files, sharde
 
 COMMUNITY = "Stability AI Community licence: free below 1 M$ of revenue a year"
 WITHOUT_T5 = "leave T5 out by model.t5=false, as the released pipeline allows: zeros stand for its states"
+KINDS = ("", ".bf16", ".fp16")
+"""What the names of files of weights have for their precision."""
 SHARDS = range(2, 9)
 """In how many files weights may lie, beside one."""
 
@@ -38,9 +40,7 @@ class Release:
             "text_encoder": self._part(
                 tuple(
                     (*of_l, *of_g)
-                    for of_l, of_g in zip(
-                        network_files("text_encoder", "model"), network_files("text_encoder_2", "model"), strict=True
-                    )
+                    for of_l, of_g in zip(_one("text_encoder", "model"), _one("text_encoder_2", "model"), strict=True)
                 ),
                 "1.6 GB",
             ),
@@ -53,8 +53,8 @@ class Release:
                 instead=WITHOUT_T5,
             ),
             "scheduler": self._part((("scheduler/scheduler_config.json",),), "1 kB"),
-            "encoder": self._part(network_files("vae"), "168 MB", of_codec=True),
-            "decoder": self._part(network_files("vae"), "168 MB", of_codec=True),
+            "encoder": self._part(_one("vae", UNET), "168 MB", of_codec=True),
+            "decoder": self._part(_one("vae", UNET), "168 MB", of_codec=True),
         }
 
     def _part(
@@ -74,10 +74,14 @@ def _in(folder: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}" for name in names)
 
 
+def _one(folder: str, weights: str) -> tuple[tuple[str, ...], ...]:
+    return network_files(folder, weights, KINDS)
+
+
 def _ways(folder: str, weights: str, usual: int) -> tuple[tuple[str, ...], ...]:
     """In one file or in several, the usual number first."""
-    ways = [*network_files(folder, weights)]
-    ways += [sharded_files(folder, weights, count, kind) for count in SHARDS for kind in ("", ".bf16", ".fp16")]
+    ways = [*_one(folder, weights)]
+    ways += [sharded_files(folder, weights, count, kind) for count in SHARDS for kind in KINDS]
     if usual > 1:
         ways.insert(0, sharded_files(folder, weights, usual))
     return tuple(dict.fromkeys(ways))
@@ -113,3 +117,9 @@ RELEASES: Mapping[str, Release] = {
     ),
 }
 """By the names that `model` takes. Blocks are as in diffusers' scripts/convert_sd3_to_diffusers.py."""
+
+
+def caption_numbers(t5_tokens: int) -> int:
+    """Numbers that are stored of a caption: 77 states of both CLIPs, those of T5, and the pooled ones."""
+    of_clips = 768 + 1280
+    return 77 * of_clips + t5_tokens * 4096 + of_clips
