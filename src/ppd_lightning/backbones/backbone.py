@@ -35,8 +35,8 @@ class Backbone(Part, ABC):
     """The frozen text-to-image model and the user branch on it.
 
     Its parts (`parts`) are found when they are needed, and loaded frozen, in evaluation mode. A part is called `prior`
-    (the network that is trained on), `text_encoder`, `tokenizer`, `scheduler`, or is one of the codec: `encoder`
-    (images to latents), and those that `decoder_parts` names.
+    (the network that is trained on), `text_encoder`, `tokenizer`, `scheduler` (where one belongs to the files), or is
+    one of the codec: `encoder` (images to latents), and those that `decoder_parts` names.
     """
 
     name: str
@@ -73,6 +73,11 @@ class Backbone(Part, ABC):
     @abstractmethod
     def text_arrays(self) -> tuple[str, ...]:
         """The names of the text encoder's arrays: the conditions of `predict`; the last has the pooled states."""
+
+    def drawing_parts(self, decoder: Decoder) -> tuple[str, ...]:
+        """The parts that drawing needs beside the network."""
+        named = ("text_encoder", "tokenizer", "scheduler")
+        return *(name for name in named if name in self.parts), self.decoder_parts[decoder]
 
     @property
     def shipped_folder(self) -> Path | None:
