@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
-from tests.backbones import tiny_sd3, tiny_unet
+from tests.backbones import tiny_flow, tiny_sd3, tiny_unet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -106,6 +106,7 @@ FAMILIES = {
         32,
         of_straight,
     ),
+    "emoji_flow": Family(tiny_flow.folder, tiny_flow.backbone, 32, of_straight),
 }
 
 
