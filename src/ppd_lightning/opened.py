@@ -6,7 +6,7 @@ E = width of an embedding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,21 @@ class Model:
 
     Args:
         folder: of a run or an export.
-        base, codec: see `config.finished.config_of`.
+        base, codec, files: see `config.finished.config_of`.
 
     Raises:
         UserError: it is neither, the training is not finished, or files of the base are missing.
     """
 
-    def __init__(self, folder: str | Path, base: str | None = None, codec: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        base: str | None = None,
+        codec: str | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = Path(folder)
-        self._workspace = Workspace(config_of(self.folder, base, codec))
+        self._workspace = Workspace(config_of(self.folder, base, codec, files))
         self._trained = self._open()
         self._identity = str(adapter_metadata(self._trained.adapter).get("users"))
 

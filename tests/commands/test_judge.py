@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import threading
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import images
+from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
+from ppd_lightning.users.people_file import DescribedPeople
 from ppd_lightning.users.vlm_writer import ProfileWriter
 from ppd_lightning.worlds.emoji import choices
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
@@ -130,6 +133,21 @@ def test_everything_that_is_asked_is_counted_and_asked_once(fresh: Path, capsys:
     assert "Judged by tiny-judge" in capsys.readouterr().out
 
 
+def test_described_people_are_judged_by_their_own_choices(fresh: Path, tmp_path: Path) -> None:
+    users = Workspace(configured(fresh)).users
+    names = users.data.people()["unseen"]
+    vectors = dict(zip(names, users.asked(names, [""] * len(names)).embeddings, strict=True))
+    file = tmp_path / "people.safetensors"
+    DescribedPeople(vectors, users.describer().fingerprint(), "run", {name: {} for name in names}).save(file)
+    with judge_server() as server:
+        config = by_http(fresh, server)
+        first, asked = judge.run(config), len(server.bodies)
+        second = judge.run(replace(config, generation=replace(config.generation, people=[str(file)])))
+        assert len(server.bodies) == asked
+    assert first["folder"] != second["folder"]
+    assert (first["win_rate"], first["agreement"]) == (second["win_rate"], second["agreement"])
+
+
 def test_agreement_is_with_what_the_person_chose_themselves(fresh: Path) -> None:
     """The server takes the image whose bytes have the lower hash; here that is worked out from the source's images."""
     with judge_server() as server:
@@ -139,7 +157,7 @@ def test_agreement_is_with_what_the_person_chose_themselves(fresh: Path) -> None
     stored = dict(images.stored_images(Workspace(config).data.source.root, Workspace(config).data.images_table()))
 
     def hashed(image: str) -> bytes:
-        picture, file = images.open_picture(stored[image]), io.BytesIO()
+        picture, file = open_picture(stored[image]), io.BytesIO()
         assert picture is not None
         picture.convert("RGB").save(file, "PNG")
         return hashlib.sha256(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}".encode()).digest()

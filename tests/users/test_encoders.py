@@ -15,7 +15,8 @@ from torch import Tensor
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
 from ppd_lightning.users import encoders
-from ppd_lightning.users.encoders import encoder_fingerprint, moments, open_encoder
+from ppd_lightning.users.choice_features import moments
+from ppd_lightning.users.encoders import encoder_fingerprint, open_encoder
 
 
 @pytest.fixture(scope="module")

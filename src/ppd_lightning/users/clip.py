@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from ppd_lightning.rewards.encoder_code import EncoderCode
     from ppd_lightning.rewards.settings import RewardSettings
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
@@ -69,12 +70,17 @@ class ClipUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`; features differ from those of the data by what rounding makes of other batches."""
-        from ppd_lightning.rewards.scoring import features_of_pictures
-        from ppd_lightning.users.shot_features import features_of_new
+        from functools import partial
 
-        reward = using.open_rewards()[self.reward]
-        own = list(people.values())
-        return features_of_new(lambda seen: features_of_pictures(reward, seen), own, fitted.get("discriminants"))
+        from ppd_lightning.rewards.picture_features import features_of_pictures
+        from ppd_lightning.users.choice_features import vectors_of_new
+
+        encode = partial(features_of_pictures, using.open_rewards()[self.reward])
+        return vectors_of_new(encode, fitted, list(people.values()))
+
+    def encoder_code(self, using: Instruments) -> EncoderCode | str:
+        """See `UserKind`: the reward's."""
+        return using.open_rewards()[self.reward].encoder_code(self.seen_by(using)) or super().encoder_code(using)
 
     def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
         """The images as the reward saw them, and `fitted`; made once."""

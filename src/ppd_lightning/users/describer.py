@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -23,8 +23,6 @@ from safetensors.numpy import save
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.users.describing import Instruments
-from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.people_file import ENTRY, DescribedPeople
 from ppd_lightning.users.scale import Scale
@@ -34,6 +32,34 @@ log = logging.getLogger(__name__)
 NAME = "describer.safetensors"
 """Of the file, in the folder of the embeddings, of a run, and of an export."""
 FORMAT = "describer 1"
+Using = TypeVar("Using", contravariant=True)
+
+
+class Describes(Protocol[Using]):
+    """What makes raw vectors of new people: a `kind.UserKind`, with the networks of `using`; or what an export has."""
+
+    @property
+    def kind(self) -> str:
+        """Its name, for messages."""
+
+    @property
+    def by_words(self) -> bool:
+        """Whether people are described by a text each."""
+
+    @property
+    def not_for_new(self) -> str:
+        """Why nobody new can be described; empty where somebody can."""
+
+    def seen_by(self, using: Using) -> str:
+        """A fingerprint of the networks."""
+
+    def describe_new(
+        self, using: Using, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """Raw vectors (N, E) of people by their choices."""
+
+    def describe_words(self, using: Using, people: Mapping[str, str]) -> np.ndarray:
+        """Raw vectors (N, E) of people by a text each."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +112,8 @@ class Describer:
 
     def describe(
         self,
-        kind: UserKind,
-        using: Instruments,
+        kind: Describes[Using],
+        using: Using,
         people: Mapping[str, Sequence[NewChoice]] | Mapping[str, str],
         run: str,
     ) -> DescribedPeople:
@@ -155,7 +181,7 @@ class Describer:
         return scale | {f"fitted.{name}": array for name, array in self.fitted.items()}
 
 
-def open_of_run(folder: Path, kind: UserKind) -> Describer:
+def open_of_run(folder: Path, kind: Describes[Any]) -> Describer:
     """How the people of a run, or of an export, were described.
 
     Raises:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from ppd_lightning.rewards.encoder_code import EncoderCode
     from ppd_lightning.rewards.settings import RewardSettings
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
@@ -111,6 +112,19 @@ class UserKind(Part):
     def seen_by(self, using: Instruments) -> str:
         """A fingerprint of the networks that see the choices: where others are here, nobody new is described."""
         return self.seen_with(using)
+
+    def encoder_code(self, using: Instruments) -> EncoderCode | str:
+        """What an export needs to describe new people by their choices; or why it cannot, in a sentence.
+
+        Raises:
+            UserError: files of the networks are missing.
+        """
+        if self.not_for_new:
+            return f"user={self.kind}: nobody new can be described: {self.not_for_new}"
+        return (
+            f"user={self.kind}: this folder describes nobody by itself; `ppd describe` of ppd-lightning does, with "
+            "describe.of=FOLDER, and --people takes the file that it writes"
+        )
 
     def seen_with(self, using: Instruments) -> str:
         """A fingerprint of everything that `describe` depends on beside the settings, the pairs and their images."""
