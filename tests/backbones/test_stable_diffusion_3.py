@@ -162,7 +162,8 @@ def test_a_missing_t5_is_one_sentence_that_names_the_setting(copy: Path) -> None
     assert "text_encoder_3/" in fault
     assert "leave T5 out by model.t5=false" in fault
     tiny_sd3.backbone(copy, t5=False).require()
-    finding = next(found for found in tiny_sd3.backbone(copy).findings() if found.need.endswith("t5"))
+    (finding,) = (found for found in tiny_sd3.backbone(copy).findings() if found.remedies)
+    assert finding.need == "model sd35_medium: t5"
     assert any("model.t5=false" in remedy for remedy in finding.remedies)
 
 
