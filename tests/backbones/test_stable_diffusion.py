@@ -11,6 +11,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from tests.backbones import tiny_unet
 
 from ppd_lightning.backbones.base_fingerprint import base_fingerprint
+from ppd_lightning.backbones.unet.pretrained import Pretrained15, PretrainedXL
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline, _generator
 
 CAPTIONS = ["a red fox", "a far too long caption", ""]
@@ -121,7 +122,14 @@ def test_a_checkpoint_file_draws_what_diffusers_draws_of_it(name: str, tmp_path:
     assert base_fingerprint(stock.unet) == base_fingerprint(model.load_network())
     text = stock.encode_prompt(CAPTIONS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)[0]
     torch.testing.assert_close(model.load_text()(CAPTIONS)["text"], text)
+    kind = PretrainedXL if name == "sdxl" else Pretrained15
+    given_away = kind(str(file), None, None, config=str(folder), prediction="epsilon", zero_terminal_snr=False)
+    assert base_fingerprint(given_away.load_network(torch.float32)) == base_fingerprint(stock.unet)
+    torch.testing.assert_close(given_away.load_text("cpu")(CAPTIONS), model.load_text()(CAPTIONS))
     codec = model.load_codec("cpu", "decoder").autoencoder.state_dict()
+    assert all(
+        torch.equal(codec[key], tensor) for key, tensor in given_away.load_codec("cpu").autoencoder.state_dict().items()
+    )
     assert all(torch.equal(codec[key], tensor) for key, tensor in stock.vae.state_dict().items())
 
 

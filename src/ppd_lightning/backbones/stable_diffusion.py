@@ -53,6 +53,7 @@ class StableDiffusion(Backbone):
 
     stride: ClassVar[int] = 8
     latent_channels: ClassVar[int] = 4
+    text_arrays: ClassVar[tuple[str, ...]] = ("text", "text_pooled")
     decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "decoder"}
 
     @property
@@ -64,11 +65,6 @@ class StableDiffusion(Backbone):
     def title(self) -> str:
         """What people call the model."""
         return self.release.title
-
-    @property
-    def text_arrays(self) -> tuple[str, ...]:
-        """See `Backbone`; XL reads pooled states too."""
-        return ("text", "text_pooled") if self.name == "sdxl" else ("text",)
 
     @property
     def file(self) -> Path | None:
@@ -118,15 +114,13 @@ class StableDiffusion(Backbone):
         """The prediction (B, 4, H, W) float32 of noise or v; see `predict_with_unet`."""
         from ppd_lightning.backbones.unet.prediction import predict_with_unet
 
-        return predict_with_unet(network, noised, self.diffusion_path.network_time(t), *self._read(conditions))
+        time = self.diffusion_path.network_time(t)
+        return predict_with_unet(network, noised, time, conditions["text"], conditions["text_pooled"])
 
     def null_text(self, text: TextEncoder) -> dict[str, Tensor]:
         """See `Backbone`; zeros for XL, as its released pipeline has it."""
         states = super().null_text(text)
         return {name: part * 0 for name, part in states.items()} if self.name == "sdxl" else states
-
-    def _read(self, conditions: Conditions) -> list[Tensor]:
-        return [conditions[name] for name in self.text_arrays]
 
     def _attach(
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
