@@ -264,11 +264,14 @@ class Backbone(Part, ABC):
                 yield Finding(need, "damaged" if remedies else str(folder), tuple(remedies))
                 continue
             if part.hub and Path(self._paths[key] or "").expanduser() == folder:
-                wanted = [file for other in folders if self.parts[other].hub == part.hub for file in lacks[other]]
+                wanted = dict.fromkeys(
+                    file for other in folders if self.parts[other].hub == part.hub for file in lacks[other]
+                )
                 command = shlex.join(["hf", "download", part.hub, *wanted, "--local-dir", str(folder)])
                 elsewhere = ", or name its folder as model.codec_path" if part.of_codec and key == PATH else ""
                 remedies = [
                     f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}",
+                    *([f"or {part.instead}"] if part.instead else []),
                     *pickled(files, folder),
                 ]
                 files = [*files, f"of {part.hub}, {part.size}, {part.licence}"]
