@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shlex
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import ppd_lightning
 from ppd_lightning.cli import main
 from ppd_lightning.commands.verbs import VERBS
 from ppd_lightning.config.groups import LIST_GROUPS, options
@@ -117,7 +119,7 @@ def test_the_code_of_the_page_on_python_runs(tmp_path: Path) -> None:
     from tests.data.handmade import SIZE, rows, write
     from tests.training.tiny_world import overrides
 
-    by_configuration, without_hydra, branch_alone = code(ROOT / "docs/python.md", "python")
+    _, by_configuration, without_hydra, branch_alone = code(ROOT / "docs/python.md", "python")
     tiny.model_folder(tmp_path / "model")
     write(tmp_path / "source", rows())
     settings = overrides(tmp_path, tmp_path / "out", "trainer.progress=false", "generation.steps=1")
@@ -135,13 +137,21 @@ def test_the_code_of_the_page_on_python_runs(tmp_path: Path) -> None:
     assert torch.equal(names["prediction"], names["reference"])  # a new branch changes nothing
 
 
-def test_the_public_names_of_the_page_on_python_are_there() -> None:
+def test_the_page_on_python_lists_everything_public() -> None:
     page = (ROOT / "docs/python.md").read_text("utf-8")
-    rows = re.findall(r"^\| `(ppd_lightning[.\w]+)` \| (.+) \|$", page, re.MULTILINE)
-    assert len(rows) > 10
-    for module, names in rows:
-        for name in re.findall(r"`(\w+)`", names):
-            assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+    rows = re.findall(r"^\| `(\w+)` \| (?:`ppd_lightning\.([.\w]+)`)? ?\| (.+) \|$", page, re.MULTILINE)
+    assert [name for name, _, _ in rows] == ppd_lightning.__all__
+    assert {name: module for name, module, _ in rows if module} == ppd_lightning.PUBLIC
+    for name, module in ppd_lightning.PUBLIC.items():
+        assert getattr(ppd_lightning, name) is getattr(importlib.import_module(f"ppd_lightning.{module}"), name)
+
+
+def test_type_checkers_see_what_is_public() -> None:
+    tree = ast.parse(Path(ppd_lightning.__file__).read_text("utf-8"))
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in typed.body if isinstance(node, ast.ImportFrom) and node.module != "pathlib"]
+    found = {alias.asname: str(node.module).removeprefix("ppd_lightning.") for node in imports for alias in node.names}
+    assert found == ppd_lightning.PUBLIC
 
 
 def excerpts() -> list[tuple[Path, str]]:

@@ -28,12 +28,12 @@ FLOORS = [
     {"worlds"},
     {"reports", "model_card"},
     {"config"},
-    {"commands", "cli", "multirun", "sweeps", "help", "completion", "flags", "opened"},
+    {"commands", "cli", "multirun", "sweeps", "help", "completion", "flags", "opened", "own_training"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 TOP = len(FLOORS) - 1
-UPSTAIRS = {"config", *FLOORS[TOP]}
+UPSTAIRS = {"__init__", "config", *FLOORS[TOP]}
 """Where the root configuration is seen."""
 
 

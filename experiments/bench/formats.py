@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from ppd_lightning.data.stores import Store, finish_store, write_shard
+from ppd_lightning.data.shards import write_shard
+from ppd_lightning.data.stores import Store, finish_store
 
 SHAPE, UNIT, ROUNDS = (16, 24, 24), 1024, 3
 KEY = {"made": "up"}

@@ -31,7 +31,8 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import write_pairs
-from ppd_lightning.data.stores import Store, finish_store, write_shard
+from ppd_lightning.data.shards import write_shard
+from ppd_lightning.data.stores import Store, finish_store
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.training.data_module import EXAMPLE_COLUMNS, Examples, TrainingStream
 from ppd_lightning.training.groupings import Groupings

@@ -26,6 +26,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.values import Share
 from ppd_lightning.users.people_file import DescribedPeople
 
 __all__ = ["world"]
@@ -132,7 +133,7 @@ def test_they_are_drawn_for_alone_and_in_blends_without_the_data(
     )
     names = list(load_file(file))
     assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(choices.stat().st_mode)
-    blend = {names[0]: 0.25, names[1]: 0.75}
+    blend = [Share(user=names[0], weight=0.25), Share(user=names[1], weight=0.75)]
     asked = replace(config.generation, captions=[CAPTION], people=[str(file)], users=[names[0], blend, names[1]])
     drawn = Path(generate.run(replace(config, generation=asked))["folder"])
     rows = pq.read_table(drawn / "manifest.parquet").to_pylist()
@@ -149,7 +150,7 @@ def test_they_blend_with_people_of_the_data_and_are_given_away(
     config, choices = features
     people = describe.run(asking(config, choices, to=str(tmp_path / "people.safetensors")))
     known = Workspace(config).data.people()["seen"][0]
-    blend = {f"new {known}": 0.5, known: 0.5}
+    blend = [Share(user=f"new {known}", weight=0.5), Share(user=known, weight=0.5)]
     asked = replace(config.generation, users=[known, f"new {known}", blend], people=[people["file"]])
     given = Path(export.run(replace(config, generation=asked))["folder"])
     vectors = load_file(given / "users.safetensors")

@@ -31,6 +31,7 @@ from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.selection import chosen_users
 from ppd_lightning.model_card.card import ExportedTraining, model_card
 from ppd_lightning.model_card.drawing_files import drawing_files
+from ppd_lightning.settings.values import Share
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.worlds.emoji import choices
@@ -197,7 +198,8 @@ def assert_same_tensors(ours: dict[str, torch.Tensor], others: dict[str, torch.T
 
 def test_people_and_blends_go_with_it_by_name(emoji: Path) -> None:
     config = emoji_config(emoji)
-    config = replace(config, generation=replace(config.generation, users=["3", {"1": 0.25, "2": 0.75}]))
+    blend = [Share(user="1", weight=0.25), Share(user="2", weight=0.75)]
+    config = replace(config, generation=replace(config.generation, users=["3", blend]))
     users = load_file(exported(config) / "users.safetensors")
     assert users.keys() == {"3", "0.25 1 + 0.75 2"}
     one, two, three = Workspace(config).trained_run().embeddings(["1", "2", "3"], [CAPTION] * 3)

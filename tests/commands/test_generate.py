@@ -32,13 +32,14 @@ from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.generation import gallery
 from ppd_lightning.generation.grid import as_bytes, cell_for, draw_grid
 from ppd_lightning.generation.trained_run import TrainedRun
+from ppd_lightning.settings.values import Share
 from ppd_lightning.storage import atomic
 from ppd_lightning.storage.fingerprints import file_sha256
 
 PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
 PROCESSES.set_forkserver_preload(["tests.commands.test_generate"])
 CAPTIONS, SEEDS = ["a red fox", "tree", "cup"], [3, 5]
-USERS = ["1", {"1": 0.3, "2": 0.7}, "2", "3"]
+USERS = ["1", [Share(user="1", weight=0.3), Share(user="2", weight=0.7)], "2", "3"]
 SETTINGS = ("generation.batch_size=5", "generation.steps=3", "generation.seeds=[3,5]", "trainer.threads=1")
 IMAGES = len(CAPTIONS) * (1 + len(USERS)) * len(SEEDS)
 
@@ -260,7 +261,7 @@ def test_evaluate_and_generate_share_their_images(world: Path, drawn: Path, monk
         {"decoder": "preview"},
         {"weights": "ema"},
         {"seeds": [3]},
-        {"users": ["1", {"1": 0.4, "2": 0.6}, "2", "3"]},
+        {"users": ["1", [Share(user="1", weight=0.4), Share(user="2", weight=0.6)], "2", "3"]},
     ],
     ids=str,
 )
@@ -310,7 +311,7 @@ def test_missing_files_and_a_missing_training_are_named_at_once(world: Path, tmp
 
 
 def test_people_who_do_not_exist_are_named_alone_and_in_blends(world: Path) -> None:
-    config = configured(world, users=["1", "nobody", {"2": 0.5, "404": 0.5}])
+    config = configured(world, users=["1", "nobody", [Share(user="2", weight=0.5), Share(user="404", weight=0.5)]])
     with pytest.raises(UserError, match=r"generation\.users: nobody in the pairs is called 404, nobody$"):
         generate.run(config)
 

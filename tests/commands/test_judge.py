@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import threading
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import images
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
+from ppd_lightning.users.people_file import DescribedPeople
 from ppd_lightning.users.vlm_writer import ProfileWriter
 from ppd_lightning.worlds.emoji import choices
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
@@ -128,6 +130,21 @@ def test_everything_that_is_asked_is_counted_and_asked_once(fresh: Path, capsys:
         assert {**again, "seconds": 0} == {**summary, "seconds": 0}
         assert len(server.bodies) == asked
     assert "Judged by tiny-judge" in capsys.readouterr().out
+
+
+def test_described_people_are_judged_by_their_own_choices(fresh: Path, tmp_path: Path) -> None:
+    users = Workspace(configured(fresh)).users
+    names = users.data.people()["unseen"]
+    vectors = dict(zip(names, users.asked(names, [""] * len(names)).embeddings, strict=True))
+    file = tmp_path / "people.safetensors"
+    DescribedPeople(vectors, users.describer().fingerprint(), "run", {name: {} for name in names}).save(file)
+    with judge_server() as server:
+        config = by_http(fresh, server)
+        first, asked = judge.run(config), len(server.bodies)
+        second = judge.run(replace(config, generation=replace(config.generation, people=[str(file)])))
+        assert len(server.bodies) == asked
+    assert first["folder"] != second["folder"]
+    assert (first["win_rate"], first["agreement"]) == (second["win_rate"], second["agreement"])
 
 
 def test_agreement_is_with_what_the_person_chose_themselves(fresh: Path) -> None:

@@ -17,7 +17,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
 from ppd_lightning.data.pairs import pairs_of_people, write_pairs
-from ppd_lightning.data.pickapic import Rows, read_rows
+from ppd_lightning.data.pickapic_rows import Rows, read_rows
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.data.tally import tally

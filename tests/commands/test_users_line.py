@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,14 @@ def test_more_shots_than_somebody_has_are_refused_for_every_way_to_choose_them(w
     for kind in ("features", "diverse", "caption_aware"):
         with pytest.raises(UserError, match=r"shots\.n: 11 choices are needed .* fewer are there of"):
             embed.run(configured(world, kind, "shots.n=11"))
+
+
+def test_where_nobody_has_two_sets_of_choices_it_is_said(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for groupings, said in ((2, False), (1, True)):
+        caplog.clear()
+        embed.run(configured(world, "features", f"shots.groupings={groupings}", "shots.n=3"))
+        words = r"nobody of 8 people has two different sets of choices.* 4 pairs a person"
+        assert bool(re.search(words, caplog.text)) == said
 
 
 def test_another_clip_makes_embeddings_and_training_stale(world: Path) -> None:

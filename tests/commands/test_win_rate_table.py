@@ -15,7 +15,7 @@ def test_every_win_rate_is_a_row_of_uncut_columns(
     monkeypatch.delenv("COLUMNS", raising=False)
     long = "by somebody with a name that is longer than the width of many a terminal, " * 2
     summary = {
-        "win_rate": {"seen": RATE, "unseen": RATE | {"rate": 0.5}},
+        "win_rate": {"seen": RATE, "unseen": RATE | {"rate": 0.5, "low": None, "high": None}},
         f"win_rate_by_{long}": {"seen": RATE},
         "profiles": {"win_rate": {"seen": RATE}},
         "concept_accuracy": {"base": 0.25},
@@ -26,7 +26,7 @@ def test_every_win_rate_is_a_row_of_uncut_columns(
     numbers = ["0.58-0.92", "17", "6", "1", "0.74"]
     assert rows == [
         ["seen", "first", "0.729", *numbers],
-        ["unseen", "first", "0.500", *numbers],
+        ["unseen", "first", "0.500", "none: fewer than 2 to resample", *numbers[1:]],
         ["seen", long.strip(), "0.729", *numbers],
         ["seen, by profile", "first", "0.729", *numbers],
     ]

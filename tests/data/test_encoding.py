@@ -20,9 +20,11 @@ from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 from tests.killing import killed_at
 
 from ppd_lightning.data import images
-from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images, open_encoded
+from ppd_lightning.data.caption_encoding import encode_captions
+from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images, open_encoded
 from ppd_lightning.data.parquet_files import ParquetFiles
-from ppd_lightning.data.pickapic import SCHEMA, read_rows
+from ppd_lightning.data.pickapic import SCHEMA
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
@@ -243,7 +245,7 @@ def lengths(of: list[str]) -> dict[str, np.ndarray]:
 def test_captions_are_encoded_in_units_and_what_is_there_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ppd_lightning.data.encoding.CAPTION_UNIT", 8)
+    monkeypatch.setattr("ppd_lightning.data.caption_encoding.CAPTION_UNIT", 8)
     one, other = (captions(prepared(tmp_path, tmp_path / name), 30) for name in ("one", "other"))
     encode_captions(one, lambda: lengths, progress=False)
     calls: Iterator[int] = iter(range(100))

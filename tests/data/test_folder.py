@@ -20,7 +20,8 @@ from tests.data.handmade import jpeg
 from ppd_lightning.data import folder_files, quarantine
 from ppd_lightning.data.folder_source import FolderSource
 from ppd_lightning.data.images import IMAGES_SCHEMA, index_images
-from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, read_rows, source_fingerprint
+from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, source_fingerprint
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.errors import UserError
 
 ROWS = [
@@ -354,7 +355,9 @@ def test_names_that_lead_nowhere_are_told(tmp_path: Path, columns: dict[str, str
         assert expected in faults(made)[0]
 
 
-def test_images_in_the_table_itself_are_no_paths(tmp_path: Path) -> None:
+def test_images_as_text_are_refused(tmp_path: Path) -> None:
     rows = [{**row, "chosen": {"bytes": "...", "path": "a.jpg"}} for row in TRIPLES]
     place(tmp_path, as_jsonl(rows), name="pairs.jsonl")
-    assert "an image in the table itself" in faults(own(tmp_path / "mine/pairs.jsonl", tmp_path / "out"))[0]
+    (first, second) = faults(own(tmp_path / "mine/pairs.jsonl", tmp_path / "out"))
+    assert first.endswith("pairs.jsonl: line 1: chosen holds an image as text; a parquet table can hold images")
+    assert "line 2" in second

@@ -30,7 +30,8 @@ from ppd_lightning.data.images import (
     index_images,
     read_images,
 )
-from ppd_lightning.data.pickapic import SCHEMA, read_rows
+from ppd_lightning.data.pickapic import SCHEMA
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.errors import UserError
 
 PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else None)

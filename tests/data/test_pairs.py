@@ -22,7 +22,7 @@ from ppd_lightning.data.pairs import (
     stable_ids,
     write_pairs,
 )
-from ppd_lightning.data.pickapic import read_rows
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.handmade import flip_byte, row, rows, write
 
-from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, read_rows, source_files, source_fingerprint
+from ppd_lightning.data.pickapic import SCHEMA, open_parquet, read_group, source_files, source_fingerprint
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.errors import UserError
 
 # Written down from the data set card, not from the code.

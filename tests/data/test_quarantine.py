@@ -10,7 +10,7 @@ import pytest
 
 from ppd_lightning.data import quarantine
 from ppd_lightning.data.parquet_files import ParquetFiles
-from ppd_lightning.data.pickapic import UNUSABLE_SCHEMA
+from ppd_lightning.data.pickapic_rows import UNUSABLE_SCHEMA
 from ppd_lightning.errors import UserError
 
 

@@ -133,7 +133,7 @@ def two(names: list[str]) -> st.SearchStrategy[tuple[str, str]]:
 
 @st.composite
 def sources(draw: st.DrawFn) -> tuple[list[dict[str, object]], dict[str, object]]:
-    """Rows of `pickapic.Rows` with few users, captions and images, so that they meet, and settings of the splits."""
+    """Rows of `pickapic_rows.Rows` with few users, captions and images, so that they meet; settings of the splits."""
     sizes = (5, 5, draw(st.sampled_from([4, 40])))  # with few images nearly all pairs share one
     users, captions, images = (draw(st.lists(NAMES, min_size=2, max_size=size, unique=True)) for size in sizes)
     choice = st.tuples(*map(st.sampled_from, (users, captions)), two(images), st.sampled_from([0, 0.5, 1]))

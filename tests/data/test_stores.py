@@ -23,16 +23,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.data.handmade import flip_byte
 
-from ppd_lightning.data import stores
-from ppd_lightning.data.stores import (
-    Store,
-    finish_store,
-    finished_units,
-    is_finished,
-    read_shard,
-    write_shard,
-    write_store,
-)
+from ppd_lightning.data import shards, stores
+from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
+from ppd_lightning.data.stores import Store, finish_store, write_store
 from ppd_lightning.errors import UserError
 
 KEY = {"codec": "abc", "images": "def", "names": ("a", "b")}
@@ -228,7 +221,7 @@ def write_until(folder: Path, moment: int, stopped: Connection) -> None:
             time.sleep(600)
         real(descriptor)
 
-    stores.os.fsync = sync
+    shards.os.fsync = sync
     for unit in UNITS:
         write_unit(folder, unit)
     finish(folder)
@@ -303,14 +296,14 @@ def test_another_machines_version_of_a_unit_does_not_disturb_the_finished_store(
 
 
 def test_a_writer_whose_files_were_swept_as_it_wrote_is_content(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, real = files(folder), stores.file_sha256
+    before, real = files(folder), shards.file_sha256
 
     def swept(path: Path) -> str:
         checksum = real(path)
         path.unlink()
         return checksum
 
-    monkeypatch.setattr(stores, "file_sha256", swept)
+    monkeypatch.setattr(shards, "file_sha256", swept)
     write_unit(folder, "u0")
     monkeypatch.undo()
     assert files(folder) == before
@@ -404,7 +397,7 @@ def test_an_error_while_writing_leaves_the_old_store_and_no_rest(folder: Path, m
     def full(_: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(stores.os, "fsync", full)
+    monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
         write_store(folder, ["a", "b"], {"latents": np.zeros((2, 2))}, {"codec": "new"})
     assert files(folder) == before

@@ -22,10 +22,11 @@ from ppd_lightning.generation.grid import as_bytes, draw_grid
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
 from ppd_lightning.generation.previews import preview_sheet
 from ppd_lightning.generation.settings import Generation
+from ppd_lightning.settings.values import Share
 from ppd_lightning.users.blends import sheet_embeddings
 from ppd_lightning.worlds.emoji.backbone import EmojiBackbone
 
-CAPTIONS, USERS = ["tree", "a red fox"], ["3", {"1": 0.5, "2": 0.5}]
+CAPTIONS, USERS = ["tree", "a red fox"], ["3", [Share(user="1", weight=0.5), Share(user="2", weight=0.5)]]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def sheet_of(workspace: Workspace, network: Any, branch: UserBranch, **changes: 
 def test_it_is_the_images_of_the_pipeline(workspace: Workspace) -> None:
     settings, (network, branch) = settings_of(workspace), trained()
     sheet = sheet_of(workspace, network, branch)()
-    users = sheet_embeddings(workspace.users, USERS, CAPTIONS)
+    users = sheet_embeddings(workspace.users, ["3", {"1": 0.5, "2": 0.5}], CAPTIONS)
     pipeline = UserPipeline.of(workspace.backbone, network, branch, image_size=32)
     guidance = Guidance(settings.text_guidance, settings.user_guidance)
     columns = [
@@ -119,6 +120,6 @@ def test_the_text_encoder_is_there_for_the_first_sheet_only(
 
 def test_what_cannot_be_drawn_is_refused_before_the_training(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"generation\.users: nobody in the pairs is called nobody"):
-        sheet_of(workspace, *trained(), users=["1", {"2": 0.5, "nobody": 0.5}])
+        sheet_of(workspace, *trained(), users=["1", [Share(user="2", weight=0.5), Share(user="nobody", weight=0.5)]])
     with pytest.raises(UserError, match="codec"):
         preview_sheet(tiny.backbone(tmp_path), *trained(), workspace.data, workspace.users, settings_of(workspace))

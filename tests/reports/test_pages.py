@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -67,7 +68,9 @@ def test_own_against_other_and_the_preference_accuracy_have_tables_of_their_own(
     summary = json.loads((evaluation / "summary.json").read_text())
     rate = summary["win_rate"]["seen"] | {"rate": 0.487, "low": 0.431, "high": 0.512}
     summary |= {"other_taste_win_rate": {"seen": rate}, "own_against_other": {"seen": rate}}
-    summary["preference_accuracy"] = {"unseen": {"rate": 0.623, "low": 0.571, "high": 0.664, "n": 200}}
+    one_person = {"rate": 0.525, "low": None, "high": None, "n": 40}
+    accuracy = {"unseen": {"rate": 0.623, "low": 0.571, "high": 0.664, "n": 200}, "seen": one_person}
+    summary["preference_accuracy"] = accuracy
     (evaluation / "summary.json").write_text(json.dumps(summary))
     text = page_of(folder, tmp_path)
     for words in (
@@ -77,6 +80,7 @@ def test_own_against_other_and_the_preference_accuracy_have_tables_of_their_own(
         "Preference accuracy on held-out pairs",
         "0.487 (0.431 to 0.512)",
         "0.623 (0.571 to 0.664)",
+        "0.525 (none: fewer than 2 to resample)",
         "averaged over 8 draws of times and noise",
     ):
         assert words in text
@@ -191,14 +195,17 @@ def test_the_folder_of_a_page_can_be_set_for_studies_only(tmp_path: Path) -> Non
 
 
 def test_tables_keep_their_figures_in_every_form() -> None:
-    table = Table("Rates", ["method", "rate"], [["ppd|sft", Interval(0.5, 0.4123, 0.6, 10)], ["base", None]])
+    alone = Interval(0.4, math.nan, math.nan, 3)
+    rows = [["ppd|sft", Interval(0.5, 0.4123, 0.6, 10)], ["base", None], ["sft", alone]]
+    table = Table("Rates", ["method", "rate"], rows)
     assert as_markdown(table).splitlines()[2:] == [
         "| method | rate |",
         "| --- | --- |",
         "| ppd/sft | 0.500 (0.412 to 0.600) |",
         "| base |  |",
+        "| sft | 0.400 (none: fewer than 2 to resample) |",
     ]
-    assert as_csv(table) == "method,rate,rate low,rate high,rate n\nppd|sft,0.5,0.4123,0.6,10\nbase,,,,\n"
+    assert as_csv(table) == "method,rate,rate low,rate high,rate n\nppd|sft,0.5,0.4123,0.6,10\nbase,,,,\nsft,0.4,,,3\n"
 
 
 @pytest.mark.parametrize(

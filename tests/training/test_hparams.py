@@ -10,7 +10,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-from ppd_lightning.training.hparams import log_win_rates
+from ppd_lightning.training.hparams import log_rates
 from ppd_lightning.training.loggers import FINISHED, end_loggers, log_final, make_loggers
 from ppd_lightning.training.settings import Logger
 
@@ -24,7 +24,7 @@ def test_swept_keys_and_win_rates_are_columns_though_the_first_run_is_not_evalua
         log_final(loggers, {"objective.beta": beta, "seed": 0}, {"validation/loss": 0.5}, 100)
         end_loggers(loggers, FINISHED)
         if rate is not None:
-            log_win_rates(folder, {"unseen": {"rate": rate}}, 100)
+            log_rates(folder, "win_rate", {"unseen": {"rate": rate}}, 100)
     events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
     provider = MultiplexerDataProvider(events, str(tmp_path))
     context, request = backend_context.Context(TBContext(data_provider=provider)), RequestContext()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 import torch
 from tests.training import tiny_world
 
-from ppd_lightning.config.compose import compose
+from ppd_lightning.config.compose import as_yaml, compose, read_config
+from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
+from ppd_lightning.generation.selection import chosen_users
 from ppd_lightning.users.blends import blended_embeddings, name_of, people_in, weights_of
 from ppd_lightning.users.users import Users
 
@@ -65,6 +68,40 @@ def test_somebody_unknown_in_a_blend_is_named(users: Users) -> None:
         blended_embeddings(users, ["1", {"1": 0.5, "nobody": 0.5}], CAPTION * 2)
 
 
-def test_blends_on_the_command_line_are_read(tmp_path: Path) -> None:
-    blend = compose([*tiny_world.overrides(tmp_path, tmp_path), "generation.users=[ann,{ann:0.3,bob:0.7}]"])
-    assert blend.generation.users == ["ann", {"ann": 0.3, "bob": 0.7}]
+NAMES = ["ann", 'Zoë "Z" 李', "O'Neil", "0.3 a + 0.7 b", "a: {b}, [c]=(d)", "مريم 🙂", "12"]
+
+
+def composed(tmp_path: Path, users: str) -> Config:
+    return compose([*tiny_world.overrides(tmp_path, tmp_path), f"generation.users={users}"])
+
+
+def test_any_name_is_read_on_the_command_line_alone_and_in_blends(tmp_path: Path) -> None:
+    """As they are typed: in quotes, which within are written with a backslash."""
+    typed = ["ann", *('"' + name.replace('"', '\\"') + '"' for name in NAMES[1:])]
+    blends = [f"[{{user: {one}, weight: 0.3}},{{user: {other}, weight: 0.7}}]" for one, other in pairwise(typed)]
+    config = composed(tmp_path, f"[{','.join([*typed, *blends])}]")
+    expected = [*NAMES, *({one: 0.3, other: 0.7} for one, other in pairwise(NAMES))]
+    everybody = dict.fromkeys(NAMES, np.zeros(1))
+    assert chosen_users(config.generation, None, everybody) == expected  # type: ignore[arg-type]
+    (tmp_path / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
+    assert read_config(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        ("[[{user: ann, weight: 0.3},{user: bob, weight: 0.6}]]", "the weights of a blend of users must add up to 1"),
+        ("[[{user: ann, weight: 0.5},{user: ann, weight: 0.5}]]", "a user comes twice in a blend"),
+        (
+            "[{ann: 0.3, bob: 0.7}]",
+            r"or a blend such as \[{user: ann, weight: 0.3}, {user: bob, weight: 0.7}\] or null",
+        ),
+        ("[{user: ann, weight: 0.3},{user: bob, weight: 0.7}]", "or a blend such as"),
+        ("[[{user: ann, weight: -1},{user: bob, weight: 2}]]", "or a blend such as"),
+        ("[[{name: ann, weight: 1}]]", "or a blend such as"),
+        ("[Zoë]", "quote what is special"),
+    ],
+)
+def test_what_is_no_blend_is_refused_with_the_form_that_is(tmp_path: Path, users: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        composed(tmp_path, users)

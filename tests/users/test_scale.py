@@ -21,6 +21,15 @@ def test_those_who_are_trained_on_stay_where_they_are() -> None:
     np.testing.assert_allclose(vectors.std(0), 1, atol=1e-5)
 
 
+def test_it_is_said_where_people_are_too_few(caplog: pytest.LogCaptureFixture) -> None:
+    Scale.fitted(RAW, 4)
+    assert not caplog.records
+    Scale.fitted(RAW, 3)
+    assert "3 people are trained on, and 3 dimensions need 4" in caplog.text
+    Scale.fitted(RAW, 1)
+    assert "1 person is trained on, and 2 are needed" in caplog.text
+
+
 def test_who_is_far_outside_is_drawn_back_to_the_end_in_the_same_direction() -> None:
     scale = Scale.fitted(RAW, 100)
     far = RAW.mean(0) + 100 * RAW.std(0) * np.array([1, -1, 1])

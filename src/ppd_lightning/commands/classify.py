@@ -17,6 +17,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.scores.long_tail import numbers_of_pairs
 from ppd_lightning.evaluation.settings import Classification
 from ppd_lightning.evaluation.statistics.classification import top_rates
+from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.rows import UserRows
@@ -93,7 +94,7 @@ def _print(settings: Classification, summary: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for size in settings.top:
         rate = summary[f"top_{size}"]
-        interval = f"{rate['low']:.3f}-{rate['high']:.3f}"
+        interval = words(rate["low"], rate["high"], ".3f", "-")
         table.add_row(str(size), f"{rate['rate']:.3f}", interval, f"{rate['chance']:.3f}")
     console = table_console()
     console.print(table)

@@ -8,17 +8,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ppd_lightning.commands.preferences import held_out_preferences
 from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
 from ppd_lightning.evaluation.comparisons.others import OTHER, draw_others
 from ppd_lightning.evaluation.comparisons.profiles import augmented, count_overruns, read_profiles
-from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions
+from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
 from ppd_lightning.evaluation.comparisons.table import ComparisonsTable
-from ppd_lightning.evaluation.preference_accuracy import HeldOutPreferences, preference_accuracy
+from ppd_lightning.evaluation.preference_accuracy import preference_accuracy
 from ppd_lightning.evaluation.scores.own_against_other import score_others
 from ppd_lightning.evaluation.scores.scorers import Scorers
 from ppd_lightning.evaluation.summary import summarise
@@ -26,10 +27,7 @@ from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
-from ppd_lightning.training.hparams import log_win_rates
-
-if TYPE_CHECKING:
-    from ppd_lightning.diffusion.weighting import TimeWeight
+from ppd_lightning.training.hparams import log_rates
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +43,8 @@ def measure(config: Config) -> dict[str, Any]:
     """Draw and score the comparisons of `evaluation`; what was drawn or scored before, by any run, is not done again.
 
     Leaves in the run's folder `evaluation-{key}` with comparisons.parquet, a row a comparison, and summary.json. Where
-    nothing says what people like, nothing is drawn, and the summary holds the preference accuracy alone.
+    nothing says what people like, nothing is drawn, and the summary holds the preference accuracy alone. Who is in a
+    file of `generation.people` is drawn for by the vector there, and measured as always.
 
     Returns:
         the summary: a win rate for each group of people by what decides for them (`Scorers`), and by the others;
@@ -56,13 +55,15 @@ def measure(config: Config) -> dict[str, Any]:
         consistent their choices are (long_tail).
 
     Raises:
-        UserError: the training is not finished, a reward or a file is missing, or there is nothing to measure.
+        UserError: the training is not finished, a reward or a file is missing, there is nothing to measure, or
+            somebody of `generation.people` is not in the data.
     """
     workspace, settings = Workspace(config), config.evaluation
     scorers = _scorers(workspace)
     trained, captions = workspace.trained_run(), evaluated_captions(settings.captions, workspace.data)
+    require_known(trained.users, trained.described)
     profiles = None if settings.profiles is None else read_profiles(Path(settings.profiles))
-    preferences = _preferences(workspace, trained)
+    preferences = held_out_preferences(workspace, trained)
     key = {
         "base": base_gallery(trained).folder.name,
         "own": own_gallery(trained).folder.name,
@@ -71,6 +72,7 @@ def measure(config: Config) -> dict[str, Any]:
         "profiles": profiles,
         "rewards": {} if scorers is None else scorers.fingerprints,
         "preferences": None if preferences is None else preferences.key(),
+        **trained.described_key,
     }
     folder = trained.folder / f"evaluation-{fingerprint(key)}"
     if (folder / "summary.json").exists():
@@ -91,7 +93,7 @@ def measure(config: Config) -> dict[str, Any]:
     write_json_atomic(folder / "settings.json", metadata | groups)
     write_json_atomic(folder / "summary.json", summary)
     if config.logger.tensorboard and "win_rate" in summary:
-        log_win_rates(trained.folder, summary["win_rate"], config.trainer.max_steps)
+        log_rates(trained.folder, "win_rate", summary["win_rate"], config.trainer.max_steps)
     return summary
 
 
@@ -156,31 +158,3 @@ def _scorers(workspace: Workspace) -> Scorers | None:
         judges=settings.judges,
         progress=workspace.progress,
     )
-
-
-def _preferences(workspace: Workspace, trained: TrainedRun) -> HeldOutPreferences | None:
-    """What is measured on held-out pairs; None where that is left out, or there are none."""
-    config, settings = workspace.config, workspace.config.evaluation
-    if not settings.preference_draws:
-        return None
-
-    def weight() -> TimeWeight:
-        from ppd_lightning.commands.reference import open_batches
-        from ppd_lightning.training.build import time_weight
-
-        batches = open_batches(workspace)
-        batches.setup("fit")
-        return time_weight(trained.backbone, trained.pipeline.network, batches, config.objective, seed=config.seed)
-
-    preferences = HeldOutPreferences(
-        trained,
-        config.objective,
-        weight,
-        seed=config.seed,
-        count=settings.preference_draws,
-        most=settings.preference_pairs,
-    )
-    if not len(preferences.pairs):
-        log.warning("there are no held-out pairs, so no preference accuracy: more captions must be held out")
-        return None
-    return preferences

@@ -21,7 +21,8 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.images import draw_base, draw_own
-from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions
+from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
+from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.evaluation.vlm_judge.answer_cache import AnswerCache
 from ppd_lightning.evaluation.vlm_judge.judge import Judge
 from ppd_lightning.evaluation.vlm_judge.predictions import Predictor
@@ -60,10 +61,11 @@ def run(config: Config) -> dict[str, Any]:
 
     Raises:
         UserError: the training is not finished, the judge cannot be asked, a limit on what is spent is reached, or it
-            agrees with people less than judge.min_agreement.
+            agrees with people less than judge.min_agreement, or somebody of `generation.people` is not in the data.
     """
     begun, workspace = time.monotonic(), Workspace(config)
     trained, users, data = workspace.trained_run(), workspace.users, workspace.data
+    require_known(users, trained.described)
     judge = _open_judge(workspace)
     captions = evaluated_captions(config.evaluation.captions, data)
     settings = {name: value for name, value in asdict(config.judge).items() if name not in judge.neutral_settings}
@@ -74,6 +76,7 @@ def run(config: Config) -> dict[str, Any]:
         "captions": fingerprint(captions),
         "seeds": config.evaluation.seeds,
         "prompts": vlm_prompts.VERSION,
+        **trained.described_key,
     }
     folder = workspace.run / f"judge-{fingerprint(key)}"
     if (folder / "summary.json").exists():
@@ -207,7 +210,8 @@ def _print(summary: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for key, what in (("agreement", "agreement"), ("win_rate", "win rate")):
         for group, found in summary[key].items():
-            rate = [f"{found['rate']:.3f}", f"{found['low']:.3f}-{found['high']:.3f}"] if found["n"] else ["-", "-"]
+            interval = words(found["low"], found["high"], ".3f", "-")
+            rate = [f"{found['rate']:.3f}", interval] if found["n"] else ["-", "-"]
             bias = "-" if found["position_bias"] is None else f"{found['position_bias']:.2f}"
             dropped = [str(found["inconsistent"]), str(found["unparsable"] + found["refused"])]
             table.add_row(f"{what}, {group.replace('_', ' ')}", *rate, str(found["n"]), *dropped, bias)

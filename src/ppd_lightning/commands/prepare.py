@@ -18,9 +18,11 @@ from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
-from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_captions, encode_images
+from ppd_lightning.data.caption_encoding import encode_captions
+from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
-from ppd_lightning.data.pickapic import read_rows, source_fingerprint, unusable_rows
+from ppd_lightning.data.pickapic import source_fingerprint
+from ppd_lightning.data.pickapic_rows import read_rows, unusable_rows
 from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table

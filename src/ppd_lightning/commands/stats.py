@@ -13,7 +13,7 @@ from rich.table import Table
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
-from ppd_lightning.data.pickapic import REASONS
+from ppd_lightning.data.pickapic_rows import REASONS
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tally import Tally, tally
 from ppd_lightning.figures.data_statistics import Bar, statistics_figure

@@ -14,8 +14,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
+from ppd_lightning.commands.preferences import NAME, after_training
 from ppd_lightning.commands.reference import open_batches, open_stored
+from ppd_lightning.commands.run_files import facts, save_branch
 from ppd_lightning.config.compose import as_yaml
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
@@ -24,7 +25,6 @@ from ppd_lightning.distributed.group import Group, connected, require_fitting
 from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.distributed.spawn import run_ranks
 from ppd_lightning.generation.previews import preview_sheet
-from ppd_lightning.generation.settings import ADAPTERS
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
 from ppd_lightning.storage.leases import Lease
 from ppd_lightning.training.build import build_module, step0_test
@@ -34,9 +34,7 @@ from ppd_lightning.training.ema import BranchAverage
 from ppd_lightning.training.lightning_trainer import build_trainer, fit
 from ppd_lightning.training.logged_rows import read_metrics
 from ppd_lightning.training.loggers import FAILED, FINISHED, end_loggers, log_final, make_loggers, require_loggers
-from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.previews import Previews
-from ppd_lightning.users.describer import NAME as DESCRIBER
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +54,31 @@ def run(config: Config) -> dict[str, Any]:
         UserError: a store or the model is missing or stale, a logger's package is missing, or the processes that were
             started do not fit the configuration or have different ones.
     """
-    workspace, rank, trainer = Workspace(config), current_rank(), config.trainer
-    folder = workspace.run
+    workspace = Workspace(config)
+    _ensure_trained(workspace)
+    summary = _summary(workspace.run)
+    if config.trainer.preference_accuracy and NAME not in summary and current_rank().is_first:
+        rates = after_training(workspace)
+        if rates:
+            summary |= {NAME: rates}
+            write_json_atomic(workspace.run / "summary.json", summary)
+    return summary
+
+
+def _ensure_trained(workspace: Workspace) -> None:
+    """Train, in as many processes as are asked for, unless that is done."""
+    config, folder = workspace.config, workspace.run
+    rank, trainer = current_rank(), config.trainer
     if rank.size == 1 and (folder / ".done").exists():
         _log_finished(folder)
-        return _summary(folder)
+        return
     require_loggers(config.logger)
     require_fitting(rank, nodes=trainer.nodes, devices=trainer.devices)
     if rank.size < trainer.devices:
         write_text_atomic(folder / "config.yaml", as_yaml(config))
         arguments = [str(folder / "config.yaml")]
         run_ranks("ppd_lightning.commands.rank", arguments, trainer.devices, trainer.threads)
-        return _summary(folder)
+        return
     with connected(
         rank,
         nodes=trainer.nodes,
@@ -81,7 +92,6 @@ def run(config: Config) -> dict[str, Any]:
         else:
             _train(workspace, group)
             group.barrier()
-    return _summary(folder)
 
 
 def _train(workspace: Workspace, group: Group) -> None:
@@ -120,7 +130,13 @@ def _train(workspace: Workspace, group: Group) -> None:
             first: list[Callback] = [] if average is None else [average]
             if settings.preview_every is not None:
                 sheet = preview_sheet(
-                    backbone, network, module.branch, workspace.data, workspace.users, config.generation
+                    backbone,
+                    network,
+                    module.branch,
+                    workspace.data,
+                    workspace.users,
+                    config.generation,
+                    workspace.described,
                 )
                 first.append(Previews(sheet, folder / "previews", settings.preview_every))
             trainer = build_trainer(
@@ -144,14 +160,10 @@ def _train(workspace: Workspace, group: Group) -> None:
             summary: dict[str, Any] = {
                 "run": str(folder),
                 "step0_loss": step0_loss,
-                "steps": settings.max_steps,
-                "pairs": settings.max_steps * settings.batch_size,
-                "trainable_parameters": sum(weight.numel() for weight in module.branch.parameters()),
-                "coefficient": module.coefficient,
-                "beta_dpo": 2 * module.coefficient,
+                **facts(module, settings.max_steps, settings.batch_size),
                 **_last_figures(folder),
             }
-            _save(workspace, module, average)
+            save_branch(workspace, folder, module, average)
             figures = {name: value for name, value in summary.items() if "/" in name}
             log_final(loggers, _compared(config), figures, settings.max_steps)
             write_json_atomic(folder / "summary.json", summary | {"seconds": round(time.monotonic() - begun, 1)})
@@ -162,26 +174,6 @@ def _train(workspace: Workspace, group: Group) -> None:
             lease.release()
     if group.rank.is_first:
         (folder / ".done").touch()
-
-
-def _save(workspace: Workspace, module: PPDModule, average: BranchAverage | None) -> None:
-    """Write the trained weights and their average with the run's metadata, and how its people were described.
-
-    Leaves the average in the module.
-    """
-    folder = workspace.run
-    if workspace.users.kind.described:
-        workspace.users.describer().save(folder / DESCRIBER)
-    metadata: dict[str, Any] = {
-        "base": base_fingerprint(module.network),
-        "run": folder.name,
-        "configuration": asdict(workspace.config),
-        "users": workspace.users.fingerprint(),
-    }
-    save_adapter(module.branch, folder / ADAPTERS["trained"], **metadata)
-    if average is not None:
-        module.branch.load_state_dict(average.weights())
-        save_adapter(module.branch, folder / ADAPTERS["ema"], **metadata)
 
 
 def _read_reference(workspace: Workspace, batches: PreferenceDataModule, network: nn.Module, group: Group) -> None:

@@ -40,7 +40,7 @@ VERBS = {
     "train": Verb("train the user branch on the pairs", TRAINING),
     "evaluate": Verb("measure how often people prefer their images to the base model's", (*DRAWING, "evaluation")),
     "interpolate": Verb(
-        "draw blends of synthetic users and score them by each", (*DRAWING, "evaluation", "interpolation")
+        "draw blends of users and score them by what each likes", (*DRAWING, "evaluation", "interpolation")
     ),
     "judge": Verb(
         "ask a vision-language model whether people prefer their images to the base model's",

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ppd_lightning.console import table_console
 from ppd_lightning.evaluation.scores.own_against_other import PERSONAL
+from ppd_lightning.evaluation.statistics.intervals import words
 
 OF_EACH = "win_rate_of_each"
 """The rates of each reward that is a user: their intervals resample captions."""
@@ -66,7 +67,7 @@ def _personal_rows(summary: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _rate(rate: Mapping[str, Any]) -> list[str]:
     """A rate and its interval."""
-    return [_number(rate["rate"], 3), f"{_number(rate['low'], 2)}-{_number(rate['high'], 2)}"]
+    return [_number(rate["rate"], 3), words(rate["low"], rate["high"], ".2f", "-")]
 
 
 def _number(value: float | None, digits: int) -> str:

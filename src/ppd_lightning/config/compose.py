@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -25,6 +26,7 @@ from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,32 @@ def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> dict
     settings = OmegaConf.to_container(composed.hydra.sweeper)
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}
+
+
+def changed_values(overrides: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested values that `conf/`, the overrides and changes make, not checked yet; Hydra that others started stays.
+
+    Args:
+        changes: by key of the root; the values of a mapping change those of a group.
+
+    Raises:
+        UserError: with one message for each fault of the overrides, or a value is of no kind that a file can hold.
+    """
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra_started():
+            parsed, faults = parse_overrides(overrides, None)
+            composed, more = _compose_sound(parsed, None)
+    finally:
+        GlobalHydra.instance().hydra = theirs
+    faults += more
+    if composed is None or faults:
+        raise UserError(faults)
+    values, faults = _resolved(composed, changes)
+    if faults:
+        raise UserError(faults)
+    return values
 
 
 def read_config(path: Path) -> Config:
@@ -220,11 +248,14 @@ def _unreadable(config_dir: Path | None) -> list[str]:
     return faults
 
 
-def _resolved(composed: DictConfig) -> tuple[dict[str, Any], list[str]]:
-    """The values without Hydra's own, interpolations replaced by what they point to."""
+def _resolved(composed: DictConfig, changes: Mapping[str, Any] = NO_CHANGES) -> tuple[dict[str, Any], list[str]]:
+    """The values without Hydra's own, changed, interpolations replaced by what they point to."""
     values = OmegaConf.to_container(composed)
     assert isinstance(values, dict)
     own = {str(key): value for key, value in values.items() if key != "hydra"}
+    for key, change in changes.items():
+        of_group = isinstance(change, Mapping) and isinstance(own.get(key), dict)
+        own[key] = own[key] | dict(change) if of_group else change
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(own), resolve=True)
     except OmegaConfBaseException as error:

@@ -130,16 +130,20 @@ class Workspace:
     def described(self) -> dict[str, np.ndarray]:
         """The vectors of the people in the files of `generation.people`, by name.
 
+        They are those of the training that is finished or is to be, whose people are described already.
+
         Raises:
-            UserError: the training is not finished, its users serve nobody new, or a file is damaged or of another one.
+            UserError: the users serve nobody new or are not described, or a file is damaged or of another training.
         """
         files = self.config.generation.people
         if not files:
             return {}
-        from ppd_lightning.users.describer import open_of_run
+        from ppd_lightning.users.describer import NAME, open_of_run
         from ppd_lightning.users.people_file import read_people
 
-        return read_people(files, open_of_run(self.run, self.config.user).fingerprint())
+        kept = (self.run / NAME).exists()  # then the data may be elsewhere
+        describer = open_of_run(self.run, self.config.user) if kept else self.users.describer()
+        return read_people(files, describer.fingerprint())
 
     def open_rewards(self, names: Iterable[str]) -> dict[str, Reward]:
         """Some of the rewards that are chosen, on the device.

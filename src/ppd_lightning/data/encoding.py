@@ -1,6 +1,6 @@
-"""One pass over a source's images, and one over its captions, into stores.
+"""One pass over a source's images, into stores.
 
-The images are cut into units (`images.image_units`), the captions too. A process goes through the units that are
+The images are cut into units (`images.image_units`). A process goes through the units that are
 missing, in an order of its own, and leaves out what others have finished meanwhile; so any number of processes share
 the work without knowing of each other, and one that was killed goes on where it was. Images are decoded in worker
 processes (`workers`) and encoded here. A batch never holds images of two units, so a unit comes out the same
@@ -35,14 +35,12 @@ from ppd_lightning.data.images import (
     read_images,
 )
 from ppd_lightning.data.prepared import PreparedData
-from ppd_lightning.data.stores import Store, finish_store, finished_units, is_finished, read_shard, write_shard
+from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
+from ppd_lightning.data.stores import Store, finish_store
 from ppd_lightning.data.tables import table_key, write_table
 from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.fingerprints import fingerprint
-
-CAPTION_UNIT = 256
-"""Captions that are encoded and stored together; their states are large."""
 
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 """How workers are started. Those of a fork server would outlive this process if it is killed."""
@@ -87,7 +85,7 @@ def encode_images(
     (N, 32) uint8, the SHA-256 of each image's bytes.
 
     Args:
-        rows: `pickapic.Rows.table`.
+        rows: `pickapic_rows.Rows.table`.
         source: the source's fingerprint.
         workers: processes that decode images; 0 is this one.
         progress: whether a terminal gets a progress bar.
@@ -159,35 +157,6 @@ def open_encoded(data: PreparedData, encoder: ImageEncoder, *, made_by: str = "p
     """
     key = {"images": data.images_key(), **encoder.key}
     return Store.open(data.folder / encoder.store, key, made_by=made_by)
-
-
-def encode_captions(
-    data: PreparedData, load: Callable[[], Callable[[list[str]], dict[str, np.ndarray]]], *, progress: bool = True
-) -> None:
-    """Write the store of text states, unless it is there and was made from the same.
-
-    Args:
-        load: gives the function from captions to arrays with a row each; called if there is work.
-    """
-    folder, key = data.folder / "text", data.text_key()
-    try:
-        data.open_text()
-        return
-    except UserError:
-        pass  # missing, damaged or stale: made anew
-    table = data.captions_table()
-    units = {f"{begin:06}": table.slice(begin, CAPTION_UNIT) for begin in range(0, len(table), CAPTION_UNIT)}
-    missing = _in_own_order(units.keys() - finished_units(folder, key))
-    done = len(table) - sum(len(units[unit]) for unit in missing)
-    if missing:
-        encode = load()
-        with Counted("captions", len(table), done=done, bar=progress) as counted:
-            for unit in missing:
-                if not is_finished(folder, unit, key):
-                    captions = units[unit]["caption"].to_pylist()
-                    write_shard(folder, unit, units[unit]["caption_id"].to_pylist(), encode(captions), key)
-                counted.add(len(units[unit]))
-    finish_store(folder, list(units), key, key)
 
 
 @dataclass(frozen=True)
@@ -296,7 +265,7 @@ def _encode_units(
 ) -> None:
     """Write the missing units of the stores of images; encoders that see the same share it."""
     lacking = [units.keys() - finished_units(own.folder, own.key) for own in shards]
-    missing = {unit: units[unit] for unit in _in_own_order(set().union(*lacking))}
+    missing = {unit: units[unit] for unit in in_own_order(set().union(*lacking))}
     if not missing:
         return
     needed = [encoder.preprocess or Square(data.image_size) for encoder in encoders]
@@ -336,7 +305,7 @@ def _loader(decoding: _Decoding, workers: int) -> DataLoader[_Batch]:
     )
 
 
-def _in_own_order(units: Iterable[str]) -> list[str]:
+def in_own_order(units: Iterable[str]) -> list[str]:
     """Units in an order that no other process has, so that few of them are made twice."""
     ordered = sorted(units)
     return random.Random().sample(ordered, len(ordered))  # what comes out does not depend on it

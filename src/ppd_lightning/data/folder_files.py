@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import io
 import logging
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
+from ppd_lightning.data.pair_ids import image_uid, ranking_id
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Location, location
+from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -63,7 +64,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
     """Write `folder`/source; nothing is done where it was made from the same table and images.
 
     An image is known by its content, whatever its names; __index_level_0__ is the line of the table. Rows with faults
-    are written as they are, for `pickapic.read_rows` to leave out, unless they are too many.
+    are written as they are, for `pickapic_rows.read_rows` to leave out, unless they are too many.
 
     Args:
         table, max_unusable, columns: as for `read_own`.
@@ -79,7 +80,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
     key = _made_from(choices, images)
     if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
         return
-    prompts = Counter(choice.caption for choice in choices)
+    stored, prompts = TableImages(file, read), Counter(choice.caption for choice in choices)
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(
             temporary,
@@ -89,7 +90,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
             store_schema=False,  # read back as plain bytes, as Pick-a-Pic's own files are
         ) as writer:
             for group in _groups(choices, images):
-                content = image_bytes(file, group, images)
+                content = stored.of(group)
                 broken = {name for name, data in content.items() if not _is_image(data)}
                 faults += [
                     (choice.line, f"{name} is no image that can be read")
@@ -131,16 +132,6 @@ def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) 
         yield group
 
 
-def image_bytes(table: Location, group: Sequence[Choice], images: Collection[str]) -> dict[str, bytes]:
-    """The bytes of those images of some choices that are there, by path."""
-    names = list(dict.fromkeys(name for choice in group for name in choice.images if name in images))
-    try:
-        found = table.system.cat(names) if names else {}
-    except Exception as error:  # each file system has its own
-        raise table.unreachable(error) from error
-    return {name: found[name] for name in names}
-
-
 def _is_image(data: bytes) -> bool:
     """Whether it begins as an image does; whether it can be decoded to the end, preparing shows."""
     try:
@@ -165,7 +156,7 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
         "has_label": [True] * len(group),
         "label_0": labels,
         "label_1": [None if label is None else 1 - label for label in labels],
-        "ranking_id": [ranking_id(choice) for choice in group],
+        "ranking_id": [ranking_id(choice.ranking, choice.user, choice.caption) for choice in group],
         "user_id": [choice.user for choice in group],
         "num_example_per_prompt": [prompts[choice.caption] for choice in group],
         "__index_level_0__": [choice.line for choice in group],
@@ -179,14 +170,3 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
             pa.array(list(stored.values()), pa.binary()),
         )
     return pa.table([columns[name] for name in STORED.names], schema=STORED)
-
-
-def image_uid(data: bytes) -> str:
-    """32 hex digits that stand for an image's content."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def ranking_id(choice: Choice) -> int:
-    """63 bits of the ranking's name; where there is none, what a person was asked for one caption is one ranking."""
-    name = ["ranking", choice.ranking] if choice.ranking else ["caption", choice.user, choice.caption]
-    return int.from_bytes(hashlib.blake2b("\0".join(name).encode(), digest_size=8).digest(), "little") >> 1

@@ -19,7 +19,8 @@ class FolderSource(PeopleSource):
     name: Literal["folder"]
     """The source."""
     table: str
-    """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user."""
+    """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user; a
+    parquet file may hold the images."""
     columns: dict[str, str]
     """The table's names of columns, by the names above, where it has others; prompt, chosen, rejected and user_id are
     known."""

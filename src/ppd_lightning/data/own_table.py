@@ -4,6 +4,9 @@ The table is CSV (UTF-8, with a header), JSONL or parquet, a row a choice, besid
 image_0 and image_1, paths relative to the table; choice, 0 or 1 for the image that was preferred, or tie; user, a name
 or a number. Instead of image_0, image_1 and choice it may have chosen and rejected. And if they are there: ranking,
 what was asked at once; model_0 and model_1, what drew the images. Columns may have other names (`columns`).
+
+A parquet table may hold the images themselves, as bytes or as structs of bytes and path, which is how Hugging Face
+`datasets` writes them. Then it is read a second time for them, in the order of its rows (`TableImages`).
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ppd_lightning.data.pair_ids import image_uid
 from ppd_lightning.data.remote import Location, first_line
 from ppd_lightning.errors import UserError
 
@@ -39,14 +44,21 @@ LABELS = {"0": 1.0, "1": 0.0, "tie": 0.5}
 FAULTS_NAMED = 20
 """Of a table with more faults, the first are named, and the others counted."""
 
+IMAGE_ROWS, TEXT_ROWS = 16, 1 << 16
+"""Rows of a parquet table that are in memory at once, where it holds images and where it does not."""
+
+PIECE = 1 << 20
+"""Bytes of a column that are read at once."""
+
 
 @dataclass(frozen=True)
 class Choice:
     """A row.
 
     line: where it is: the line of a CSV or JSONL file, the row of a parquet file, counted from 1.
-    images: as the table's file system names them. label: 1 the first was preferred, 0 the second, 0.5 a tie; None where
-    the table says something else. Text is empty where the table does not tell it.
+    images: as the table's file system names them; one that the table holds has a name of its content. label: 1 the
+    first was preferred, 0 the second, 0.5 a tie; None where the table says something else. Text is empty where the
+    table does not tell it.
     """
 
     line: int
@@ -62,13 +74,15 @@ class Choice:
 class OwnTable:
     """What was read of a table.
 
-    choices: every row, those with faults too. images: what the file system tells of each image that is there, by path.
-    faults: what is wrong with rows, as (line, sentence).
+    choices: every row, those with faults too. images: what the file system tells of each image that is there, by path;
+    of one that the table holds, its size. faults: what is wrong with rows, as (line, sentence). holding: the table's
+    names of the columns image_0 and image_1, where it holds images.
     """
 
     choices: list[Choice]
     images: dict[str, dict[str, Any]]
     faults: list[tuple[int, str]]
+    holding: tuple[str, str] | None = None
 
 
 def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, key: str = "data.table") -> OwnTable:
@@ -86,23 +100,38 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, k
     faults: list[tuple[int, str]] = []
     no_rows: list[tuple[int, str]] = []
     called: dict[str, str] | None = None
-    for line, row in _rows(table, key):
+    held: dict[str, dict[str, Any]] = {}
+    for line, row in table_rows(table, key):
         if isinstance(row, str):
             no_rows.append((line, row))
             continue
         if called is None:
             called = _called(table, list(map(str, row)), columns or {})
-        values = {name: "" if row.get(own) is None else _text(row[own]) for name, own in called.items()}
+        values = {name: _text(row.get(own)) for name, own in called.items()}
+        for name in ("image_0", "image_1"):
+            value = row.get(called[name])
+            data = held_image(value)
+            if data is not None:
+                values[name] = f"{table.path}#{'-'.join(filter(None, [values[name], image_uid(data)]))}"
+                held[values[name]] = {"size": len(data)}
+            elif isinstance(value, Mapping) and value.get("bytes"):
+                no_rows.append((line, f"{called[name]} holds an image as text; a parquet table can hold images"))
         faults += [(line, fault) for fault in _faults(values, called)]
-        choices.append(_choice(table, line, values))
+        choices.append(_choice(table, line, values, held))
     refuse(table, no_rows)
-    if not choices:
+    if called is None:
         raise UserError(f"{table.url}: holds no rows")
-    images = _images(table, choices)
+    images = _images(table, choices, held)
     for choice in choices:
         missing = [path for path in dict.fromkeys(choice.images) if path and path not in images]
         faults += [(choice.line, f"there is no image {path}") for path in missing]
-    return OwnTable(choices, images, faults)
+    return OwnTable(choices, images, faults, (called["image_0"], called["image_1"]) if held else None)
+
+
+def held_image(value: Any) -> bytes | None:
+    """The image that a cell of a parquet table holds, as bytes or as a struct of bytes and path; None if none."""
+    data = value.get("bytes") if isinstance(value, Mapping) else value
+    return data if isinstance(data, bytes) and data else None
 
 
 def _called(table: Location, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
@@ -140,7 +169,9 @@ def _called(table: Location, header: Sequence[str], columns: Mapping[str, str]) 
 
 
 def _text(value: Any) -> str:
-    return "an image in the table itself" if isinstance(value, (dict, bytes)) else str(value).strip()
+    """What a cell says; of a struct of bytes and path, the path."""
+    said = value.get("path") if isinstance(value, Mapping) else None if isinstance(value, bytes) else value
+    return "" if said is None else str(said).strip()
 
 
 def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
@@ -166,10 +197,10 @@ def _faults(values: Mapping[str, str], called: Mapping[str, str]) -> list[str]:
     return faults
 
 
-def _choice(table: Location, line: int, values: Mapping[str, str]) -> Choice:
+def _choice(table: Location, line: int, values: Mapping[str, str], held: Collection[str]) -> Choice:
     first, second = (
-        posixpath.normpath(posixpath.join(posixpath.dirname(table.path), values[name])) if values.get(name) else ""
-        for name in ("image_0", "image_1")
+        name if not name or name in held else posixpath.normpath(posixpath.join(posixpath.dirname(table.path), name))
+        for name in (values.get("image_0", ""), values.get("image_1", ""))
     )
     return Choice(
         line,
@@ -187,10 +218,12 @@ def _choice_key(values: Mapping[str, str]) -> str:
     return values.get("choice", "0").lower().removesuffix(".0")  # a column with gaps is one of floats to many writers
 
 
-def _images(table: Location, choices: Iterable[Choice]) -> dict[str, dict[str, Any]]:
-    """The images that are there, with their sizes, by one listing a folder."""
-    wanted = {path for choice in choices for path in choice.images if path}
-    found: dict[str, dict[str, Any]] = {}
+def _images(
+    table: Location, choices: Iterable[Choice], held: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The images that are there, with their sizes: those that the table holds, and others by one listing a folder."""
+    wanted = {path for choice in choices for path in choice.images if path and path not in held}
+    found = dict(held)
     for folder in sorted({posixpath.dirname(path) for path in wanted}):
         try:
             listed = table.system.ls(folder, detail=True)
@@ -206,8 +239,8 @@ Row = tuple[int, Mapping[str, Any] | str]
 """The line, and what stands there by column; or what is wrong with the line."""
 
 
-def _rows(table: Location, key: str) -> Iterator[Row]:
-    """Every row of the table."""
+def table_rows(table: Location, key: str) -> Iterator[Row]:
+    """Every row of a table; arguments and faults as of `read_choices`."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     reader = readers.get(posixpath.splitext(table.path)[1].lower())
     if reader is None:
@@ -246,5 +279,12 @@ def _json_rows(file: Any) -> Iterator[Row]:
 
 
 def _parquet_rows(file: Any) -> Iterator[Row]:
-    rows = (row for batch in pq.ParquetFile(file).iter_batches() for row in batch.to_pylist())
-    yield from enumerate(rows, 1)
+    opened = pq.ParquetFile(file, buffer_size=PIECE)
+    texts = not any(pa.types.is_nested(kind) or _is_bytes(kind) for kind in opened.schema_arrow.types)
+    batches = opened.iter_batches(TEXT_ROWS if texts else IMAGE_ROWS, use_threads=False)
+    yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    stored = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_binary(stored) or pa.types.is_large_binary(stored))

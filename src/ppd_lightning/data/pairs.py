@@ -64,7 +64,7 @@ def pairs_of_people(
     """People's own choices.
 
     Args:
-        rows: `pickapic.Rows.table`; ties are left out.
+        rows: `pickapic_rows.Rows.table`; ties are left out.
         min_pairs: what a person needs in train, so that any of these pairs can be described by others; for one who is
             never trained on, one less in shots (but one) is enough. People with fewer are left out, with their pairs.
 
@@ -92,7 +92,7 @@ def pairs_of_rewards(
     Every reward is drawn equally often, and one more reward takes its share of the pairs and leaves the others theirs.
 
     Args:
-        rows: `pickapic.Rows.table`; people's ties can be used too, ties of the reward that is drawn are left out.
+        rows: `pickapic_rows.Rows.table`; people's ties can be used too, ties of the reward that is drawn are left out.
         leads: by each reward, (len(rows),): how much more of its score image_0 has than image_1.
 
     Returns:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ppd_lightning.data.parquet_files import ParquetFiles, SourceLines
-from ppd_lightning.data.pickapic import UNUSABLE_SCHEMA
+from ppd_lightning.data.pickapic_rows import UNUSABLE_SCHEMA
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
 
@@ -30,7 +30,7 @@ def write(
 
     Args:
         folder: the data folder.
-        unusable: of `pickapic.UNUSABLE_SCHEMA`; a row comes once for each reason.
+        unusable: of `pickapic_rows.UNUSABLE_SCHEMA`; a row comes once for each reason.
         rows: how many the source has in all.
         max_unusable: share of them that may be unusable.
         source, lines: see `as_lines`: the table names rows as those who wrote them do.

@@ -12,9 +12,6 @@ N = rows, n = rows of a shard.
 from __future__ import annotations
 
 import json
-import os
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ppd_lightning.data.shards import (
+    Shard,
+    as_numpy,
+    as_read,
+    finished_units,
+    map_shard,
+    note_path,
+    read_note,
+    write_shard,
+)
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_json_atomic
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 META = "meta.json"
-KEY = b"ppd_lightning.key"
 
 
 class StoredArray:
@@ -84,15 +89,15 @@ class Store:
     shards' units, in the order of the rows.
     """
 
-    def __init__(self, folder: Path, key: dict[str, Any], shards: Sequence[_Shard]) -> None:
+    def __init__(self, folder: Path, key: dict[str, Any], shards: Sequence[Shard]) -> None:
         self.folder, self.key = folder, key
         self.units = tuple(shard.unit for shard in shards)
         self._shards = tuple(shards)
         paths = [folder / shard.file for shard in shards]
-        opened = [_map_shard(path) for path in paths]
+        opened = [map_shard(path) for path in paths]
         self.ids: pa.Array = pa.concat_arrays([part["id"] for part in opened])
         self.arrays = {
-            name: StoredArray(name, paths, [_as_numpy(part[name]) for part in opened])
+            name: StoredArray(name, paths, [as_numpy(part[name]) for part in opened])
             for name in opened[0].schema.names
             if name != "id"
         }
@@ -113,12 +118,12 @@ class Store:
         try:
             meta = json.loads((folder / META).read_text(encoding="utf-8"))
             made_from, count = dict(meta["key"]), int(meta["count"])
-            shards = [_Shard(shard) for shard in meta["shards"]]
+            shards = [Shard(shard) for shard in meta["shards"]]
         except FileNotFoundError:
             raise UserError(f"{folder}: this store is missing; {remedy}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{folder / META}: damaged ({error!r}); delete {folder} and {remedy}") from error
-        key = made_from if key is None else _as_read(key)
+        key = made_from if key is None else as_read(key)
         if made_from != key:
             differing = sorted(part for part in made_from.keys() | key.keys() if made_from.get(part) != key.get(part))
             changes = "; ".join(f"{part} was {made_from.get(part)!r}, now {key.get(part)!r}" for part in differing)
@@ -169,73 +174,6 @@ class Store:
             raise UserError([f"{fault}; delete it and run the command that made it again" for fault in faults])
 
 
-def write_shard(
-    folder: Path, unit: str, ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]
-) -> None:
-    """Write one unit of a store; it is there whole or not at all, whenever the process is killed.
-
-    Args:
-        unit: its name: letters, digits, _ and -.
-        ids: n strings, distinct; none where nothing of the unit could be used.
-        arrays: each (n, ...), of integers or floats; the same names, row shapes and types in every unit.
-        key: what the numbers depend on.
-
-    Raises:
-        ValueError: ids or arrays are not so.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", unit):
-        raise ValueError(f"{unit!r} is no name of a unit: letters, digits, _ and - only")
-    batch = _record_batch(ids, arrays, key)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{unit}.{uuid.uuid4().hex[:8]}.arrow"
-    try:
-        with temporary.open("wb") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
-                writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        checksum = file_sha256(temporary)
-        name = f"{unit}.{checksum[:12]}.arrow"
-        note = {"unit": unit, "file": name, "rows": len(batch), "bytes": temporary.stat().st_size, "sha256": checksum}
-        os.replace(temporary, folder / name)
-        write_json_atomic(_note_path(folder, unit, key), note)
-    except FileNotFoundError:
-        # Another process made this unit too, finished the store and swept it.
-        if _read_note(folder, unit, key) is None:
-            raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def finished_units(folder: Path, key: Mapping[str, Any]) -> set[str]:
-    """The units that `write_shard` has written to `folder` with this key."""
-    end = _note_path(folder, "", key).name
-    units = [path.name.removesuffix(end) for path in folder.glob(f"*{end}") if not path.name.startswith(".")]
-    return {unit for unit in units if _read_note(folder, unit, key) is not None}
-
-
-def is_finished(folder: Path, unit: str, key: Mapping[str, Any]) -> bool:
-    """Whether `write_shard` has written this unit to `folder` with this key."""
-    return _read_note(folder, unit, key) is not None
-
-
-def read_shard(folder: Path, unit: str, key: Mapping[str, Any]) -> tuple[pa.Array, dict[str, np.ndarray]]:
-    """The ids and memory-mapped arrays of one unit that `write_shard` wrote with this key, finished store or not.
-
-    Raises:
-        UserError: the unit is missing or damaged.
-    """
-    shard = _read_note(folder, unit, key)
-    if shard is None:
-        raise UserError(f"{folder}: the part {unit} is not written yet; run the same command again")
-    try:
-        batch = _map_shard(folder / shard.file)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        message = f"{folder / shard.file}: damaged ({error}); delete it and run the same command again"
-        raise UserError(message) from error
-    return batch["id"], {name: _as_numpy(batch[name]) for name in batch.schema.names if name != "id"}
-
-
 def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], shard_key: Mapping[str, Any]) -> None:
     """Make a store of written units; it takes the place of the one in `folder`, whose files go.
 
@@ -257,7 +195,7 @@ def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], sha
             return
     except UserError:
         pass  # missing, damaged or stale: made anew
-    notes = {unit: _read_note(folder, unit, shard_key) for unit in units}
+    notes = {unit: read_note(folder, unit, shard_key) for unit in units}
     missing = [unit for unit, note in notes.items() if note is None]
     shards = [note for note in notes.values() if note is not None]
     again = "run the same command again"
@@ -267,14 +205,14 @@ def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], sha
         faults.append(f"{folder}: {len(missing)} of {len(notes)} parts are not written yet ({named}); {again}")
     if faults:
         raise UserError(faults)
-    parts = [_map_shard(folder / shard.file) for shard in shards]
+    parts = [map_shard(folder / shard.file) for shard in shards]
     for part, unit in zip(parts, units, strict=True):
         if not part.schema.equals(parts[0].schema, check_metadata=True):
             raise ValueError(f"{folder}: the units {units[0]} and {unit} differ in their arrays")
     ids = pa.chunked_array([part["id"] for part in parts])
     if len(pc.unique(ids)) != len(ids):
         raise ValueError(f"{folder}: an id comes twice")
-    meta = {"key": _as_read(key), "count": len(ids), "shards": [shard.note for shard in shards]}
+    meta = {"key": as_read(key), "count": len(ids), "shards": [shard.note for shard in shards]}
     try:
         write_json_atomic(folder / META, meta)
     except FileNotFoundError:
@@ -290,105 +228,15 @@ def write_store(folder: Path, ids: Sequence[str], arrays: Mapping[str, np.ndarra
     finish_store(folder, ["all"], key, key)
 
 
-class _Shard:
-    """What a note says of a shard.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is no note.
-    """
-
-    def __init__(self, note: dict[str, Any]) -> None:
-        self.note = note
-        self.unit, self.file, self.sha256 = str(note["unit"]), Path(str(note["file"])).name, str(note["sha256"])
-        self.bytes = int(note["bytes"])
-
-    def wrong_size(self, folder: Path) -> str | None:
-        """What is wrong with the size of its file, if anything is."""
-        path = folder / self.file
-        found = path.stat().st_size if path.is_file() else None
-        if found == self.bytes:
-            return None
-        size = "no file" if found is None else f"{found} bytes"
-        return f"{path}: damaged (expected {self.bytes} bytes, found {size})"
-
-    def damage(self, folder: Path) -> str | None:
-        """What is wrong with its file, if anything is; reads every byte."""
-        fault = self.wrong_size(folder)
-        if fault is None and file_sha256(folder / self.file) != self.sha256:
-            fault = f"{folder / self.file}: damaged (its checksum differs)"
-        return fault
-
-
-def _note_path(folder: Path, unit: str, key: Mapping[str, Any]) -> Path:
-    return folder / f"{unit}.{fingerprint(_as_read(key))}.json"
-
-
-def _read_note(folder: Path, unit: str, key: Mapping[str, Any]) -> _Shard | None:
-    """The shard that is this unit, if it is there and has its size."""
-    try:
-        shard = _Shard(json.loads(_note_path(folder, unit, key).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return shard if shard.unit == unit and shard.wrong_size(folder) is None else None
-
-
-def _as_read(key: Mapping[str, Any]) -> dict[str, Any]:
-    """The key as JSON gives it back."""
-    read: dict[str, Any] = json.loads(json.dumps(dict(key)))
-    return read
-
-
-def _record_batch(ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]) -> pa.RecordBatch:
-    columns: dict[str, pa.Array] = {"id": pa.array(ids, pa.string())}
-    if columns["id"].null_count or len(pc.unique(columns["id"])) != len(ids):
-        raise ValueError("an id is None or comes twice")
-    for name, array in arrays.items():
-        if name == "id":
-            raise ValueError("no array may have the name id")
-        if len(array) != len(ids):
-            raise ValueError(f"{name}: {len(array)} rows for {len(ids)} ids")
-        if array.dtype.kind not in "iuf" or array.itemsize > 8 or not array.dtype.isnative or 0 in array.shape[1:]:
-            raise ValueError(
-                f"{name}: expected integers or floats, at least one a row, got {array.shape} {array.dtype}"
-            )
-        columns[name] = _as_column(np.ascontiguousarray(array))
-    batch = pa.RecordBatch.from_pydict(columns)
-    return batch.replace_schema_metadata({KEY: json.dumps(_as_read(key), sort_keys=True)})
-
-
-def _as_column(array: np.ndarray) -> pa.Array:
-    if array.ndim == 1:
-        return pa.array(array)
-    if not len(array):  # pyarrow makes no tensors of nothing
-        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((1, *array.shape[1:]), array.dtype))[:0]
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(array)
-
-
-def _map_shard(path: Path) -> pa.RecordBatch:
-    """A shard's columns, memory-mapped; the file is closed, so that stores of thousands of shards can be open."""
-    with pa.memory_map(str(path)) as file:
-        batch = pa.ipc.open_file(file).get_batch(0)
-    batch.validate()
-    batch["id"].validate(full=True)
-    return batch
-
-
-def _as_numpy(column: pa.Array) -> np.ndarray:
-    """A view of a column, (n, ...)."""
-    tensors = isinstance(column, pa.FixedShapeTensorArray)
-    array: np.ndarray = column.to_numpy_ndarray() if tensors else column.to_numpy(zero_copy_only=True)
-    return array
-
-
 def _mapped_again(name: str, paths: Sequence[Path]) -> StoredArray:
-    return StoredArray(name, paths, [_as_numpy(_map_shard(path)[name]) for path in paths])
+    return StoredArray(name, paths, [as_numpy(map_shard(path)[name]) for path in paths])
 
 
-def _sweep(folder: Path, shards: Sequence[_Shard], key: Mapping[str, Any]) -> None:
+def _sweep(folder: Path, shards: Sequence[Shard], key: Mapping[str, Any]) -> None:
     """Remove older versions and what killed processes have left; not what a note of this version names."""
-    noted = [shard for unit in finished_units(folder, key) if (shard := _read_note(folder, unit, key))]
+    noted = [shard for unit in finished_units(folder, key) if (shard := read_note(folder, unit, key))]
     kept = {META} | {shard.file for shard in [*shards, *noted]}
-    kept |= {_note_path(folder, shard.unit, key).name for shard in shards}
+    kept |= {note_path(folder, shard.unit, key).name for shard in shards}
     for path in [*folder.glob("*.arrow"), *folder.glob("*.json"), *folder.glob(".*.arrow"), *folder.glob(".*.json")]:
         if path.name not in kept:
             path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ N = pairs, B = pairs in a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +76,7 @@ class HeldOutPreferences:
                 "objective": self.objective,
                 "draws": [self.seed, self.count],
                 "dtype": str(self.trained.dtype),
+                **self.trained.described_key,
             }
         )
 
@@ -136,7 +137,7 @@ class HeldOutPreferences:
         return PairErrors(policy, reference).margin(weight(drawn_times(self.objective, drawn)))
 
 
-def preference_accuracy(table: pa.Table, resamples: int, *, by_captions: bool = False) -> dict[str, dict[str, float]]:
+def preference_accuracy(table: pa.Table, resamples: int, *, by_captions: bool = False) -> dict[str, dict[str, Any]]:
     """The share of pairs that a run orders rightly, by group of people; equal rewards count one half.
 
     Args:
@@ -145,14 +146,14 @@ def preference_accuracy(table: pa.Table, resamples: int, *, by_captions: bool = 
         by_captions: whether captions are resampled, for there are no other users than these; else users.
 
     Returns:
-        rate, low, high and n of each group.
+        rate, low, high and n of each group; low and high are None where there is no interval.
     """
     found = {}
     for group in pc.unique(table["group"]).to_pylist():
         rows = table.filter(pc.equal(table["group"], group))
         clusters = rows["caption" if by_captions else "user"].to_pylist()
-        rate = asdict(win_rate(rows["margin"].to_numpy(), clusters, tie=0.0, resamples=resamples))
-        found[group] = {name: round(rate[name], 4) for name in ("rate", "low", "high", "n")}
+        rate = win_rate(rows["margin"].to_numpy(), clusters, tie=0.0, resamples=resamples).numbers()
+        found[group] = {name: rate[name] for name in ("rate", "low", "high", "n")}
     return found
 
 

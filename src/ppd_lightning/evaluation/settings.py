@@ -60,10 +60,11 @@ class Classification:
 
 @settings
 class Interpolation:
-    """The grid of blends of synthetic users that is drawn and scored."""
+    """The grid of blends of users that is drawn and scored."""
 
     users: Annotated[list[Name], Field(min_length=2, max_length=4)] | None
-    """The corners, by name; null is all synthetic users."""
+    """The corners, by name: people of the data or of generation.people, or synthetic users; null is all of the files,
+    or all synthetic users."""
     divisions: Count
     """Steps from one user to another: with 4, weights are multiples of a quarter and three users make 15 points."""
     captions: Count | None

@@ -19,7 +19,7 @@ LETTERS, MOST_LINES = 28, 3
 
 @dataclass(frozen=True)
 class Row:
-    """An estimate and the ends of its interval. colour: the number of one, see `style.SERIES`."""
+    """An estimate and the ends of its interval, NaN where there is none. colour: a number, see `style.SERIES`."""
 
     name: str
     value: float

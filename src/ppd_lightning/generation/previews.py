@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -17,12 +18,18 @@ from ppd_lightning.generation.pipeline import UserPipeline
 from ppd_lightning.generation.sampling import draw_images, draw_sheet
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
 from ppd_lightning.generation.settings import Generation
-from ppd_lightning.users.blends import name_of, sheet_embeddings
+from ppd_lightning.users.blends import NOBODY, name_of, sheet_embeddings
 from ppd_lightning.users.users import Users
 
 
 def preview_sheet(
-    backbone: Backbone, network: nn.Module, branch: UserBranch, data: PreparedData, users: Users, settings: Generation
+    backbone: Backbone,
+    network: nn.Module,
+    branch: UserBranch,
+    data: PreparedData,
+    users: Users,
+    settings: Generation,
+    described: Mapping[str, np.ndarray] = NOBODY,
 ) -> Callable[[], Image.Image]:
     """What draws the captions and users of `settings` with its first seed, by the networks as they are at each call.
 
@@ -33,13 +40,14 @@ def preview_sheet(
         network: of the backbone, in evaluation mode; where it is at the first call is where everything is drawn.
         branch: the user branch that is trained.
         data, users: of the training.
+        described: vectors (E,) of people from files, by name.
 
     Raises:
         UserError: files of the model or embeddings are missing, or somebody is asked for whom nobody knows.
     """
     backbone.require(*backbone.drawing_parts("preview"))
-    captions, asked = chosen_captions(settings, data), chosen_users(settings, users)
-    embeddings = sheet_embeddings(users, asked, captions)
+    captions, asked = chosen_captions(settings, data), chosen_users(settings, users, described)
+    embeddings = sheet_embeddings(users, asked, captions, described)
 
     @cache
     def pipeline() -> UserPipeline:

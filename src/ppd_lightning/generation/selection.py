@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ppd_lightning.data.prepared import PreparedData
@@ -10,6 +10,7 @@ from ppd_lightning.data.splits import choose_count
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.prompts import read_prompts
 from ppd_lightning.generation.settings import Generation
+from ppd_lightning.settings.values import Share
 from ppd_lightning.users.blends import Asked, people_in
 from ppd_lightning.users.users import Users
 
@@ -36,18 +37,23 @@ def chosen_users(settings: Generation, users: Users, described: Collection[str] 
     Raises:
         UserError: somebody is asked for, alone or in a blend, who is not in the pairs.
     """
-    if settings.users is None and described:
+    asked = None if settings.users is None else [_asked(one) for one in settings.users]
+    if asked is None and described:
         return [*described]
-    if settings.users is not None and set(people_in(settings.users)) <= set(described):
-        return list(settings.users)
+    if asked is not None and set(people_in(asked)) <= set(described):
+        return asked
     groups, not_served = users.served()
-    if settings.users is None:
+    if asked is None:
         return [*sorted(choose_count("grid", groups["unseen"] or groups["seen"], settings.columns))]
-    people = set(people_in(settings.users)) - set(described)
+    people = set(people_in(asked)) - set(described)
     refused = sorted(people & set(not_served))
     if refused:
         raise UserError(f"generation.users: {', '.join(refused)}: {users.kind.not_served}")
     absent = sorted(people - {*groups["seen"], *groups["unseen"]})
     if absent:
         raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
-    return list(settings.users)
+    return asked
+
+
+def _asked(user: str | Sequence[Share]) -> Asked:
+    return user if isinstance(user, str) else {share.user: share.weight for share in user}

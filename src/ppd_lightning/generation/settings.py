@@ -36,8 +36,10 @@ class Generation:
     captions: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)] | None
     """What is drawn: a list, or a file of captions as for evaluation.captions; null chooses held-out ones by hash."""
     users: Annotated[list[Name | Blend], Field(min_length=1)] | None
-    """For whom: names, or convex blends such as {ann: 0.3, bob: 0.7}; null chooses unseen people by hash."""
+    """For whom: names, or convex blends, each a list such as [{user: ann, weight: 0.3}, {user: bob, weight: 0.7}]; null
+    chooses unseen people by hash."""
     people: list[str]
-    """Files of `ppd describe`, whose people can be named in users, alone and in blends; with users=null all of them."""
+    """Files of `ppd describe`, whose people can be named in users, alone and in blends; with users=null all of them.
+    Who has a name of the data gets the file's vector, also where people are evaluated, judged and interpolated."""
     columns: Count
     """How many are chosen where captions or users is null."""

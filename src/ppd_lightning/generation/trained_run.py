@@ -22,6 +22,7 @@ from ppd_lightning.generation.pipeline import UserPipeline
 from ppd_lightning.generation.sampling import draw_images
 from ppd_lightning.generation.settings import ADAPTERS, Generation
 from ppd_lightning.users.blends import NOBODY, Asked, blended_embeddings, people_in, sheet_embeddings
+from ppd_lightning.users.people_file import people_fingerprint
 from ppd_lightning.users.users import Users
 
 
@@ -32,7 +33,8 @@ class TrainedRun:
     folder: of the run. adapter: the file of the user branch. backbone: frozen. data: that the run was trained on.
     users: as the run describes people. settings: how images are drawn. output: the folder of everything, where the
     base's images lie. device, dtype: of the network while images are drawn. threads: of the CPU; None leaves them as
-    they are. progress: whether a terminal gets bars. described: vectors (E,) of people who are not in the data.
+    they are. progress: whether a terminal gets bars. described: vectors (E,) of people from files, by name; they go
+    before those that people of the data have.
     """
 
     folder: Path
@@ -66,6 +68,11 @@ class TrainedRun:
         branch = load_adapter(self.backbone, network, self.adapter).eval().requires_grad_(False)
         size, decoder = self.data.image_size, self.settings.decoder
         return UserPipeline.of(self.backbone, network, branch, image_size=size, decoder=decoder)
+
+    @property
+    def described_key(self) -> dict[str, str]:
+        """A fingerprint of those who are described in files, for keys of what is measured; empty where nobody is."""
+        return {"described": people_fingerprint(self.described)} if self.described else {}
 
     def embeddings(self, asked: Sequence[Asked], captions: Sequence[str]) -> Tensor:
         """Embeddings (K, E) of people and blends, each for the caption beside it.

@@ -11,6 +11,7 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.source import Source
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.errors import UserError
+from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Optimizer, Trainer
 
@@ -121,6 +122,7 @@ def _how(settings: Mapping[str, Any], folder: str) -> str:
     drawing, judged = settings["generation"], settings["evaluation"]
     keys = ("steps", "text_guidance", "user_guidance", "user_guidance_interval", "decoder")
     listed = [f"{key} = {drawing[key]}" for key in keys]
+    listed += [f"people of {Path(file).name}" for file in drawing.get("people", [])]
     listed += [f"captions = {Path(judged['captions']).name}", f"tie = {judged['tie']}"]
     return (
         "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "
@@ -134,7 +136,7 @@ def _how(settings: Mapping[str, Any], folder: str) -> str:
 
 def _preferences(accuracy: Mapping[str, Mapping[str, float]], judged: Mapping[str, Any]) -> str:
     rates = ", ".join(
-        f"{group} people {rate['rate']:.3f} (95 % interval {rate['low']:.3f} to {rate['high']:.3f}, n {rate['n']})"
+        f"{group} people {rate['rate']:.3f} (95 % interval {words(rate['low'], rate['high'], '.3f')}, n {rate['n']})"
         for group, rate in accuracy.items()
     )
     return (
@@ -150,7 +152,7 @@ def _table(summary: Mapping[str, Any]) -> Iterator[str]:
         if "win_rate" not in name and name != "own_against_other":
             continue
         for group, rate in groups.items():
-            numbers = [f"{rate['rate']:.3f}", f"{rate['low']:.3f} to {rate['high']:.3f}"]
+            numbers = [f"{rate['rate']:.3f}", words(rate["low"], rate["high"], ".3f")]
             counts = [str(rate[key]) for key in ("n", "wins", "losses", "ties")]
             yield f"| {' | '.join([name, group, *numbers, *counts])} |"
     if "concept_accuracy" in summary:

@@ -11,10 +11,12 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
+from ppd_lightning.evaluation.statistics.intervals import NONE
+
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the ends of its 95 % interval, of n comparisons."""
+    """An estimate with the ends of its 95 % interval, NaN where there is none, of n comparisons."""
 
     value: float
     low: float
@@ -114,7 +116,7 @@ def formatted(cell: Cell) -> str:
     if isinstance(cell, Interval):
         numbers = (cell.value, cell.low, cell.high)
         value, low, high = (f"{number:.3f}" if abs(cell.value) < 10 else rounded(number) for number in numbers)
-        return f"{value} ({low} to {high})"
+        return f"{value} ({NONE})" if math.isnan(cell.low) else f"{value} ({low} to {high})"
     return cell if isinstance(cell, str) else rounded(cell)
 
 
@@ -160,7 +162,8 @@ def as_csv(table: Table) -> str:
         values: list[str | float] = []
         for cell, several in zip(row, estimated, strict=True):
             if isinstance(cell, Interval):
-                values += [cell.value, cell.low, cell.high, "" if cell.n is None else cell.n]
+                ends = ["" if math.isnan(end) else end for end in (cell.low, cell.high)]
+                values += [cell.value, *ends, "" if cell.n is None else cell.n]
             else:
                 values += ["" if cell is None else cell, *([""] * 3 if several else [])]
         writer.writerow(values)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ppd_lightning.evaluation.scores.own_against_other import PERSONAL
+from ppd_lightning.evaluation.statistics.intervals import NONE, words
 from ppd_lightning.reports.blocks import Block, Folded, LargeImage, Section, Text
 from ppd_lightning.reports.image_sections import LARGEST, image_url
 from ppd_lightning.reports.run_results import Measured, RunResult, read_json
@@ -33,25 +34,31 @@ def headlines(run: RunResult) -> list[Block]:
     for group, rate in sorted(one.summary.get("win_rate", {}).items(), reverse=True):  # unseen before seen
         words = (
             f"{group.capitalize()} users: the image for the user wins over the base's in {100 * rate['rate']:.1f} % of "
-            f"{rate['n']:,} comparisons; {bootstrap(run.settings)} {100 * rate['low']:.1f} to {100 * rate['high']:.1f} "
-            "%."
+            f"{rate['n']:,} comparisons; {bootstrap(run.settings)} {_percent(rate)}."
         )
         lines.append(Text(words, "headline"))
     accuracy = {} if lines else one.summary.get("preference_accuracy", {})
     for group, rate in sorted(accuracy.items(), reverse=True):
         words = (
             f"{group.capitalize()} users: the model prefers what the user preferred in {100 * rate['rate']:.1f} % of "
-            f"{rate['n']:,} held-out pairs; {bootstrap(run.settings)} {100 * rate['low']:.1f} to "
-            f"{100 * rate['high']:.1f} %."
+            f"{rate['n']:,} held-out pairs; {bootstrap(run.settings)} {_percent(rate)}."
         )
         lines.append(Text(words, "headline"))
     return lines
 
 
+def _percent(rate: Mapping[str, Any]) -> str:
+    """The interval of a rate, in percent."""
+    if rate["low"] is None:
+        return NONE
+    return f"{words(100 * rate['low'], 100 * rate['high'], '.1f')} %"
+
+
 def evaluation_sections(run: RunResult) -> Iterator[Section]:
     """A section for each evaluation of the run's weights."""
     for one in run.evaluations:
-        yield Section(f"Evaluation at user guidance {one.guidance:g}", list(_evaluation(run, one)))
+        people = f", people of {', '.join(one.people)}" if one.people else ""
+        yield Section(f"Evaluation at user guidance {one.guidance:g}{people}", list(_evaluation(run, one)))
 
 
 def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:

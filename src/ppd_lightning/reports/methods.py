@@ -80,6 +80,8 @@ def methods_of(runs: Sequence[tuple[RunResult, Sequence[Measured]]]) -> list[Met
         for one in evaluations:
             drawn = one.settings["generation"]
             settings = settings_of(run) | {f"generation.{key}": drawn.get(key) for key in SAMPLING}
+            if one.people:
+                settings["generation.people"] = one.people
             _, members = found.setdefault(fingerprint(settings), (settings, {}))
             known = members.setdefault(run.folder.name, (run, {}))[1]
             if one.guidance not in known or len(known[one.guidance].rows) < len(one.rows):

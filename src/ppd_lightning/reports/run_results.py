@@ -41,6 +41,11 @@ class Measured:
         """The user guidance scale of its images."""
         return float(self.settings["generation"]["user_guidance"])
 
+    @property
+    def people(self) -> list[str]:
+        """The files of `generation.people` whose vectors stood in for those of the data; [] as a rule."""
+        return [Path(file).name for file in self.settings["generation"].get("people", [])]
+
     @cached_property
     def comparisons(self) -> pa.Table | None:
         """A row a comparison; None where there is no such table."""
@@ -121,9 +126,10 @@ class RunResult:
 
     @property
     def main_evaluation(self) -> Measured | None:
-        """The evaluation at the run's own user guidance scale, else the one at the largest."""
+        """The evaluation at the run's own user guidance scale, else the one at the largest; without people's files."""
         scale = self.settings.get("generation", {}).get("user_guidance")
-        own = [one for one in self.evaluations if one.guidance == scale] or self.evaluations
+        plain = [one for one in self.evaluations if not one.people]
+        own = [one for one in plain if one.guidance == scale] or plain or self.evaluations
         return own[-1] if own else None
 
     def measured(self, kind: str) -> Iterator[Measured]:

@@ -22,6 +22,7 @@ from ppd_lightning.evaluation.statistics.bootstrap import (
     resampled_means,
 )
 from ppd_lightning.evaluation.statistics.curves import Curves, Difference, differences
+from ppd_lightning.evaluation.statistics.intervals import middle
 from ppd_lightning.reports.methods import Method, methods_of
 from ppd_lightning.reports.paired_scores import (
     Terms,
@@ -269,7 +270,7 @@ def _curves(method: Method, terms: Terms, resamples: int) -> list[Curve]:
 
 def _estimates(rows: np.ndarray, sizes: tuple[int, int, int]) -> list[Estimate]:
     """Of (1 + R, G), the measured value first, an estimate for each of G."""
-    ends = np.quantile(rows[1:], [0.025, 0.975], axis=0)
+    ends = middle(rows[1:], sizes[1])
     return [
         Estimate(float(value), float(low), float(high), *sizes) for value, low, high in zip(rows[0], *ends, strict=True)
     ]
@@ -292,7 +293,7 @@ def _at_equal_content(one: Method, other: Method, terms: Terms, settings: Settin
         low = max(first[taste].content[0].min(), second[taste].content[0].min())
         high = min(first[taste].content[0].max(), second[taste].content[0].max())
         levels = round_levels(low, high, 4) if settings.levels is None else settings.levels
-        compared = differences(first[taste], second[taste], levels) if high > low else []
+        compared = differences(first[taste], second[taste], levels, len(set(people))) if high > low else []
         if compared:
             found.append(AtEqualContent(one.name, other.name, group, taste, len(units), len(set(people)), compared))
     return found

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from ppd_lightning.evaluation.statistics.bootstrap import Estimate
+from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.figures.intervals import Row, interval_figure
 from ppd_lightning.figures.lines import Series, line_figure
 from ppd_lightning.reports.blocks import Block, Cell, Drawing, Figures, Folded, Interval, Section, Table, Text, rounded
@@ -43,7 +44,7 @@ def _headlines(study: Study) -> Iterator[Block]:
         if one.taste == TASTES[0] and one.group == groups[-1] and difference.level is None:
             yield Text(
                 f"{one.one} over {one.other} at equal content: {difference.value:+.3f} in {TASTE_NAMES[one.taste]}; "
-                f"{_bootstrap(study)} {difference.low:+.3f} to {difference.high:+.3f}.",
+                f"{_bootstrap(study)} {words(difference.low, difference.high, '+.3f')}.",
                 "headline",
             )
     if study.at_equal_content:
@@ -54,7 +55,7 @@ def _headlines(study: Study) -> Iterator[Block]:
         for rate in [*(rate for rate in largest if rate.group == "unseen"), *largest][:1]:
             yield Text(
                 f"{method.name}: win rate over the base {rate.rate.value:.3f} ({rate.group} users, user guidance "
-                f"{rate.scale:g}); {_bootstrap(study)} {rate.rate.low:.3f} to {rate.rate.high:.3f}.",
+                f"{rate.scale:g}); {_bootstrap(study)} {words(rate.rate.low, rate.rate.high, '.3f')}.",
                 "headline",
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,11 +52,10 @@ def rate_blocks(
     table: list[list[Cell]] = []
     for words, rate in rates:
         span = f" ({rounded(rate['from'])} to {rounded(rate['to'])})" if "from" in rate and "to" in rate else ""
-        value = Interval(_estimate(rate), rate["low"], rate["high"], rate.get("n"))
+        value = Interval(_estimate(rate), *_ends(rate), rate.get("n"))
         table.append([", ".join(words) + span, value, *(rate.get(key) for key in kept)])
     rows = [
-        Row(", ".join(words), _estimate(rate), rate["low"], rate["high"], 0 if len(words) == 2 else GREY)
-        for words, rate in rates
+        Row(", ".join(words), _estimate(rate), *_ends(rate), 0 if len(words) == 2 else GREY) for words, rate in rates
     ]
     figure = interval_figure(title, rows, level=level, x_label=interval)
     return [
@@ -98,6 +98,12 @@ def _has_interval(value: Mapping[str, Any]) -> bool:
 
 def _estimate(value: Mapping[str, Any]) -> float:
     return float(next(value[key] for key in ESTIMATES if key in value))
+
+
+def _ends(value: Mapping[str, Any]) -> tuple[float, float]:
+    """Of an interval; NaN where there is none."""
+    low, high = (math.nan if value[end] is None else float(value[end]) for end in ("low", "high"))
+    return low, high
 
 
 def _rates(

@@ -15,6 +15,8 @@ from ppd_lightning.settings.flat import flat
 
 MAIN = ("loss", "implicit_accuracy", "margin")
 """The curves that are not folded away."""
+CURVES = ("train", "validation")
+"""What was logged at many steps."""
 NOT_CURVES = ("pairs_per_second",)
 SETTINGS = (
     ("objective.name", "objective"),
@@ -54,6 +56,13 @@ def settings_section(run: RunResult) -> Section:
         if key in values and values[key] is not None and (beta or key != "objective.beta")
     ]
     rows += [[words, run.summary[key]] for key, words in MEASURED if key in run.summary and (beta or "beta" not in key)]
+    rows += [
+        [
+            f"preference accuracy on {rate['n']:,} held-out pairs of {group} users",
+            f"{rate['rate']:.3f} (95 % interval {rate['low']:.3f} to {rate['high']:.3f})",
+        ]
+        for group, rate in run.summary.get("preference_accuracy", {}).items()
+    ]
     blocks: list[Block] = [Table("", ["setting", "value"], rows)]
     shipped = run.resolver.defaults
     changed = [
@@ -74,7 +83,8 @@ def curves_section(named: Sequence[tuple[str, int, Sequence[RunResult]]]) -> Sec
         named: name, colour and runs.
     """
     curves = [(name, colour, [_curves(run.folder / "metrics.csv") for run in runs]) for name, colour, runs in named]
-    metrics = dict.fromkeys(key.partition("/")[2] for _, _, runs in curves for run in runs for key in run)
+    logged = (key.partition("/") for _, _, runs in curves for run in runs for key in run)
+    metrics = dict.fromkeys(metric for part, _, metric in logged if part in CURVES)
     known = [metric for metric in metrics if metric not in NOT_CURVES]
     single = sum(len(runs) for _, _, runs in curves) == 1
     drawings = {metric: _drawing(metric, curves, single=single) for metric in [*MAIN, *known] if metric in known}

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_usable, open_encoded
 from ppd_lightning.data.images import ids_fingerprint
-from ppd_lightning.data.pickapic import read_rows
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.reward import BATCH, Reward
@@ -172,7 +172,7 @@ def open_scorer(
 
 
 def usable_rows(data: PreparedData) -> tuple[pa.Table, dict[str, int]]:
-    """The rows of a prepared source whose images are usable (`pickapic.Rows.table`), and what was counted.
+    """The rows of a prepared source whose images are usable (`pickapic_rows.Rows.table`), and what was counted.
 
     Raises:
         UserError: the data are not prepared, or the source cannot be read.

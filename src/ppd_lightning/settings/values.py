@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import isclose
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
+from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -17,12 +18,6 @@ def _refuse_half(value: object) -> object:
     return value
 
 
-def _refuse_other_sums(blend: dict[str, float]) -> dict[str, float]:
-    if not isclose(sum(blend.values()), 1, abs_tol=1e-6):
-        raise PydanticCustomError("blend", "the weights of a blend of users must add up to 1")
-    return blend
-
-
 Count = Annotated[int, Strict(), Field(ge=1)]
 Natural = Annotated[int, Strict(), Field(ge=0)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
@@ -32,5 +27,28 @@ Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
 ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Switch = Annotated[bool, Strict()]
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
-Blend = Annotated[dict[Name, Fraction], Field(min_length=1), AfterValidator(_refuse_other_sums)]
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKS)
+class Share:
+    """A user of a blend. The name is a value and no key, for the command line takes any name as a quoted value only."""
+
+    user: Name
+    weight: Fraction
+
+
+def _refuse_other_blends(blend: list[Share]) -> list[Share]:
+    if not isclose(sum(share.weight for share in blend), 1, abs_tol=1e-6):
+        raise PydanticCustomError("blend", "the weights of a blend of users must add up to 1")
+    if len({share.user for share in blend}) < len(blend):
+        raise PydanticCustomError("blend", "a user comes twice in a blend")
+    return blend
+
+
+Blend = Annotated[
+    list[Share],
+    Field(min_length=1),
+    AfterValidator(_refuse_other_blends),
+    WithJsonSchema({"const": "a blend such as [{user: ann, weight: 0.3}, {user: bob, weight: 0.7}]"}),
+]

@@ -20,6 +20,8 @@ MAIN_NUMBERS = (
     "evaluate.win_rate.synthetic.rate",
     "evaluate.preference_accuracy.unseen.rate",
     "evaluate.preference_accuracy.seen.rate",
+    "train.preference_accuracy.unseen.rate",
+    "train.preference_accuracy.seen.rate",
     "train.validation/implicit_accuracy",
     "train.train/implicit_accuracy",
     "classify.top_16.rate",

@@ -29,11 +29,12 @@ def log_session(writer: Any, settings: Mapping[str, bool | float | str], step: i
     writer.add_summary(end, step)
 
 
-def log_win_rates(folder: Path, rates: Mapping[str, Mapping[str, Any]], step: int) -> None:
-    """Add win rates to the events of a run, where it has some, as `evaluation/win_rate/GROUP`; the last ones count.
+def log_rates(folder: Path, name: str, rates: Mapping[str, Mapping[str, Any]], step: int) -> None:
+    """Add rates to the events of a run, where it has some, as `evaluation/NAME/GROUP`; the last ones count.
 
     Args:
         folder: of the run.
+        name: of what was measured.
         rates: with a rate for each group of people.
         step: the last one of the training.
     """
@@ -43,4 +44,4 @@ def log_win_rates(folder: Path, rates: Mapping[str, Mapping[str, Any]], step: in
 
     with SummaryWriter(folder / FOLDER) as writer:
         for group, rate in rates.items():
-            writer.add_scalar(f"evaluation/win_rate/{group}", rate["rate"], step)
+            writer.add_scalar(f"evaluation/{name}/{group}", rate["rate"], step)

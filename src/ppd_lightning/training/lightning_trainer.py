@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
@@ -71,24 +72,38 @@ def build_trainer(
         devices=rank.local_size,
         num_nodes=rank.size // rank.local_size,
         strategy=strategy(rank),
-        precision="32-true",  # of the branch; a network in bf16 casts for itself
-        accumulate_grad_batches=parts,
-        max_steps=settings.max_steps,
-        max_epochs=-1,
-        gradient_clip_val=grad_clip,
-        check_val_every_n_epoch=None,
-        val_check_interval=settings.checkpoint_every * parts if validates else None,
-        limit_val_batches=None if validates else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=settings.log_every,
+        **loop_arguments(settings, parts, grad_clip=grad_clip, validates=validates),
         callbacks=callbacks,
         enable_progress_bar=False,  # `Speed` has one
         enable_model_summary=False,
         logger=list(loggers),
         plugins=[AtomicCheckpointIO(), RankEnvironment(rank)],
-        use_distributed_sampler=False,  # the data module's stream knows rank and world size itself
         default_root_dir=folder,
     )
+
+
+def loop_arguments(
+    settings: Settings, parts: int, *, grad_clip: float | None = None, validates: bool = False
+) -> dict[str, Any]:
+    """The arguments of Lightning's trainer without which a `PPDModule` is not trained as its settings say.
+
+    Args:
+        parts: micro-batches of a step.
+        settings, grad_clip, validates: as of `build_trainer`.
+    """
+    return {
+        "precision": "32-true",  # of the branch; a network in bf16 casts for itself
+        "accumulate_grad_batches": parts,
+        "max_steps": settings.max_steps,
+        "max_epochs": -1,
+        "gradient_clip_val": grad_clip,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": settings.checkpoint_every * parts if validates else None,
+        "limit_val_batches": None if validates else 0,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": settings.log_every,
+        "use_distributed_sampler": False,  # the data module's stream knows rank and world size itself
+    }
 
 
 def fit(trainer: Trainer, module: PPDModule, data: PreferenceDataModule, checkpoint: Path | None) -> None:

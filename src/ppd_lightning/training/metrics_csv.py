@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,11 @@ class MetricsCsv(Callback):
         if not trainer.is_global_zero:
             return
         figures = trainer.callback_metrics.items()
-        row = {name: f"{value.item():.8g}" for name, value in figures if name.startswith(prefix)}
-        step, new = trainer.global_step, trainer.global_step not in self._rows
+        self.add(trainer.global_step, {name: value.item() for name, value in figures if name.startswith(prefix)})
+
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
+        """Add figures to the row of a step."""
+        row, new = {name: f"{value:.8g}" for name, value in figures.items()}, step not in self._rows
         self._rows.setdefault(step, {}).update(row)
         if new and row.keys() <= set(self._header):
             with self.path.open("a", newline="") as file:

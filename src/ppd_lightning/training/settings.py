@@ -63,6 +63,9 @@ class Trainer:
     """Steps between checkpoints, each with a validation; the last step has one too."""
     preview_every: Count | None
     """Steps between sheets of generation's captions and users, drawn as the training stands; null draws none."""
+    preference_accuracy: Switch
+    """Measure the preference accuracy on held-out pairs after the last step, by evaluation.preference_*; `ppd evaluate`
+    then reads it instead of measuring it."""
     log_every: Count
     """Steps between logged figures, which are means over these steps; the last step is logged too."""
     progress: Switch

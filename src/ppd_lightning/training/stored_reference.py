@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ppd_lightning.data.stores import finished_units, is_finished, read_shard, write_shard
+from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.diffusion import draws
 from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError

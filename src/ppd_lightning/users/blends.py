@@ -1,4 +1,4 @@
-"""People and convex blends of them, as `generation.users` asks for them.
+"""People and convex blends of them.
 
 K = people and blends, C = captions, P = people of a blend, E = width of a user embedding.
 """

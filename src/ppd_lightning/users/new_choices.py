@@ -47,16 +47,16 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         UserError: the table cannot be read, rows have faults (the first are named, the others counted), or somebody has
             no choice that tells anything.
     """
-    from ppd_lightning.data.folder_files import image_bytes, image_uid, ranking_id
     from ppd_lightning.data.images import open_picture
     from ppd_lightning.data.own_table import read_choices, refuse
-    from ppd_lightning.data.pickapic import pair_id
+    from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
     from ppd_lightning.data.remote import location
+    from ppd_lightning.data.table_images import TableImages
 
     file = location(table, key)
     read = read_choices(file, key=key)
     refuse(file, read.faults)
-    content = image_bytes(file, read.choices, read.images)
+    content = TableImages(file, read, key).of(read.choices)
     pictures = {name: open_picture(data) for name, data in content.items()}
     uids = {name: image_uid(data) for name, data in content.items()}
     refuse(
@@ -77,7 +77,8 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         preferred, dispreferred = pictures[liked], pictures[other]
         assert preferred is not None  # refused above
         assert dispreferred is not None
-        pair = pair_id(choice.user, ranking_id(choice), choice.caption, uids[liked], uids[other])
+        ranking = ranking_id(choice.ranking, choice.user, choice.caption)
+        pair = pair_id(choice.user, ranking, choice.caption, uids[liked], uids[other])
         own.append(NewChoice(pair, choice.caption, preferred, dispreferred, uids[liked]))
     return usable(people)
 
@@ -135,8 +136,8 @@ def usable(people: Mapping[str, Sequence[NewChoice]]) -> dict[str, list[NewChoic
 
 def _opened(picture: Picture) -> tuple[Image.Image, str]:
     """A picture, decoded, and hex digits for its content."""
-    from ppd_lightning.data.folder_files import image_uid
     from ppd_lightning.data.images import open_picture
+    from ppd_lightning.data.pair_ids import image_uid
 
     if isinstance(picture, Image.Image):
         header = f"{picture.mode}{picture.size}".encode()

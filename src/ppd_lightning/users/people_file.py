@@ -5,6 +5,7 @@ E = width of an embedding.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from safetensors.numpy import save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.fingerprints import fingerprint
 
 FORMAT = "people 1"
 ENTRY = "ppd_lightning"
@@ -78,6 +80,11 @@ class DescribedPeople:
         return cls(
             {name: vectors[name] for name in header["people"]}, header["describer"], header["run"], header["people"]
         )
+
+
+def people_fingerprint(people: Mapping[str, np.ndarray]) -> str:
+    """12 hex digits for names and vectors."""
+    return fingerprint({name: hashlib.sha256(vector.tobytes()).hexdigest() for name, vector in people.items()})
 
 
 def read_people(paths: Iterable[str | Path], describer: str) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ R = rows, E = width of an embedding.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,10 @@ import numpy as np
 
 from ppd_lightning.users.discriminants import projected
 
+log = logging.getLogger(__name__)
+
+LEAST_PEOPLE = 2
+"""Who must be trained on, so that there is something in which people differ."""
 WIDEST = 64
 """Of embeddings that are wider the covariance is taken as the identity: standardising has made every variance 1."""
 
@@ -35,7 +40,22 @@ class Scale:
 
     @classmethod
     def fitted(cls, raw: np.ndarray, people: int) -> Scale:
-        """Of the raw vectors (R, E) of so many people, who are trained on."""
+        """Of the raw vectors (R, E) of so many people, who are trained on; a warning where these are few for that."""
+        if people < LEAST_PEOPLE:
+            log.warning(
+                "%d person is trained on, and %d are needed for embeddings that say how people differ; new people will "
+                "hardly be distinguished",
+                people,
+                LEAST_PEOPLE,
+            )
+        elif people <= raw.shape[1] <= WIDEST:
+            log.warning(
+                "%d people are trained on, and %d dimensions need %d to say how far from them somebody new is; new "
+                "people are drawn back with less certainty",
+                people,
+                raw.shape[1],
+                raw.shape[1] + 1,
+            )
         scale = standard(raw)
         vectors = standardise(raw, scale).astype(np.float64)
         centre, (rows, width) = vectors.mean(0), vectors.shape

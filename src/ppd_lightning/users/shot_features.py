@@ -23,6 +23,7 @@ from ppd_lightning.rewards.scoring import Scorer
 from ppd_lightning.users.describing import Describing
 from ppd_lightning.users.discriminants import describe_choices, discriminant_axes, projected
 from ppd_lightning.users.new_choices import NewChoice
+from ppd_lightning.users.scale import LEAST_PEOPLE
 from ppd_lightning.users.shot_sets import DESCRIBING, ShotSet, random_sets
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,6 @@ BLOCK = 4096
 
 AT_ONCE = 16
 """Images that an encoder sees at once."""
-
-LEAST_PEOPLE = 2
-"""Who must be trained on, so that there is a direction in which people differ."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ def axes_of_people(using: Describing, pairs: pa.Table, images: ImageFeatures, co
     """The directions (2 F, E) in which those who are trained on differ, of random sets of their choices.
 
     Whichever sets are described, so a set has the same vector beside whichever others. P people differ in P - 1
-    directions at most; so many are kept, with a warning, where `components` asks for more.
+    directions at most; so many are kept, with a warning, where `components` asks for more. How much the choices of one
+    person vary is known from people with several different sets; there is a warning where nobody has them.
 
     Raises:
         UserError: fewer than `LEAST_PEOPLE` are trained on, or an image of a shot has no features.
@@ -137,6 +136,13 @@ def axes_of_people(using: Describing, pairs: pa.Table, images: ImageFeatures, co
             count,
             count - 1,
             components,
+        )
+    if len({(one.user, frozenset(one.pairs)) for one in trained}) == count:
+        log.warning(
+            "nobody of %d people has two different sets of choices, so how much one person's choices vary is not known "
+            "and directions are less certain; shots.groupings=2 and %d pairs a person (shots.n + 1) are needed",
+            count,
+            using.shots.n + 1,
         )
     vectors = features_of_sets(using, pairs, trained, images, None)
     return discriminant_axes(vectors, people, min(components, count - 1))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppd_lightning.data.stores import finished_units, is_finished, read_shard, write_shard
+from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.vlm_files import vlm_fingerprint, vlm_folder
 from ppd_lightning.users.vlm_prompts import VERSION

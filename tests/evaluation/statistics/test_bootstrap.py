@@ -57,6 +57,13 @@ def test_a_person_with_more_comparisons_counts_more_and_stays_together() -> None
     assert (found.value, found.low, found.high, found.people) == (0.75, 0.0, 1.0, 2)
 
 
+def test_trainings_alone_make_no_interval() -> None:
+    found = estimate(np.array([[1.0, 0.0], [0.0, 0.0]]), ["ann", "ann"], 100)
+    assert (found.value, found.people, found.trainings) == (0.25, 1, 2)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
 def test_nobody_and_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="N >= 1 people"):
         estimate(np.zeros((2, 0)), [], 10)

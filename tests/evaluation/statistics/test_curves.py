@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -55,13 +57,13 @@ def test_the_mean_difference_of_a_triangle_is_half_of_its_height() -> None:
 def test_a_method_that_only_turns_the_scale_further_is_no_better() -> None:
     """The same trade, met at other guidance scales, by points at other places."""
     slow, quick = curve((1.0, 0.5), (0.96, 0.58), (0.9, 0.7)), curve((1.0, 0.5), (0.93, 0.64), (0.5, 1.5))
-    for found in differences(slow, quick, [0.97, 0.92]):
+    for found in differences(slow, quick, [0.97, 0.92], 3):
         assert found.value == pytest.approx(0, abs=1e-12)
 
 
 def test_levels_outside_of_the_common_range_are_left_out() -> None:
     one, other = curve((1.0, 0.6), (0.8, 0.7), resamples=3), curve((0.95, 0.5), (0.6, 0.7), resamples=3)
-    found = differences(one, other, [0.99, 0.9, 0.75])
+    found = differences(one, other, [0.99, 0.9, 0.75], 3)
     assert [difference.level for difference in found] == [None, 0.9]
     assert (found[0].begin, found[0].end, found[0].reached) == (0.8, 0.95, 1.0)
     assert found[1].value == pytest.approx(0.65 - (0.5 + 0.2 * 0.05 / 0.35))
@@ -69,14 +71,15 @@ def test_levels_outside_of_the_common_range_are_left_out() -> None:
 
 
 def test_curves_without_a_common_content_are_not_compared() -> None:
-    assert differences(curve((1.0, 0.5), (0.9, 0.6)), curve((0.8, 0.5), (0.7, 0.9)), [0.85]) == []
+    assert differences(curve((1.0, 0.5), (0.9, 0.6)), curve((0.8, 0.5), (0.7, 0.9)), [0.85], 3) == []
 
 
 def test_the_share_of_resamplings_that_reach_a_level_is_reported() -> None:
     content = np.array([[1.0, 0.8], [1.0, 0.8], [1.0, 0.9], [1.0, 0.9]])
     one = Curves(content, np.array([[0.5, 0.9]] * 4))
     other = Curves(np.array([[1.0, 0.7]] * 4), np.full((4, 2), 0.5))
-    mean, at_level = differences(one, other, [0.85])
+    mean, at_level = differences(one, other, [0.85], 3)
+    assert [math.isnan(found.low) for found in differences(one, other, [0.85], 1)] == [True, True]
     assert mean.reached == 1.0
     assert at_level.reached == pytest.approx(1 / 3), "of three resamplings, two end at 0.9"
     assert at_level.low == pytest.approx(0.3)
@@ -100,6 +103,6 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
         times = generator.multinomial(people, np.full(people, 1 / people), size=resamples)
         times = np.concatenate([np.ones((1, people), int), times]) / people
         one, other = (Curves(times @ content, times @ taste) for content, taste in (measured(0.1), measured(0.0)))
-        (found,) = [each for each in differences(one, other, [0.85]) if each.level]
+        (found,) = [each for each in differences(one, other, [0.85], 3) if each.level]
         hits += found.low <= 0.1 <= found.high
     assert hits / trials >= 0.85

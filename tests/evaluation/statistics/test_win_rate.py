@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.evaluation.statistics.win_rate import win_rate
 
 
@@ -22,6 +23,14 @@ def test_wins_losses_and_ties_are_counted_and_ties_count_half() -> None:
 def test_unanimous_people_leave_no_doubt(difference: float, rate: float) -> None:
     found = win_rate(np.full(20, difference), ["a", "b"] * 10, tie=0.0)
     assert (found.rate, found.low, found.high) == (rate, rate, rate)
+
+
+def test_one_person_has_no_interval_and_two_have_one() -> None:
+    one = win_rate(np.array([1.0, -1.0, 1.0]), ["ann"] * 3, tie=0.0)
+    assert (one.numbers()["rate"], one.numbers()["low"], one.numbers()["high"]) == (0.6667, None, None)
+    assert words(one.low, one.high, ".2f") == "none: fewer than 2 to resample"
+    two = win_rate(np.array([1.0, -1.0, 1.0]), ["ann", "bob", "ann"], tie=0.0)
+    assert words(two.low, two.high, ".2f") == "0.00 to 1.00"
 
 
 def test_nothing_is_decided_where_all_are_ties() -> None:

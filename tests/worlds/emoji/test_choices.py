@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ppd_lightning.data.pickapic import SCHEMA, read_rows
+from ppd_lightning.data.pickapic import SCHEMA
+from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.worlds.emoji.choices import encode_pictures, image_uid, write_source
 from ppd_lightning.worlds.emoji.people import choose, make_people
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ppd_lightning.data.prepared import PreparedData
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation.prompts import read_prompts
 from ppd_lightning.users.users import Users
 
 FIRST_SEED, SEEDS = 1000, 4
 """The noises of the comparisons, more where few users and captions need them; `ppd generate`'s sheets use others."""
+
+NAMED = 5
+"""People whom a message names."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,27 @@ def evaluated_captions(named: str, data: PreparedData) -> list[str]:
     if named in ("held_out", "train"):
         return data.captions(held_out=named == "held_out")
     return read_prompts(Path(named), "evaluation.captions")
+
+
+def require_known(users: Users, described: Collection[str]) -> None:
+    """Only people of the data can be measured, also where files give their vectors.
+
+    Args:
+        described: the names in the files of `generation.people`.
+
+    Raises:
+        UserError: somebody of them is not in the data, or not served.
+    """
+    if not described:
+        return
+    known = {user for people in users.served()[0].values() for user in people}
+    strangers = sorted(set(described) - known)
+    if strangers:
+        more = f" and {len(strangers) - NAMED} more" if len(strangers) > NAMED else ""
+        raise UserError(
+            f"generation.people: {', '.join(strangers[:NAMED])}{more}: not in the data, so nothing says what they "
+            "like; describe people by the names that they have in the data, or draw for these by `ppd generate`"
+        )
 
 
 def comparisons_of(users: Users, captions: Sequence[str], count: int | None, seeds_each: int = 1) -> list[Comparison]:

@@ -6,7 +6,7 @@ N = comparisons.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,9 +85,7 @@ class WinRates:
         for group in dict.fromkeys(one.group for one in comparisons):
             rows = [row for row, one in enumerate(comparisons) if one.group == group]
             rate = win_rate(margin[rows], [clusters[row] for row in rows], tie=self.tie, resamples=self.resamples)
-            rates[group] = {name: round(value, 4) for name, value in asdict(rate).items()} | {
-                "decided": round(rate.decided, 4)
-            }
+            rates[group] = rate.numbers()
         return rates
 
     def lowest(self, comparisons: Sequence[Comparison], margin: np.ndarray) -> list[dict[str, Any]]:

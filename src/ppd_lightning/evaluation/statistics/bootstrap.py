@@ -15,10 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppd_lightning.evaluation.statistics.intervals import middle
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with the ends of its 95 % interval; `n` comparisons by `people`, and so many `trainings`."""
+    """A figure with the ends of its 95 % interval, NaN where there is none.
+
+    It is of `n` comparisons by `people`, and so many `trainings`.
+    """
 
     value: float
     low: float
@@ -88,6 +93,6 @@ def estimate(values: np.ndarray, people: Sequence[str], resamples: int) -> Estim
     _, person = np.unique(np.asarray(people, str), return_inverse=True)
     drawn = draw_people(person, resamples)
     shares = [draw_trainings(count, resamples, axis + 1) for axis, count in enumerate(values.shape[:-1])]
-    low, high = np.quantile(resampled_means(values, person, drawn, shares), [0.025, 0.975])
+    low, high = middle(resampled_means(values, person, drawn, shares), len(drawn.counts))
     trainings = min(values.shape[:-1], default=1)
     return Estimate(float(values.mean()), float(low), float(high), len(people), len(drawn.counts), trainings)

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.evaluation.statistics.intervals import middle, rounded
 from ppd_lightning.evaluation.statistics.win_rate import resampled_rates
 
 ITERATIONS = 300
@@ -100,7 +101,7 @@ def top_rates(
     sizes: Sequence[int],
     regularisation: float,
     resamples: int,
-) -> tuple[list[dict[str, float]], int]:
+) -> tuple[list[dict[str, float | None]], int]:
     """How often the right one of U users is among the k likeliest, and whose split is not clean.
 
     `tests` splits, each with a classifier of its own. Users are tested only in the splits in which their rows for
@@ -112,7 +113,7 @@ def top_rates(
         vectors: (R, E). users: (R,) int in [0, U). shots: (R, S).
 
     Returns:
-        of each size k: rate, low, high and chance; and how many users were tested.
+        of each size k: rate, low, high (None where there is no interval) and chance; and how many users were tested.
 
     Raises:
         UserError: for nobody is there a split without shared pairs.
@@ -134,7 +135,7 @@ def top_rates(
     mean, rates = totals[known] / counts[known, None], []
     ones = np.ones(len(mean), np.int64)
     for column, size in enumerate(sizes):
-        low, high = np.quantile(resampled_rates(mean[:, column], ones, resamples, 0), [0.025, 0.975])
+        low, high = middle(resampled_rates(mean[:, column], ones, resamples, 0), len(ones))
         numbers = {"rate": mean[:, column].mean(), "low": low, "high": high, "chance": min(1, size / count)}
-        rates.append({name: round(float(value), 4) for name, value in numbers.items()})
+        rates.append({name: rounded(float(value)) for name, value in numbers.items()})
     return rates, len(mean)

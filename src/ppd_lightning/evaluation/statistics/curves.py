@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppd_lightning.evaluation.statistics.intervals import middle
+
 GRID = 65
 """Evenly spread levels of content, besides those of the measured points, at which the area is computed."""
 
@@ -84,8 +86,12 @@ def mean_differences(one: Curves, other: Curves) -> np.ndarray:
     return np.where(wide, areas / np.where(wide, high - low, 1), np.nan)
 
 
-def differences(one: Curves, other: Curves, levels: list[float]) -> list[Difference]:
-    """The mean difference over the common range, then that at each level in it; none where there is no such range."""
+def differences(one: Curves, other: Curves, levels: list[float], units: int) -> list[Difference]:
+    """The mean difference over the common range, then that at each level in it; none where there is no such range.
+
+    Args:
+        units: how many people or captions were resampled.
+    """
     low, high = common_range(one.content, other.content)
     begin, end = float(low[0]), float(high[0])
     if not begin < end:
@@ -97,7 +103,7 @@ def differences(one: Curves, other: Curves, levels: list[float]) -> list[Differe
     results: list[Difference] = []
     for level, values in zip([None, *inside], found.T, strict=True):
         drawn = values[1:][np.isfinite(values[1:])]
-        ends = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else np.full(2, np.nan)
+        ends = middle(drawn, units)
         share = len(drawn) / max(1, len(values) - 1)
         results.append(Difference(level, float(values[0]), float(ends[0]), float(ends[1]), share, begin, end))
     return results

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from ppd_lightning.evaluation.statistics.intervals import middle
+
 
 @dataclass(frozen=True)
 class RankCorrelation:
     """Spearman's correlation of a user's own weight with the mean of their own score, and its 95 % interval.
 
-    rises: of the steps of the grid along which the user's weight grows, the share along which the mean grows.
+    low, high: NaN where there is none. rises: of the steps of the grid along which the user's weight grows, the share
+    along which the mean grows.
     """
 
     correlation: float
@@ -72,7 +75,7 @@ def rank_correlations(
     found = []
     for user in range(weights.shape[1]):
         own = weights[:, user]
-        low, high = np.quantile(_spearman(own, again[:, :, user]), [0.025, 0.975])
+        low, high = middle(_spearman(own, again[:, :, user]), captions)
         found.append(
             RankCorrelation(
                 correlation=float(_spearman(own, means[None, :, user])[0]),

@@ -6,9 +6,12 @@ N = comparisons, P = people, R = resamples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+
+from ppd_lightning.evaluation.statistics.intervals import middle, rounded
 
 BLOCK = 4_000_000
 """Numbers that the bootstrap holds at a time."""
@@ -16,7 +19,7 @@ BLOCK = 4_000_000
 
 @dataclass(frozen=True)
 class WinRate:
-    """(wins + ties / 2) / n, with the ends of its 95 % interval."""
+    """(wins + ties / 2) / n, with the ends of its 95 % interval, NaN where there is none."""
 
     rate: float
     low: float
@@ -31,6 +34,10 @@ class WinRate:
         """The share of wins among the comparisons that are no tie; one half where all are."""
         return self.wins / (self.wins + self.losses) if self.wins + self.losses else 0.5
 
+    def numbers(self) -> dict[str, Any]:
+        """For a summary: all of it, rounded; low and high are None where there is no interval."""
+        return {name: rounded(value) for name, value in {**asdict(self), "decided": self.decided}.items()}
+
 
 def win_rate(
     differences: np.ndarray, people: Sequence[str], *, tie: float, resamples: int = 1000, seed: int = 0
@@ -38,7 +45,8 @@ def win_rate(
     """Count wins, losses and ties, and resample the people for the interval.
 
     Comparisons of one person are alike, so it is the people who are drawn with replacement, each with all of their
-    comparisons; the interval holds the middle 95 % of the resampled rates (percentile bootstrap, Efron 1979).
+    comparisons; the interval holds the middle 95 % of the resampled rates (percentile bootstrap, Efron 1979). There is
+    none of fewer people than `intervals.LEAST`.
 
     Args:
         differences: (N,), the utility of the one picture less that of the other.
@@ -58,7 +66,7 @@ def win_rate(
     scores = 0.5 + 0.5 * wins - 0.5 * losses
     _, person = np.unique(np.asarray(people, str), return_inverse=True)
     totals, counts = np.bincount(person, scores), np.bincount(person)
-    low, high = np.quantile(resampled_rates(totals, counts, resamples, seed), [0.025, 0.975])
+    low, high = middle(resampled_rates(totals, counts, resamples, seed), len(counts))
     return WinRate(
         rate=float(scores.mean()),
         low=float(low),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,10 +83,10 @@ def tally(judged: Sequence[Judged], *, clusters: Literal["user", "caption"], res
         clusters: what the bootstrap of the interval resamples.
 
     Returns:
-        rate, low, high, wins, losses, ties, decided and n, which is their sum (rate and interval None where it is 0);
-        asked, consistent, inconsistent, unparsable and refused cases; position_bias, the share of Image 1 among all
-        predictions; single_order, how often a prediction is right, each order by itself (both None where there is no
-        prediction).
+        rate, low, high, wins, losses, ties, decided and n, which is their sum (rate None where it is 0, low and high
+        where there is no interval); asked, consistent, inconsistent, unparsable and refused cases; position_bias, the
+        share of Image 1 among all predictions; single_order, how often a prediction is right, each order by itself
+        (both None where there is no prediction).
     """
     counted = Counter(one.outcome for one in judged)
     kept = [one for one in judged if one.outcome in ("won", "lost", "tie")]
@@ -102,7 +102,7 @@ def tally(judged: Sequence[Judged], *, clusters: Literal["user", "caption"], res
     if kept:
         differences = np.array([{"won": 1.0, "lost": -1.0}.get(one.outcome, 0.0) for one in kept])
         rate = win_rate(differences, [getattr(one.case, clusters) for one in kept], tie=0, resamples=resamples)
-        rates = {name: round(value, 4) for name, value in asdict(rate).items()} | {"decided": round(rate.decided, 4)}
+        rates = rate.numbers()
     predicted = [
         (one.image, order)
         for each in judged
