@@ -68,9 +68,7 @@ def held_out_preferences(workspace: Workspace, trained: TrainedRun) -> HeldOutPr
         batches = open_batches(workspace)
         batches.setup("fit")
         pipeline, text = trained.pipeline, caption_states(workspace.data, lambda: trained.pipeline.text)
-        return time_weight(
-            trained.backbone, pipeline.network, batches, config.objective, seed=config.seed, text=text
-        )
+        return time_weight(trained.backbone, pipeline.network, batches, config.objective, seed=config.seed, text=text)
 
     preferences = HeldOutPreferences(
         trained,
