@@ -72,7 +72,7 @@ def read_rows(root: str | Path, files: str = FILES) -> Rows:
 
 
 def count_captions(root: str | Path, files: str = FILES) -> int | None:
-    """The different captions of all rows; None where the files are far away, as all columns of text would be read.
+    """The different captions of all rows; None where the files are not on this machine, for all captions are read.
 
     Raises:
         UserError: a file or a row group is damaged.
