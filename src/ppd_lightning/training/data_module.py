@@ -1,4 +1,4 @@
-"""Batches of tensors from the stores: no images, no encoders and no random state in the training process.
+"""Batches of tensors from the stores: no images, no encoders and no random state.
 
 B = pairs in a batch, N = pairs, G = groupings of shots, E = width of a user embedding.
 """
