@@ -33,9 +33,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.images import Square, index_images, read_images
+from ppd_lightning.data.images import index_images, read_images
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pickapic_rows import read_rows
+from ppd_lightning.data.pictures import Square
 
 ROWS_A_CAPTION, ROWS_A_USER, ROWS_A_GROUP, ROWS_A_FILE = 14, 150, 1000, 20_000
 POOL = 64

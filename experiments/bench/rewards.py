@@ -33,7 +33,8 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.images import BATCH
-from ppd_lightning.rewards.open_clip import CONFIG, FILES, OpenClipReward
+from ppd_lightning.rewards.open_clip import OpenClipReward
+from ppd_lightning.rewards.open_clip_model import CONFIG, FILES
 from ppd_lightning.rewards.reward import open_rewards
 from ppd_lightning.rewards.scoring import Scorer
 

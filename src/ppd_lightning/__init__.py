@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ppd_lightning.backbones.adapter import load_adapter as load_adapter
@@ -77,20 +78,29 @@ PUBLIC = {
 __all__ = ["__version__", "open", *PUBLIC]
 
 
-def open(folder: str | Path, base: str | None = None, codec: str | None = None) -> Model:
+def open(
+    folder: str | Path,
+    base: str | None = None,
+    codec: str | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Model:
     """A finished training, by the folder of its run or export: it describes people and draws for them.
 
     Args:
         folder: what `ppd train`, `ppd export` or `Training.save` made.
         base: folder or hub name of the base model, where it is not where the training had it.
         codec: as base, of the codec.
+        files: as base, of rewards and the VLM that describe people, by key: rewards.NAME.weights.ROLE, user.path.
 
     Raises:
         errors.UserError: see `opened.Model`.
     """
-    from ppd_lightning.opened import Model
+    from ppd_lightning.light_imports import light_imports
 
-    return Model(folder, base, codec)
+    with light_imports():
+        from ppd_lightning.opened import Model
+
+    return Model(folder, base, codec, files)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0, JointAttnProcessor2_0
+from diffusers.models.attention_processor import (
+    Attention,
+    AttnProcessor,
+    AttnProcessor2_0,
+    IPAdapterAttnProcessor2_0,
+    JointAttnProcessor2_0,
+)
 from tests import tiny
 from torch import Tensor, nn
 
@@ -109,6 +115,21 @@ def test_another_processor_may_come_after_the_branch() -> None:
         expected = run(stock)
         stock.set_processor(AttnProcessor())
         torch.testing.assert_close(run(stock), expected)
+
+
+def test_an_ip_adapter_may_come_after_the_branch_and_both_are_added() -> None:
+    stock, run, users = attention("cross"), image("cross"), tiny.users(2)
+    branch, pictures = attached(stock), torch.randn(2, 1, 4, TEXT, generator=torch.Generator().manual_seed(3))
+    words = torch.randn(2, 5, TEXT, generator=torch.Generator().manual_seed(4))
+    plain = stock(run.x, words)
+    with branch.user(users), torch.no_grad():
+        expected = stock(run.x, words) - plain
+        stock.set_processor(IPAdapterAttnProcessor2_0(WIDTH, TEXT, num_tokens=(4,), scale=0.7))
+        both = stock(run.x, (words, [pictures]))
+    with torch.no_grad():
+        adapted = stock(run.x, (words, [pictures]))
+    assert not torch.allclose(adapted, plain, atol=1e-3)
+    torch.testing.assert_close(both - adapted, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_second_branch_and_a_network_without_attention_are_refused() -> None:

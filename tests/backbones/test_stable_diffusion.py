@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from tests import tiny
 from tests.backbones import tiny_unet
 
 from ppd_lightning.backbones.base_fingerprint import base_fingerprint
+from ppd_lightning.backbones.unet.pretrained import Pretrained15, PretrainedXL
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline, _generator
 
 CAPTIONS = ["a red fox", "a far too long caption", ""]
@@ -121,8 +123,37 @@ def test_a_checkpoint_file_draws_what_diffusers_draws_of_it(name: str, tmp_path:
     assert base_fingerprint(stock.unet) == base_fingerprint(model.load_network())
     text = stock.encode_prompt(CAPTIONS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)[0]
     torch.testing.assert_close(model.load_text()(CAPTIONS)["text"], text)
+    kind = PretrainedXL if name == "sdxl" else Pretrained15
+    given_away = kind(str(file), None, None, config=str(folder), prediction="epsilon", zero_terminal_snr=False)
+    assert base_fingerprint(given_away.load_network(torch.float32)) == base_fingerprint(stock.unet)
+    torch.testing.assert_close(given_away.load_text("cpu")(CAPTIONS), model.load_text()(CAPTIONS))
     codec = model.load_codec("cpu", "decoder").autoencoder.state_dict()
+    assert all(
+        torch.equal(codec[key], tensor) for key, tensor in given_away.load_codec("cpu").autoencoder.state_dict().items()
+    )
     assert all(torch.equal(codec[key], tensor) for key, tensor in stock.vae.state_dict().items())
+
+
+def test_fused_projections_and_an_attention_backend_leave_the_user_where_it_is(released: tuple[str, Path]) -> None:
+    name, folder = released
+    model = tiny_unet.backbone(folder, name)
+    network, users = model.load_network(), tiny.users(2)
+    branch = model.attach(network, tiny.EMBEDDING)
+    for block in branch.blocks:
+        torch.nn.init.normal_(block.to_v.weight, std=0.3)
+    x, conditions = torch.randn(2, 4, 4, 4), model.load_text()(CAPTIONS[:2])
+
+    def both() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            base = model.predict(network, x, torch.tensor([0.2, 0.9]), conditions)
+            with branch.user(users):
+                return base, model.predict(network, x, torch.tensor([0.2, 0.9]), conditions)
+
+    expected = both()
+    network.set_attention_backend("native")
+    torch.testing.assert_close(both(), expected)
+    network.fuse_qkv_projections()
+    torch.testing.assert_close(both(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["fp16", "bf16"])

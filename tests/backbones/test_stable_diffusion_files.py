@@ -90,7 +90,9 @@ def test_a_network_for_inpainting_is_refused(copy: Path) -> None:
 
 def test_the_scheduler_and_the_settings_must_agree(copy: Path) -> None:
     assert "use the same" in one_fault(copy, prediction="v_prediction")
-    assert "zero_terminal_snr" in one_fault(copy, zero_terminal_snr=True)
+    change(copy / "scheduler/scheduler_config.json", prediction_type="v_prediction")
+    assert "use the same" in one_fault(copy, zero_terminal_snr=True, prediction="v_prediction")
+    change(copy / "scheduler/scheduler_config.json", prediction_type="epsilon")
     change(copy / "scheduler/scheduler_config.json", beta_schedule="linear")
     assert "beta_schedule is linear" in one_fault(copy)
 
@@ -148,6 +150,11 @@ def test_a_codec_may_lie_elsewhere(whole: Path, copy: Path) -> None:
         model = tiny_unet.backbone(path, "sdxl", **settings)
         assert model.faults() == []
         model.load_codec("cpu", "encoder")
+
+
+def test_noise_is_not_predicted_where_there_is_nothing_else() -> None:
+    with pytest.raises(UserError, match=r"model\.zero_terminal_snr: a step that is noise alone"):
+        compose(["model=sdxl", "model.zero_terminal_snr=true"])
 
 
 @pytest.mark.parametrize("name", tiny_unet.NAMES)

@@ -224,7 +224,10 @@ def test_the_code_is_all_that_the_base_needs(layout: str, request: pytest.Fixtur
     folder: Path = request.getfixturevalue(layout)
     config = (emoji_config if layout == "emoji" else stage_c_config)(folder)
     release = exported(config)
-    files = drawing_files(config.model.drawing_code(), config.generation, config.data.image_size)
+    encoder = config.user.encoder_code(Workspace(config).instruments)
+    files = drawing_files(
+        config.model.drawing_code(), config.generation, config.data.image_size, config.user.kind, encoder
+    )
     others = {"adapter.safetensors", "users.safetensors", "README.md"}
     others |= {"describer.safetensors"} if layout == "emoji" else set()  # rewards as users describe nobody new
     assert {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()} == {*files, *others}
@@ -294,6 +297,7 @@ def test_the_card_says_what_is_special_about_a_run(emoji: Path, overrides: list[
         generation=config.generation,
         settings=export.without_local_folders(asdict(config)),
         users={"1": 8},
+        encoder="nobody new can be described",
     )
     text = model_card(training)
     assert [words for words in sentences if words not in text] == []

@@ -29,6 +29,7 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import images
+from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
 from ppd_lightning.users.people_file import DescribedPeople
@@ -156,7 +157,7 @@ def test_agreement_is_with_what_the_person_chose_themselves(fresh: Path) -> None
     stored = dict(images.stored_images(Workspace(config).data.source.root, Workspace(config).data.images_table()))
 
     def hashed(image: str) -> bytes:
-        picture, file = images.open_picture(stored[image]), io.BytesIO()
+        picture, file = open_picture(stored[image]), io.BytesIO()
         assert picture is not None
         picture.convert("RGB").save(file, "PNG")
         return hashlib.sha256(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}".encode()).digest()

@@ -28,6 +28,7 @@ from ppd_lightning.config.folders import data_folder
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import images
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.splits import check_no_leak
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import image_statistics
@@ -44,7 +45,7 @@ OWN = '''
 import torch
 
 from ppd_lightning.rewards.reward import Reward
-from ppd_lightning.data.images import Square
+from ppd_lightning.data.pictures import Square
 
 
 class Redness(Reward):
@@ -328,7 +329,7 @@ def test_a_reward_of_ones_own_is_one_class_and_one_file(make: Make, own: Path, n
     label.run(config)
     for one in labels(config)[:20]:
         for side in (0, 1):
-            (view,) = images.decode(jpeg(one[f"image_{side}"]), [images.Square(4)]) or ()
+            (view,) = images.decode(jpeg(one[f"image_{side}"]), [Square(4)]) or ()
             means = view.mean((1, 2))
             expected = means[0] / means.sum() + 0.5 * len(one["caption"])
             assert one[f"{name}_{side}"] == pytest.approx(expected, rel=1e-5)

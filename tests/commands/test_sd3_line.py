@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tests.backbones import tiny_sd3
@@ -19,6 +22,7 @@ from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.pipeline import Guidance
+from ppd_lightning.training.checkpoints import AtomicCheckpointIO, last_checkpoint
 
 SIDE = 32  # pixels: latents of 4 x 4
 
@@ -63,6 +67,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_loss_of_a_new_branch_is_ln_2_in_bf16(world: Path) -> None:
     summary = json.loads((run_folder(configured(world)) / "summary.json").read_text())
     assert summary["step0_loss"] == pytest.approx(0.693147, abs=1e-6)
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(world / "out/data", tmp_path / "data")
+    config = configured(world, f"output={tmp_path}", "trainer.checkpoint_every=1")
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def stop(*args: Any, **others: Any) -> None:
+        save(*args, **others)
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AtomicCheckpointIO, "save_checkpoint", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            train.run(config)
+    assert torch.load(last_checkpoint(run_folder(config)), weights_only=True)["global_step"] == 1
+    train.run(config)
+    whole, resumed = (load_file(run_folder(one) / "adapter.safetensors") for one in (configured(world), config))
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
 
 
 def test_the_text_store_has_each_encoders_own_width(world: Path) -> None:

@@ -25,6 +25,8 @@ NEEDED = {
     "user=stated": ["user.texts=texts.json"],
     "experiment=paper/real": ["data.root=folder"],
     "experiment=paper/synthetic": ["data.root=folder"],
+    "experiment=sdxl/real": ["data.root=folder"],
+    "experiment=sdxl/synthetic": ["data.root=folder"],
 }
 
 

@@ -25,6 +25,7 @@ from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images, ope
 from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pickapic_rows import read_rows
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
@@ -100,7 +101,7 @@ def test_a_store_holds_every_image_once_with_the_digest_of_its_bytes(source: Pat
         store.ids.to_pylist(), store.arrays["digest"][:], store.arrays["means"][:], strict=True
     ):
         assert digest.tobytes() == hashlib.sha256(jpeg(image_id)).digest()
-        (pixels,) = images.decode(jpeg(image_id), [images.Square(SIZE)]) or ()
+        (pixels,) = images.decode(jpeg(image_id), [Square(SIZE)]) or ()
         np.testing.assert_allclose(mean, pixels.mean((1, 2)), rtol=1e-5)
 
 

@@ -23,7 +23,6 @@ from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 from ppd_lightning.data import images
 from ppd_lightning.data.images import (
     IMAGES_SCHEMA,
-    Square,
     decode,
     image_units,
     images_fingerprint,
@@ -32,6 +31,7 @@ from ppd_lightning.data.images import (
 )
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pickapic_rows import read_rows
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.errors import UserError
 
 PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else None)

@@ -39,6 +39,7 @@ GENERATION = Generation(
     columns=2,
 )
 CAPTION, SEED, SIZE = "a red fox", 5, 96
+WHY_NOT = "user=id: nobody new can be described"
 
 
 def backbone(layout: str, folder: Path, **changes: object) -> Backbone:
@@ -53,7 +54,7 @@ def export(model: Backbone, folder: Path) -> UserPipeline:
     branch = tiny.branch(network, null=model.null_user)
     users = {name: user.clone() for name, user in zip(("ann", "ben", "nobody"), tiny.users(3), strict=True)}
     users["nobody"].zero_()
-    for name, text in drawing_files(model.drawing_code(), GENERATION, SIZE).items():
+    for name, text in drawing_files(model.drawing_code(), GENERATION, SIZE, "id", WHY_NOT).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     save_adapter(branch, folder / "adapter.safetensors", base=base_fingerprint(network))
@@ -114,19 +115,30 @@ def test_another_base_of_the_same_shapes_is_refused_by_the_script(tmp_path: Path
     assert not (tmp_path / "drawn.png").exists()
 
 
+def test_people_whom_nothing_describes_are_refused_with_the_reason(tmp_path: Path) -> None:
+    export(backbone("emoji", tmp_path / "base"), tmp_path / "export")
+    done = drawn(tmp_path / "export", tmp_path / "drawn.png", tmp_path / "base", "--choices", "choices.csv")
+    assert (done.returncode, done.stderr) == (2, f"{WHY_NOT}\n")
+
+
 @pytest.mark.parametrize("layout", ["emoji", "stage_c"])
 def test_its_code_is_this_packages_and_needs_no_other_package_than_it_says(layout: str) -> None:
     model = tiny.backbone() if layout == "emoji" else tiny.stage_c("nowhere")
-    files = drawing_files(model.drawing_code(), GENERATION, SIZE)
+    files = drawing_files(model.drawing_code(), GENERATION, SIZE, "id", WHY_NOT)
     assert imported(files["draw.py"]) == {"torch", "drawing", "PIL", "safetensors"}
     for name, text in files.items():
         if name != "draw.py":
-            assert imported(text) <= {"torch", "diffusers", "transformers"}, name
+            assert imported(text) <= DRAWING_NEEDS | DESCRIBING_NEEDS.get(name, set()), name
     assert imported(files["drawing/user_branch.py"]) == {"torch"}
     attention = Path(sys.modules["ppd_lightning.backbones.cascade.user_attention"].__file__ or "").read_text()
     own = attention.replace("from ppd_lightning.backbones.user_branch import", "from .user_branch import")
     assert files["drawing/user_attention.py"] == own
     assert ("drawing/stage_b.py" in files) == (layout == "stage_c")
+
+
+DRAWING_NEEDS = {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL"}
+DESCRIBING_NEEDS = {"drawing/own_table.py": {"pyarrow"}, "drawing/remote.py": {"fsspec"}}
+"""fsspec comes with torch; pyarrow is imported for tables in parquet alone."""
 
 
 def imported(text: str) -> set[str]:
@@ -154,4 +166,4 @@ def imported(text: str) -> set[str]:
 )
 def test_modules_that_cannot_go_along_are_refused(modules: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        drawing_files(DrawingCode(modules, f"{modules[0]}.Kind", "", ""), GENERATION, SIZE)
+        drawing_files(DrawingCode(modules, f"{modules[0]}.Kind", "", ""), GENERATION, SIZE, "id", WHY_NOT)

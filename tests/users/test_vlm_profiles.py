@@ -22,7 +22,7 @@ from ppd_lightning.commands import embed, prepare
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.data.images import open_picture
+from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.users import vlm_profiles

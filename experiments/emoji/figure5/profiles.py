@@ -18,8 +18,8 @@ import torch
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.data.images import Square
 from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.storage.atomic import write_text_atomic
 

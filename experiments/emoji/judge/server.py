@@ -30,7 +30,7 @@ from PIL import Image
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.data.images import Square
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.users.vlm_prompts import MARK, PREDICTION
 from ppd_lightning.worlds.emoji.judges import SIZE, load_judge

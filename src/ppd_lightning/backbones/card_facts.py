@@ -39,6 +39,7 @@ class DrawingCode:
     base: import path of a class among them that is a `backbones.interfaces.Base` and, called with the base's folder or
         hub name, the codec's, a variant of the weights' files and `settings`, also has `load_network` and `attach`.
     settings: its other arguments, texts, numbers and truth values.
+    encodes: whether the codec that `base` loads is one network that encodes images too.
     base_folders, codec_folders: what is looked for in each of the two, in words.
     """
 
@@ -47,3 +48,4 @@ class DrawingCode:
     base_folders: str
     codec_folders: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    encodes: bool = False

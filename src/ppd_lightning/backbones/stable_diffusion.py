@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a configuration is checked without them
     from ppd_lightning.backbones.interfaces import Conditions, Decoder, TextEncoder
     from ppd_lightning.backbones.unet.text import ClipStates, DoubleClipStates
     from ppd_lightning.backbones.user_branch import TokenWidth, UserBranch
-    from ppd_lightning.diffusion.betas import BetasPath
+    from ppd_lightning.diffusion.betas import BetasPath, Prediction
     from ppd_lightning.diffusion.deterministic import DeterministicSampler
 
     Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -36,6 +36,14 @@ DRAWING_MODULES = (
     *(f"ppd_lightning.backbones.unet.{name}" for name in ("prediction", "pretrained", "text", "user_sites")),
     *(f"ppd_lightning.diffusion.{name}" for name in ("betas", "deterministic", "path")),
 )
+
+
+@cache
+def _path(prediction: Prediction, zero_terminal_snr: bool) -> BetasPath:
+    """Made once: every batch asks for it."""
+    from ppd_lightning.diffusion.betas import BetasPath
+
+    return BetasPath(prediction, zero_terminal_snr=zero_terminal_snr)
 
 
 @settings
@@ -53,6 +61,7 @@ class StableDiffusion(Backbone):
 
     stride: ClassVar[int] = 8
     latent_channels: ClassVar[int] = 4
+    text_arrays: ClassVar[tuple[str, ...]] = ("text", "text_pooled")
     decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "decoder"}
 
     @property
@@ -64,11 +73,6 @@ class StableDiffusion(Backbone):
     def title(self) -> str:
         """What people call the model."""
         return self.release.title
-
-    @property
-    def text_arrays(self) -> tuple[str, ...]:
-        """See `Backbone`; XL reads pooled states too."""
-        return ("text", "text_pooled") if self.name == "sdxl" else ("text",)
 
     @property
     def file(self) -> Path | None:
@@ -106,14 +110,20 @@ class StableDiffusion(Backbone):
         """Of the states of its encoders, and of the pooled one where it reads that."""
         return self.release.caption_numbers
 
+    def contradictions(self) -> Iterator[str]:
+        """See `Part`."""
+        if self.zero_terminal_snr and self.prediction == "epsilon":
+            yield (
+                "model.zero_terminal_snr: a step that is noise alone shows no picture to a network that predicts the "
+                "noise; use model.prediction=v_prediction, or false"
+            )
+
     # What it computes.
 
     @property
     def diffusion_path(self) -> BetasPath:
         """The table of 1000 steps; the target is the noise, or v."""
-        from ppd_lightning.diffusion.betas import BetasPath
-
-        return BetasPath(self.prediction, zero_terminal_snr=self.zero_terminal_snr)
+        return _path(self.prediction, self.zero_terminal_snr)
 
     def prediction_settings(self) -> dict[str, Any]:
         """See `Backbone`."""
@@ -123,15 +133,13 @@ class StableDiffusion(Backbone):
         """The prediction (B, 4, H, W) float32 of noise or v; see `predict_with_unet`."""
         from ppd_lightning.backbones.unet.prediction import predict_with_unet
 
-        return predict_with_unet(network, noised, self.diffusion_path.network_time(t), *self._read(conditions))
+        time = self.diffusion_path.network_time(t)
+        return predict_with_unet(network, noised, time, conditions["text"], conditions["text_pooled"])
 
     def null_text(self, text: TextEncoder) -> dict[str, Tensor]:
         """See `Backbone`; zeros for XL, as its released pipeline has it."""
         states = super().null_text(text)
         return {name: part * 0 for name, part in states.items()} if self.name == "sdxl" else states
-
-    def _read(self, conditions: Conditions) -> list[Tensor]:
-        return [conditions[name] for name in self.text_arrays]
 
     def _attach(
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth

@@ -91,10 +91,11 @@ class StableDiffusion3(TransformerBackbone):
         return fingerprint([own, super().fingerprint("t5") if self.t5 else None, self.text_tokens])
 
     def faults(self, *needs: str) -> list[str]:
-        """See `Backbone`; captions need T5 too. What is no model, or another one, is refused."""
+        """See `Backbone`; what reads captions needs T5 too. What is no model, or another one, is refused."""
         from ppd_lightning.backbones.sd3.faults import file_faults, folder_faults
 
-        wanted = (*needs, "t5") if self.t5 and "text_encoder" in needs else needs
+        reads = {"text_encoder", "tokenizer"} <= {*needs}
+        wanted = (*needs, "t5") if self.t5 and reads else needs
         try:
             file = Path(self.path or "").expanduser()
             if file.is_file():

@@ -42,7 +42,7 @@ def run(config: Config) -> dict[str, Any]:
         folder = workspace.run
     else:
         folder = Path(settings.of)
-        workspace = Workspace(config_of(folder, *_base(config)))
+        workspace = Workspace(config_of(folder, *_base(config), _files(config)))
     kind = workspace.config.user
     describer = open_of_run(folder, kind)
     people = people_of_table(settings.choices, kind)
@@ -68,3 +68,14 @@ def people_of_table(table: str, kind: UserKind) -> Mapping[str, Sequence[NewChoi
 def _base(config: Config) -> tuple[str | None, str | None]:
     """Where the command line says that the base model lies."""
     return getattr(config.model, "path", None), getattr(config.model, "codec_path", None)
+
+
+def _files(config: Config) -> dict[str, str]:
+    """Where the command line says that rewards and the VLM lie, by key."""
+    path = getattr(config.user, "path", None)
+    weights = {
+        f"rewards.{name}.weights.{role}": location
+        for name, reward in config.rewards.items()
+        for role, location in reward.weights.items()
+    }
+    return weights | ({} if path is None else {"user.path": path})

@@ -31,6 +31,7 @@ def run(config: Config) -> dict[str, Any]:
       of their own, else those that `ppd generate` would choose. Where users have a vector for each caption, one for
       each of `generation.captions`, by "name / caption".
     - describer.safetensors, where people are described: what describing others needs.
+    - what sees the images of their choices, where it is small and not the base's own.
     - draw.py and the folder drawing/: the code, which needs diffusers and transformers and not this package.
     - README.md: the model card.
 
@@ -41,12 +42,16 @@ def run(config: Config) -> dict[str, Any]:
     asked = _asked(workspace)
     trained, folder = workspace.trained_run(), workspace.run / "export"
     settings = without_local_folders(dataclasses.asdict(config))
+    encoder = config.user.encoder_code(workspace.instruments)
     captions = chosen_captions(generation, workspace.data) if workspace.users.per_caption else [""]
     names = [f"{name_of(one)} / {caption}" if caption else name_of(one) for caption in captions for one in asked]
     embeddings = dict(zip(names, trained.sheet_embeddings(asked, captions).flatten(0, 1), strict=True))
     copy_adapter(trained.adapter, folder / "adapter.safetensors", configuration=settings)
     if (workspace.run / DESCRIBER).exists():
         Describer.open(workspace.run / DESCRIBER).save(folder / DESCRIBER)
+    for name, data in ({} if isinstance(encoder, str) else encoder.files).items():
+        with atomic_path(folder / name) as unfinished:
+            unfinished.write_bytes(data)
     with atomic_path(folder / "users.safetensors") as unfinished:
         save_file({name: embedding.clone() for name, embedding in embeddings.items()}, unfinished)
     training = ExportedTraining(
@@ -64,8 +69,11 @@ def run(config: Config) -> dict[str, Any]:
         generation=generation,
         settings=settings,
         users={name: len(embedding) for name, embedding in embeddings.items()},
+        encoder=encoder,
     )
-    texts = drawing_files(workspace.backbone.drawing_code(), generation, workspace.source.image_size)
+    texts = drawing_files(
+        workspace.backbone.drawing_code(), generation, workspace.source.image_size, config.user.kind, encoder
+    )
     for name, text in (texts | {"README.md": model_card(training)}).items():
         write_text_atomic(folder / name, text)
     log.info("%s works without this package; its README.md says how", folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,22 @@ from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
+from ppd_lightning.rewards.sources import ON_HUB, SHIPPED
 
 EXPORTED = "adapter.safetensors"
 """The file of an export whose metadata hold the configuration; a run has config.yaml beside it."""
 
 
-def config_of(folder: Path, base: str | None = None, codec: str | None = None) -> Config:
+def config_of(
+    folder: Path, base: str | None = None, codec: str | None = None, files: Mapping[str, str] | None = None
+) -> Config:
     """The configuration of the training whose run or export lies in `folder`.
 
     Args:
         base: folder or hub name of the base model, where it is not where the training had it; an export knows only its
             name.
         codec: as base, of the part of its name.
+        files: as base, of what sees or reads what describes people, by key: rewards.NAME.weights.ROLE, user.path.
 
     Raises:
         UserError: there is none, or it does not fit this version.
@@ -43,7 +48,29 @@ def config_of(folder: Path, base: str | None = None, codec: str | None = None) -
     paths: dict[str, Any] = {
         name: value for name, value in (("path", base), ("codec_path", codec)) if value is not None
     }
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **paths))
+    model = dataclasses.replace(config.model, **paths)
+    return dataclasses.replace(config, model=model, **_elsewhere(config, files or {}))
+
+
+def _elsewhere(config: Config, files: Mapping[str, str]) -> dict[str, Any]:
+    """The groups of the configuration whose files are not where it says, with the places that are named."""
+
+    def place(key: str, location: str) -> str:
+        known = location.startswith(SHIPPED) or ON_HUB.fullmatch(location) or Path(location).expanduser().exists()
+        return location if known else files.get(key, location)
+
+    rewards = {
+        name: dataclasses.replace(
+            reward,
+            weights={role: place(f"rewards.{name}.weights.{role}", where) for role, where in reward.weights.items()},
+        )
+        for name, reward in config.rewards.items()
+    }
+    path, user = getattr(config.user, "path", None), config.user
+    if path is not None:
+        changed: dict[str, Any] = {"path": place("user.path", path)}
+        user = dataclasses.replace(user, **changed)
+    return {"rewards": rewards, "user": user}
 
 
 def is_export(folder: Path) -> bool:

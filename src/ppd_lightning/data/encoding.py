@@ -27,13 +27,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ppd_lightning.data.images import (
     Preprocess,
-    Square,
     ids_fingerprint,
     image_units,
     images_fingerprint,
     index_images,
     read_images,
 )
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.stores import Store, finish_store

@@ -6,7 +6,6 @@ B = batch, H, W = height and width.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from ppd_lightning.data.pickapic import open_parquet, stream_group
+from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -53,9 +53,6 @@ Raises:
     UserError: the picture cannot be brought to it; it is counted as damaged.
 """
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""What is decoded: files come from anywhere, and PIL starts other programs for some formats."""
-
 
 @dataclass(frozen=True)
 class DecodedImages:
@@ -69,27 +66,6 @@ class DecodedImages:
     digests: list[bytes]
     pixels: tuple[np.ndarray, ...]
     damaged: list[str]
-
-
-@dataclass(frozen=True)
-class Square:
-    """The preprocess of the model's own encoder: shortest side to `size`, centre crop."""
-
-    size: int
-
-    def __call__(self, picture: Image.Image) -> np.ndarray:
-        """A picture to (3, size, size) uint8 RGB."""
-        try:
-            picture, size = picture.convert("RGB"), self.size
-        except (OSError, ValueError) as error:
-            raise UserError(f"a picture of mode {picture.mode} cannot be shown as RGB ({error})") from None
-        width, height = picture.size
-        if (width, height) != (size, size):
-            side = min(width, height)
-            left, top = (width - side) // 2, (height - side) // 2
-            box = (left, top, left + side, top + side)
-            picture = picture.crop(box).resize((size, size), Image.Resampling.LANCZOS)
-        return np.asarray(picture).transpose(2, 0, 1)
 
 
 def index_images(rows: pa.Table) -> pa.Table:
@@ -217,18 +193,6 @@ class _Batch:
         pixels = self.pixels or [np.empty((0, 1, 1, 3), np.uint8) for _ in self.views]
         seen = tuple(part[: len(self.ids)].transpose(0, 3, 1, 2) for part in pixels)
         return DecodedImages(self.ids, self.digests, seen, self.damaged)
-
-
-def open_picture(data: bytes | None) -> Image.Image | None:
-    """A compressed image as it is, in its own size and mode. None if it is damaged."""
-    if not data:
-        return None
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            picture.load()
-            return picture
-    except Exception:  # damaged, truncated, foreign and malicious files make PIL raise almost anything
-        return None
 
 
 def images_fingerprint(ids: pa.Array, digests: np.ndarray, size: int) -> str:

@@ -19,9 +19,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ppd_lightning.data.pair_ids import image_uid
 from ppd_lightning.data.remote import Location, first_line
 from ppd_lightning.errors import UserError
@@ -106,7 +103,7 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, k
             no_rows.append((line, row))
             continue
         if called is None:
-            called = _called(table, list(map(str, row)), columns or {})
+            called = _called(table, list(map(str, row)), columns or {}, key)
         values = {name: _text(row.get(own)) for name, own in called.items()}
         for name in ("image_0", "image_1"):
             value = row.get(called[name])
@@ -134,7 +131,7 @@ def held_image(value: Any) -> bytes | None:
     return data if isinstance(data, bytes) and data else None
 
 
-def _called(table: Location, header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+def _called(table: Location, header: Sequence[str], columns: Mapping[str, str], key: str) -> dict[str, str]:
     """The table's name of each usual column that it has; chosen and rejected stand for image_0 and image_1.
 
     Raises:
@@ -158,10 +155,10 @@ def _called(table: Location, header: Sequence[str], columns: Mapping[str, str]) 
     lacking = [name for name in (ORDERED if ordered else COLUMNS) if name not in found]
     if lacking:
         hint = "" if ordered else "; chosen and rejected may stand for image_0, image_1 and choice"
-        raise UserError(
-            f"{table.url}: lacks the columns {', '.join(lacking)}; it has {', '.join(header)}{hint}; columns of other "
-            f"names are named by data.columns, such as 'data.columns={{{lacking[0]}: {header[0]}}}'"
-        )
+        if key == "data.table":
+            example = f"'data.columns={{{lacking[0]}: {header[0]}}}'"
+            hint += f"; columns of other names are named by data.columns, such as {example}"
+        raise UserError(f"{table.url}: lacks the columns {', '.join(lacking)}; it has {', '.join(header)}{hint}")
     if ordered:
         found |= {"image_0": found["chosen"], "image_1": found["rejected"]}
         found.pop("choice", None)
@@ -279,12 +276,17 @@ def _json_rows(file: Any) -> Iterator[Row]:
 
 
 def _parquet_rows(file: Any) -> Iterator[Row]:
+    try:
+        import pyarrow as pa  # where this is read in an export, it need not be installed
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise UserError("a table in parquet is read by pyarrow, which is not installed; save it as CSV") from None
+
+    def holds_bytes(kind: pa.DataType) -> bool:
+        stored = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return bool(pa.types.is_binary(stored) or pa.types.is_large_binary(stored))
+
     opened = pq.ParquetFile(file, buffer_size=PIECE)
-    texts = not any(pa.types.is_nested(kind) or _is_bytes(kind) for kind in opened.schema_arrow.types)
+    texts = not any(pa.types.is_nested(kind) or holds_bytes(kind) for kind in opened.schema_arrow.types)
     batches = opened.iter_batches(TEXT_ROWS if texts else IMAGE_ROWS, use_threads=False)
     yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    stored = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_binary(stored) or pa.types.is_large_binary(stored))

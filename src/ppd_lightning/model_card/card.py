@@ -22,6 +22,7 @@ from ppd_lightning.data.splits import choose_count
 from ppd_lightning.generation.settings import Generation
 from ppd_lightning.model_card.drawing_files import read_template, settings_as_arguments
 from ppd_lightning.model_card.sections import data_section, read_summary, results_section, training_section
+from ppd_lightning.rewards.encoder_code import EncoderCode
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Optimizer, Trainer
@@ -38,8 +39,8 @@ class ExportedTraining:
 
     run: its folder. adapter: the file of the weights that are given away. source, data: what it was trained on.
     rewards: names of those that describe users. settings: the whole configuration, as plain values without the folders
-    of this machine. users: those that go with the adapter, by name, with the width of their vectors. The others are the
-    training's parts and settings.
+    of this machine. users: those that go with the adapter, by name, with the width of their vectors. encoder:
+    `UserKind.encoder_code`. The others are the training's parts and settings.
     """
 
     run: Path
@@ -56,6 +57,7 @@ class ExportedTraining:
     generation: Generation
     settings: Mapping[str, Any]
     users: Mapping[str, int]
+    encoder: EncoderCode | str
 
 
 def model_card(training: ExportedTraining) -> str:
@@ -82,8 +84,10 @@ def model_card(training: ExportedTraining) -> str:
         "weights": "those of the last step" if generation.weights == "trained" else "their moving average",
         "width": next(iter(training.users.values())),
         "users": ", ".join(names[:MOST_NAMES]) + more,
+        "carried": "".join(_carried(training)),
+        "new_people": _new_people(training, facts, caption),
         "base": facts.origin,
-        "command": _command(facts, caption, min(training.users)),
+        "command": _command(facts, caption, "--user", min(training.users)),
         "module": module.rpartition(".")[2],
         "kind": kind,
         "arguments": paths + settings_as_arguments(code),
@@ -116,9 +120,34 @@ def _front_matter(facts: CardFacts, objective: Objective) -> dict[str, Any]:
     return {**facts.front_matter, "library_name": "diffusers", "pipeline_tag": "text-to-image", "tags": tags}
 
 
-def _command(facts: CardFacts, caption: str, user: str) -> str:
+def _command(facts: CardFacts, caption: str, *options: str) -> str:
     codec = [] if facts.codec is None else ["--decoder", facts.codec]
-    return shlex.join(["python", "draw.py", facts.base, caption, *codec, "--user", user])
+    return shlex.join(["python", "draw.py", facts.base, caption, *codec, *options])
+
+
+def _carried(training: ExportedTraining) -> Iterator[str]:
+    """Rows of the table of files, each with its line break."""
+    if not training.user.not_for_new:
+        yield "| `describer.safetensors` | how people are described: what describing new ones needs |\n"
+    if not isinstance(training.encoder, str):
+        for name in training.encoder.files:
+            yield f"| `{name}` | of what sees the images of new people's choices |\n"
+
+
+def _new_people(training: ExportedTraining, facts: CardFacts, caption: str) -> str:
+    encoder = training.encoder
+    if isinstance(encoder, str):
+        return f"`draw.py --choices` is refused: {encoder}."
+    packages = f" With {' and '.join(encoder.packages)} installed beside the above:" if encoder.packages else ""
+    return (
+        "A few choices between images are enough to draw for somebody new. `choices.csv` is a table with a row a "
+        "choice and the columns `caption`, `chosen`, `rejected` (files of images, relative to the table) and `user`. "
+        f"Fewer than {training.shots.n} choices of a person are served, with a warning.{packages}\n\n"
+        f"    {_command(facts, caption, '--choices', 'choices.csv')}\n\n"
+        "Of several people in the table `--user` names one; `--to people.safetensors` keeps their vectors, and "
+        f"`--people people.safetensors` takes them again. The images are seen by {encoder.words}; another one is "
+        "refused by its hash."
+    )
 
 
 def _guidance(training: ExportedTraining) -> Iterator[str]:
@@ -147,7 +176,7 @@ def _limits(training: ExportedTraining, facts: CardFacts) -> Iterator[str]:
     if not user.described and not user.same_for_all:
         yield "Only the users above, and blends of them, have a meaning; nobody can be added without training."
     if user.described:
-        yield "A new person's vector must be made by the same framework from the same encoder."
+        yield "A new person's vector must be made by `draw.py --choices` or `ppd describe`, from the same encoder."
     if user.by_shots and training.shots.per_caption:
         yield "A vector is for one user and one caption: the choices that made it were those nearest to the caption."
     yield "The branch follows what was chosen in its data, also where one would not want it to."

@@ -6,11 +6,13 @@ import importlib.resources
 import importlib.util
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 from ppd_lightning.backbones.card_facts import DrawingCode
 from ppd_lightning.generation.settings import Generation
+from ppd_lightning.rewards.encoder_code import EncoderCode
 
 TEMPLATES = importlib.resources.files("ppd_lightning.model_card") / "templates"
 SHARED = (
@@ -21,28 +23,57 @@ SHARED = (
 )
 """The modules that every export carries, beside those of its base's family."""
 
+NEW_PEOPLE = (
+    "ppd_lightning.data.pair_ids",
+    "ppd_lightning.data.own_table",
+    "ppd_lightning.data.pictures",
+    "ppd_lightning.data.remote",
+    "ppd_lightning.data.table_images",
+    "ppd_lightning.errors",
+    "ppd_lightning.storage.atomic",
+    "ppd_lightning.storage.fingerprints",
+    "ppd_lightning.users.choice_features",
+    "ppd_lightning.users.describer",
+    "ppd_lightning.users.discriminants",
+    "ppd_lightning.users.exported",
+    "ppd_lightning.users.new_choices",
+    "ppd_lightning.users.people_file",
+    "ppd_lightning.users.scale",
+)
+"""Those by which it describes new people, beside those of the encoder."""
 
-def drawing_files(code: DrawingCode, generation: Generation, image_size: int) -> dict[str, str]:
+KIND = "kind"
+"""The module that is written for each export: how its people are described."""
+
+
+def drawing_files(
+    code: DrawingCode, generation: Generation, image_size: int, kind: str, encoder: EncoderCode | str
+) -> dict[str, str]:
     """The texts of draw.py, and of this package's own modules in the folder drawing/, by name.
 
     Args:
         code: of the base.
         generation: the defaults of draw.py.
         image_size: side in pixels of the images that were encoded for the training.
+        kind: `UserKind.kind`.
+        encoder: `UserKind.encoder_code`.
 
     Raises:
         ValueError: a module imports another one of this package that is not among those that go along.
     """
-    modules = {module: module.rpartition(".")[2] for module in (*SHARED, *code.modules)}
-    if len(set(modules.values())) < len(modules):
+    seeing = () if isinstance(encoder, str) else encoder.modules
+    carried = dict.fromkeys((*SHARED, *NEW_PEOPLE, *code.modules, *seeing))
+    modules = {module: module.rpartition(".")[2] for module in carried}
+    if len({*modules.values(), KIND}) <= len(modules):
         raise ValueError(f"two modules of an export have one name: {', '.join(sorted(modules))}")
     files = {f"drawing/{name}.py": _beside(module, modules) for module, name in modules.items()}
-    files["drawing/__init__.py"] = '"""Parts of ppd-lightning that need torch, diffusers and transformers alone."""\n'
+    files[f"drawing/{KIND}.py"] = _kind_file(kind, encoder, modules)
+    files["drawing/__init__.py"] = '"""Parts of ppd-lightning that need torch, diffusers and what README.md names."""\n'
     low, high = generation.user_guidance_interval
-    module, _, kind = code.base.rpartition(".")
+    module, _, base = code.base.rpartition(".")
     values = {
         "module": modules[module],
-        "kind": kind,
+        "kind": base,
         "base_folders": code.base_folders,
         "codec_folders": code.codec_folders,
         "settings": settings_as_arguments(code),
@@ -54,6 +85,16 @@ def drawing_files(code: DrawingCode, generation: Generation, image_size: int) ->
         "high": high,
     }
     return files | {"draw.py": Template(read_template("draw.py.txt")).substitute(values)}
+
+
+def _kind_file(kind: str, encoder: EncoderCode | str, names: Mapping[str, str]) -> str:
+    """The text of drawing/kind.py, by which draw.py describes new people or says why it does not."""
+    if isinstance(encoder, str):
+        return Template(read_template("no_kind.py.txt")).substitute(why=json.dumps(encoder, ensure_ascii=False))
+    module, _, function = encoder.opens.rpartition(".")
+    settings = "".join(f"        {name}={value!r},\n" for name, value in encoder.settings.items())
+    values = {"module": names[module], "function": function, "settings": settings, "kind": json.dumps(kind)}
+    return Template(read_template("kind.py.txt")).substitute(values)
 
 
 def settings_as_arguments(code: DrawingCode) -> str:
@@ -75,8 +116,8 @@ def _beside(module: str, names: dict[str, str]) -> str:
     if found is None or found.origin is None:
         raise ValueError(f"{module}: no module with a file")
     text = re.sub(
-        r"^from (ppd_lightning[\w.]*) import",
-        lambda line: f"from .{names[line[1]]} import" if line[1] in names else line[0],
+        r"^(\s*)from (ppd_lightning[\w.]*) import",
+        lambda line: f"{line[1]}from .{names[line[2]]} import" if line[2] in names else line[0],
         Path(found.origin).read_text(encoding="utf-8"),
         flags=re.MULTILINE,
     )

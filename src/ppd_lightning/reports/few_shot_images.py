@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from ppd_lightning.data.images import open_picture
 from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.data.stores import Store
 from ppd_lightning.errors import UserError
 from ppd_lightning.reports.run_results import RunResult

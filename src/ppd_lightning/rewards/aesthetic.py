@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from ppd_lightning.backbones.weights import load_weights
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.head import ScoreHead
-from ppd_lightning.rewards.open_clip import OpenClipBased, OpenClipModel, whole_model
+from ppd_lightning.rewards.open_clip import OpenClipBased, whole_model
+from ppd_lightning.rewards.open_clip_model import OpenClipModel
 from ppd_lightning.rewards.sources import Role
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms.functional import InterpolationMode, pad, pil_to_tensor, resize
 
 from ppd_lightning.rewards.open_clip import OpenClipReward
-from ppd_lightning.rewards.reward import readable
+from ppd_lightning.rewards.readable import readable
 from ppd_lightning.rewards.sources import Role
 
 

@@ -24,7 +24,8 @@ from transformers.models.blip.modeling_blip_text import BlipTextModel
 from ppd_lightning.backbones.weights import load_weights
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.head import ScoreHead
-from ppd_lightning.rewards.reward import Reward, readable, require_captions
+from ppd_lightning.rewards.readable import readable
+from ppd_lightning.rewards.reward import Reward, require_captions
 from ppd_lightning.rewards.sources import Role
 from ppd_lightning.rewards.transform import Transform
 

@@ -22,7 +22,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ppd_lightning.backbones.files import read_json
 from ppd_lightning.backbones.weights import load_weights
 from ppd_lightning.errors import UserError
-from ppd_lightning.rewards.reward import Reward, distinct, readable, require_captions
+from ppd_lightning.rewards.readable import readable
+from ppd_lightning.rewards.reward import Reward, distinct, require_captions
 from ppd_lightning.rewards.sources import Role
 from ppd_lightning.rewards.transform import normalise
 

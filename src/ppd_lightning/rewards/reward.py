@@ -22,15 +22,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.rewards.encoder_code import EncoderCode
+from ppd_lightning.rewards.picture_features import BATCH
 from ppd_lightning.rewards.settings import Option, RewardSettings
 from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_location
 from ppd_lightning.settings.part import part_class
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 log = logging.getLogger(__name__)
-
-BATCH = 32
-"""Images that `Reward.score` encodes at once."""
 
 
 class Reward(ABC):
@@ -159,7 +158,7 @@ class Reward(ABC):
         `pixel_type`.
 
         Raises:
-            UserError: see `readable`.
+            UserError: see `readable.readable`.
         """
 
     @abstractmethod
@@ -173,6 +172,14 @@ class Reward(ABC):
         Raises:
             UserError: see `require_captions`.
         """
+
+    def encoder_code(self, seen_by: str) -> EncoderCode | None:
+        """The code by which an export sees pictures as `image_features` does; None where an export cannot.
+
+        Args:
+            seen_by: what the code gives as its fingerprint, where the files are those that are here.
+        """
+        return None
 
     @torch.no_grad()
     def score(self, images: Sequence[Image.Image], captions: Sequence[str]) -> Tensor:
@@ -210,34 +217,6 @@ def require_captions(name: str, captions: Iterable[str]) -> None:
             f"reward {name}: the caption in row {empty[0]} (counted from 0) is empty; "
             "this reward compares an image with its caption: give one, or leave the row out"
         )
-
-
-SMALLEST, MOST_TIMES_AS_LONG = 2, 50
-"""Pixels of a picture's side at least, and how many times its shorter side its longer one may be."""
-
-
-def readable(picture: Image.Image) -> Image.Image:
-    """The picture, decoded, with 8 bits a channel; its mode is kept where it has them already.
-
-    PIL would clip 16 bits a channel to 8, so that all but the darkest pixels were white; they are scaled here.
-
-    Raises:
-        UserError: it is damaged, or so small or long that there is nothing to see.
-    """
-    width, height = picture.size
-    if min(width, height) < SMALLEST or max(width, height) > MOST_TIMES_AS_LONG * min(width, height):
-        raise UserError(
-            f"a picture of {width} x {height} pixels cannot be scored: expected at least {SMALLEST} pixels a side, "
-            f"and no side more than {MOST_TIMES_AS_LONG} times the other; leave it out"
-        )
-    try:
-        picture.load()
-        if not picture.mode.startswith("I;16"):
-            return picture
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    except Exception as error:  # damaged and malicious files make PIL raise almost anything
-        reason = " ".join(str(error).split())
-        raise UserError(f"a picture of {width} x {height} pixels cannot be decoded ({reason}); leave it out") from None
 
 
 def open_rewards(

@@ -14,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from PIL import Image
 
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_usable, open_encoded
 from ppd_lightning.data.images import ids_fingerprint
 from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
-from ppd_lightning.rewards.reward import BATCH, Reward
+from ppd_lightning.rewards.reward import Reward
 from ppd_lightning.storage.fingerprints import fingerprint
 
 AT_ONCE = 1024
@@ -189,21 +188,6 @@ def images_with_captions(rows: pa.Table) -> pa.Table:
     """Every image of the rows with its caption (`SCORED_SCHEMA`)."""
     sides = [rows.select([side, "caption"]).rename_columns(SCORED_SCHEMA.names) for side in ("image_0", "image_1")]
     return pa.concat_tables(sides)
-
-
-@torch.no_grad()
-def features_of_pictures(reward: Reward, pictures: Sequence[Image.Image]) -> np.ndarray:
-    """What a reward's vision tower sees of pictures that are not in a source, (N, F) float32.
-
-    Raises:
-        UserError: a picture cannot be seen.
-    """
-    parts = []
-    for begin in range(0, len(pictures), BATCH):
-        pixels = np.stack([reward.preprocess(picture) for picture in pictures[begin : begin + BATCH]])
-        parts.append(reward.image_features(torch.from_numpy(pixels)).float().cpu().numpy())
-    features: np.ndarray = np.concatenate(parts)
-    return features.reshape(len(pictures), -1)
 
 
 def _features_by(reward: Reward) -> Encode:

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ppd_lightning.data.images import Square
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards import image_statistics
-from ppd_lightning.rewards.reward import Reward, readable
+from ppd_lightning.rewards.readable import readable
+from ppd_lightning.rewards.reward import Reward
 
 SMALLEST = 3
 """Pixels of a side: the filters of clutter and sharpness are as large."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -23,8 +23,6 @@ from safetensors.numpy import save
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import fingerprint
-from ppd_lightning.users.describing import Instruments
-from ppd_lightning.users.kind import UserKind
 from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.people_file import ENTRY, DescribedPeople
 from ppd_lightning.users.scale import Scale
@@ -34,6 +32,34 @@ log = logging.getLogger(__name__)
 NAME = "describer.safetensors"
 """Of the file, in the folder of the embeddings, of a run, and of an export."""
 FORMAT = "describer 1"
+Using = TypeVar("Using", contravariant=True)
+
+
+class Describes(Protocol[Using]):
+    """What makes raw vectors of new people: a `kind.UserKind`, with the networks of `using`; or what an export has."""
+
+    @property
+    def kind(self) -> str:
+        """Its name, for messages."""
+
+    @property
+    def by_words(self) -> bool:
+        """Whether people are described by a text each."""
+
+    @property
+    def not_for_new(self) -> str:
+        """Why nobody new can be described; empty where somebody can."""
+
+    def seen_by(self, using: Using) -> str:
+        """A fingerprint of the networks."""
+
+    def describe_new(
+        self, using: Using, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
+    ) -> np.ndarray:
+        """Raw vectors (N, E) of people by their choices."""
+
+    def describe_words(self, using: Using, people: Mapping[str, str]) -> np.ndarray:
+        """Raw vectors (N, E) of people by a text each."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +112,8 @@ class Describer:
 
     def describe(
         self,
-        kind: UserKind,
-        using: Instruments,
+        kind: Describes[Using],
+        using: Using,
         people: Mapping[str, Sequence[NewChoice]] | Mapping[str, str],
         run: str,
     ) -> DescribedPeople:
@@ -102,12 +128,7 @@ class Describer:
         Raises:
             UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
         """
-        found, expected = kind.seen_by(using), self.facts["seen_by"]
-        if found != expected:
-            raise UserError(
-                f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
-                "bring back its files"
-            )
+        self.check_sight(kind, using)
         texts = {name: told for name, told in people.items() if isinstance(told, str)}
         choices = {name: told for name, told in people.items() if not isinstance(told, str)}
         if texts if not kind.by_words else choices:
@@ -127,6 +148,19 @@ class Describer:
             self._tell(name, len(pairs) if name in choices else self.facts["shots"], ratio)
         named = dict(zip(people, vectors, strict=True))
         return DescribedPeople(named, self.fingerprint(), run, facts)
+
+    def check_sight(self, kind: Describes[Using], using: Using) -> None:
+        """Refuse other networks than those that saw the training's choices.
+
+        Raises:
+            UserError: they are missing or other ones.
+        """
+        found, expected = kind.seen_by(using), self.facts["seen_by"]
+        if found != expected:
+            raise UserError(
+                f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
+                "bring back its files"
+            )
 
     def _tell(self, name: str, choices: int, ratio: float) -> None:
         """Say where a vector is less certain than those of the training."""
@@ -155,7 +189,7 @@ class Describer:
         return scale | {f"fitted.{name}": array for name, array in self.fitted.items()}
 
 
-def open_of_run(folder: Path, kind: UserKind) -> Describer:
+def open_of_run(folder: Path, kind: Describes[Any]) -> Describer:
     """How the people of a run, or of an export, were described.
 
     Raises:

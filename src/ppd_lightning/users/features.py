@@ -12,10 +12,13 @@ from ppd_lightning.users.kind import UserKind
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-    from PIL.Image import Image
 
+    from ppd_lightning.rewards.encoder_code import EncoderCode
+    from ppd_lightning.users.choice_features import PictureEncoder
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
@@ -36,6 +39,7 @@ class FeaturesUser(UserKind):
     """Width of an embedding: directions in which users differ most, beside how each one's choices vary."""
 
     not_for_new: ClassVar[str] = ""
+    not_for_pools: ClassVar[str] = ""
 
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`.
@@ -56,17 +60,35 @@ class FeaturesUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`."""
-        from ppd_lightning.users.discriminants import PrincipalAxes
+        from ppd_lightning.users.choice_features import vectors_of_new
+
+        return vectors_of_new(self._encoder(using), fitted, list(people.values()))
+
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """See `UserKind`."""
+        from ppd_lightning.users.choice_model import MeanOfChoices
+
+        return MeanOfChoices(self._encoder(using), fitted, scale, shots)
+
+    def _encoder(self, using: Instruments) -> PictureEncoder:
+        """What sees pictures in memory."""
+        from functools import partial
+
+        from ppd_lightning.users.choice_features import encode_pictures
         from ppd_lightning.users.encoders import open_encoder
-        from ppd_lightning.users.shot_features import encode_pictures, features_of_new
 
         encode = using.once("encoder", lambda: open_encoder(self.encoder, using.backbone))
-        principal = PrincipalAxes(fitted["mean"], fitted["deviation"], fitted["axes"])
+        return partial(encode_pictures, encode, using.image_size)
 
-        def features(pictures: Sequence[Image]) -> np.ndarray:
-            return principal.components(encode_pictures(encode, pictures, using.image_size))
+    def encoder_code(self, using: Instruments) -> EncoderCode | str:
+        """See `UserKind`; a codec goes along by the code of its base, where that encodes."""
+        from ppd_lightning.users.encoders import codec_code, efficientnet_code
 
-        return features_of_new(features, list(people.values()), fitted["discriminants"])
+        if self.encoder == "efficientnet_lite0":
+            return efficientnet_code(using.image_size)
+        return codec_code(using.backbone, using.image_size) or super().encoder_code(using)
 
     def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
         """The images on their principal axes, and `fitted`; made once."""

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from ppd_lightning.rewards.encoder_code import EncoderCode
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -48,6 +51,9 @@ class UserKind(Part):
 
     not_for_new: ClassVar[str] = "its class has no method describe_new"
     """Why nobody can be described who is not in the data, for messages; empty where `describe_new` does it."""
+
+    not_for_pools: ClassVar[str] = "its vectors do not follow from single choices"
+    """Why nobody can say which pair to show next, for messages; empty where `choice_model` does it."""
 
     by_words: ClassVar[bool] = False
     """Whether new people are described by a text each (`describe_words`), and not by choices."""
@@ -108,9 +114,36 @@ class UserKind(Part):
         """
         raise TypeError(f"{type(self).__name__}: has no method describe_words")
 
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """How vectors follow from single choices. A kind that can say it has an empty `not_for_pools`.
+
+        Args:
+            fitted: what the method of that name gave.
+            scale: of the training's embeddings. shots: choices of a set of it.
+
+        Raises:
+            UserError: what it needs is missing.
+        """
+        raise TypeError(f"{type(self).__name__}: {self.not_for_pools}")
+
     def seen_by(self, using: Instruments) -> str:
         """A fingerprint of the networks that see the choices: where others are here, nobody new is described."""
         return self.seen_with(using)
+
+    def encoder_code(self, using: Instruments) -> EncoderCode | str:
+        """What an export needs to describe new people by their choices; or why it cannot, in a sentence.
+
+        Raises:
+            UserError: files of the networks are missing.
+        """
+        if self.not_for_new:
+            return f"user={self.kind}: nobody new can be described: {self.not_for_new}"
+        return (
+            f"user={self.kind}: this folder describes nobody by itself; `ppd describe` of ppd-lightning does, with "
+            "describe.of=FOLDER, and --people takes the file that it writes"
+        )
 
     def seen_with(self, using: Instruments) -> str:
         """A fingerprint of everything that `describe` depends on beside the settings, the pairs and their images."""

@@ -10,6 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from ppd_lightning.data.own_table import read_choices, refuse
+from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
+from ppd_lightning.data.pictures import open_picture
+from ppd_lightning.data.remote import location
+from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -47,12 +52,6 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         UserError: the table cannot be read, rows have faults (the first are named, the others counted), or somebody has
             no choice that tells anything.
     """
-    from ppd_lightning.data.images import open_picture
-    from ppd_lightning.data.own_table import read_choices, refuse
-    from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
-    from ppd_lightning.data.remote import location
-    from ppd_lightning.data.table_images import TableImages
-
     file = location(table, key)
     read = read_choices(file, key=key)
     refuse(file, read.faults)
@@ -89,6 +88,18 @@ def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture
     Raises:
         UserError: a file is missing or no image, a caption is empty, or no choice tells anything.
     """
+    return usable({user: read_pictures(user, choices)})[user]
+
+
+def read_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture]], word: str = "choice") -> list[NewChoice]:
+    """All of a person's choices; see `choices_of_pictures`.
+
+    Args:
+        word: for what messages call one of them.
+
+    Raises:
+        UserError: a file is missing or no image, or a caption is empty.
+    """
     made, faults = [], []
     for number, (caption, preferred, other) in enumerate(choices, 1):
         opened = []
@@ -96,9 +107,9 @@ def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture
             try:
                 opened.append(_opened(picture))
             except UserError as error:
-                faults += [f"choice {number}: {fault}" for fault in error.faults]
+                faults += [f"{word} {number}: {fault}" for fault in error.faults]
         if not caption.strip():
-            faults.append(f"choice {number}: its caption is empty")
+            faults.append(f"{word} {number}: its caption is empty")
         if len(opened) == 2:
             (first, first_uid), (second, second_uid) = opened
             text = "\0".join([user, caption, *sorted([first_uid, second_uid])])
@@ -106,7 +117,7 @@ def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture
             made.append(NewChoice(pair, caption, first, second, first_uid))
     if faults:
         raise UserError(faults)
-    return usable({user: made})[user]
+    return made
 
 
 def usable(people: Mapping[str, Sequence[NewChoice]]) -> dict[str, list[NewChoice]]:
@@ -136,9 +147,6 @@ def usable(people: Mapping[str, Sequence[NewChoice]]) -> dict[str, list[NewChoic
 
 def _opened(picture: Picture) -> tuple[Image.Image, str]:
     """A picture, decoded, and hex digits for its content."""
-    from ppd_lightning.data.images import open_picture
-    from ppd_lightning.data.pair_ids import image_uid
-
     if isinstance(picture, Image.Image):
         header = f"{picture.mode}{picture.size}".encode()
         return picture, image_uid(header + picture.tobytes())

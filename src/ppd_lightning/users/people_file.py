@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,6 @@ class DescribedPeople:
             raise UserError(f"{RESERVED}: no name for a person in a safetensors file; use another")
         header = {
             "format": FORMAT,
-            "version": version("ppd-lightning"),
             "describer": self.describer,
             "run": self.run,
             "people": self.facts,

@@ -13,16 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ppd_lightning.data.images import Square
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.scoring import Scorer
+from ppd_lightning.users.choice_features import in_blocks, on_axes
 from ppd_lightning.users.describing import Describing
-from ppd_lightning.users.discriminants import describe_choices, discriminant_axes, projected
-from ppd_lightning.users.new_choices import NewChoice
+from ppd_lightning.users.discriminants import describe_choices, discriminant_axes
 from ppd_lightning.users.scale import LEAST_PEOPLE
 from ppd_lightning.users.shot_sets import DESCRIBING, ShotSet, random_sets
 
@@ -30,9 +29,6 @@ log = logging.getLogger(__name__)
 
 BLOCK = 4096
 """Sets whose features are gathered at once."""
-
-AT_ONCE = 16
-"""Images that an encoder sees at once."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +102,6 @@ def features_of_sets(
     return np.concatenate(parts)
 
 
-def on_axes(vectors: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
-    """Vectors (R, F) on axes (F, E), or as they are, where there are none."""
-    return vectors.astype(np.float64) if axes is None else projected(vectors, axes)
-
-
 def axes_of_people(using: Describing, pairs: pa.Table, images: ImageFeatures, components: int) -> np.ndarray:
     """The directions (2 F, E) in which those who are trained on differ, of random sets of their choices.
 
@@ -146,43 +137,3 @@ def axes_of_people(using: Describing, pairs: pa.Table, images: ImageFeatures, co
         )
     vectors = features_of_sets(using, pairs, trained, images, None)
     return discriminant_axes(vectors, people, min(components, count - 1))
-
-
-def features_of_new(
-    features: Callable[[Sequence[Image.Image]], np.ndarray],
-    people: Sequence[Sequence[NewChoice]],
-    axes: np.ndarray | None,
-) -> np.ndarray:
-    """As `features_of_sets`, of choices that are not in the data: the choices of a person are one set, (people, E).
-
-    Args:
-        features: pictures (B) to features (B, F), as `images` had them.
-    """
-    seen = features([picture for own in people for one in own for picture in (one.preferred, one.other)])
-    sides = seen.reshape(-1, 2, seen.shape[1])
-    parts, begin = [], 0
-    for own in people:
-        liked, others = sides[begin : begin + len(own)].swapaxes(0, 1)
-        parts.append(on_axes(describe_choices(liked, others)[None], axes))
-        begin += len(own)
-    return np.concatenate(parts)
-
-
-def in_blocks(encode: Callable[[Tensor], Tensor], images: Tensor) -> np.ndarray:
-    """Features (B, F) of images (B, 3, H, W), each to the same bits beside whichever others.
-
-    Convolutions round by the size of their batch, so it is always `AT_ONCE`, filled with black. They also round by the
-    number of threads and the kind of CPU: by some 1e-6 of a feature.
-    """
-    parts = []
-    for begin in range(0, len(images), AT_ONCE):
-        block = images[begin : begin + AT_ONCE]
-        filled = torch.cat([block, block.new_zeros(AT_ONCE - len(block), *block.shape[1:])])
-        parts.append(encode(filled)[: len(block)].numpy())
-    return np.concatenate(parts)
-
-
-def encode_pictures(encode: Callable[[Tensor], Tensor], pictures: Sequence[Image.Image], size: int) -> np.ndarray:
-    """Features (B, F) of pictures of any size and mode, as `encode_images` has them of the same pictures."""
-    pixels = np.stack([Square(size)(picture) for picture in pictures])
-    return in_blocks(encode, torch.from_numpy(pixels).float() / 255)

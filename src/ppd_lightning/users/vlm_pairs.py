@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL.Image import Image
 
-from ppd_lightning.data.images import open_picture
+from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.vlm_prompts import PromptPair, preferred_number

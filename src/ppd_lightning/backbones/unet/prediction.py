@@ -14,7 +14,7 @@ STRIDE = 8
 
 
 def predict_with_unet(
-    unet: UNet2DConditionModel, noised: Tensor, time: Tensor, text: Tensor, text_pooled: Tensor | None = None
+    unet: UNet2DConditionModel, noised: Tensor, time: Tensor, text: Tensor, text_pooled: Tensor
 ) -> Tensor:
     """The prediction of a UNet, whose meaning is its path's target.
 
@@ -25,14 +25,14 @@ def predict_with_unet(
         noised: latents (B, 4, H, W).
         time: (B,) numbers of steps.
         text: (B, L, C) text states.
-        text_pooled: (B, C') pooled text states for XL, which also reads sizes: the picture as if it was never larger
+        text_pooled: (B, C') pooled text states. XL alone reads them, and sizes: the picture as if it was never larger
             and nothing was cut off, (r, r, 0, 0, r, r), as Diffusion-DPO trained and diffusers draws.
 
     Returns:
         (B, 4, H, W) float32.
     """
     added = None
-    if text_pooled is not None:
+    if unet.config.addition_embed_type == "text_time":
         height, width = (STRIDE * side for side in noised.shape[2:])
         sizes = noised.new_tensor([height, width, 0, 0, height, width]).expand(len(noised), -1)
         added = {"text_embeds": text_pooled, "time_ids": sizes}

@@ -68,7 +68,7 @@ class PretrainedUNet(ABC):
     def predict(self, network: nn.Module, noised: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """The prediction (B, 4, H, W) float32."""
         return predict_with_unet(
-            network, noised, self.path.network_time(t), conditions["text"], conditions.get("text_pooled")
+            network, noised, self.path.network_time(t), conditions["text"], conditions["text_pooled"]
         )
 
     def sampler(self) -> DeterministicSampler:

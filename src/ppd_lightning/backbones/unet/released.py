@@ -79,7 +79,7 @@ RELEASES: Mapping[str, Release] = {
         ),
         encoders=1,
         side=512,
-        caption_numbers=77 * 768,
+        caption_numbers=77 * 768 + 768,
     ),
     "sdxl": Release(
         title="Stable Diffusion XL",

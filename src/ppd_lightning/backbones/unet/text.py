@@ -28,8 +28,12 @@ class ClipStates:
 
     @torch.no_grad()
     def __call__(self, captions: list[str]) -> dict[str, Tensor]:
-        """Captions (B) to `text` (B, L, C); what is too long of a caption is cut off."""
-        return {"text": self.encoder(_tokens(self.tokenizer, captions).to(self.encoder.device)).last_hidden_state}
+        """Captions (B) to `text` (B, L, C) and `text_pooled` (B, C); what is too long of a caption is cut off.
+
+        The UNet does not read the pooled states, those of the last token: they stand for whole captions.
+        """
+        states = self.encoder(_tokens(self.tokenizer, captions).to(self.encoder.device))
+        return {"text": states.last_hidden_state, "text_pooled": states.pooler_output}
 
 
 class DoubleClipStates:

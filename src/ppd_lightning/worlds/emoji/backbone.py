@@ -47,4 +47,5 @@ class EmojiBackbone(EmojiModel, CascadeBackbone):
             base_folders=f"prior/, {FOLDERS}",
             codec_folders="codec/",
             settings={"network": "prior"},
+            encodes=True,
         )

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from ppd_lightning.data.images import Square, decode
+from ppd_lightning.data.images import decode
 from ppd_lightning.data.pickapic import SCHEMA
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint

@@ -50,4 +50,5 @@ class EmojiFlowBackbone(EmojiModel, CascadeTexts, TransformerBackbone):
             base_folders="transformer/, text_encoder/ and tokenizer/",
             codec_folders="codec/",
             settings={"network": "transformer", "shift": self.shift},
+            encodes=True,
         )

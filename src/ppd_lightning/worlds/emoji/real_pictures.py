@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ppd_lightning.data.images import Square
+from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 
