@@ -52,7 +52,7 @@ def adapter(config: Config) -> dict[str, torch.Tensor]:
     return load_file(run_folder(config) / "adapter.safetensors")
 
 
-@pytest.mark.parametrize("way", ["computed", "stored"], ids=["every error computed", "the reference's errors stored"])
+@pytest.mark.parametrize("way", ["computed", pytest.param("stored", marks=pytest.mark.long)])
 def test_a_training_is_the_one_that_reads_a_text_store(world: Path, both: dict[str, Path], way: str) -> None:
     """States of a batch differ from a store's in the last bits alone, so losses, validation and weights hardly do."""
     further = f"trainer.reference={way}"
@@ -154,14 +154,17 @@ def test_a_run_that_broke_off_goes_on_to_the_same_end(
     assert rows[0] == rows[1]
 
 
-def test_stored_reference_errors_of_the_two_ways_lie_apart(world: Path, both: dict[str, Path]) -> None:
-    stores = []
-    for text in ("stored", "computed"):
-        workspace = Workspace(on(world, both["stored"], "trainer.reference=stored", f"trainer.text={text}"))
+def test_stored_reference_errors_of_the_two_ways_lie_apart_and_are_the_same(world: Path, both: dict[str, Path]) -> None:
+    folders, errors = [], []
+    for text, output in both.items():
+        workspace = Workspace(on(world, output, "trainer.reference=stored", f"trainer.text={text}"))
         batches = reference.open_batches(workspace)
         batches.setup("fit")
-        stores.append(reference.open_stored(workspace, batches).folder.name)
-    assert stores[0] != stores[1]
+        stored = reference.open_stored(workspace, batches)
+        folders.append(stored.folder.name)
+        errors.append(stored._errors(workspace.backbone.load_network(), 0, 12))
+    assert folders[0] != folders[1]
+    torch.testing.assert_close(*errors, rtol=1e-4, atol=0)
 
 
 def test_preparing_for_a_store_later_adds_it_and_nothing_else(
