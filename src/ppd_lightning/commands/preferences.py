@@ -10,6 +10,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.preference_accuracy import HeldOutPreferences, preference_accuracy
 from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.generation.trained_run import TrainedRun
+from ppd_lightning.training.caption_states import caption_states
 from ppd_lightning.training.hparams import log_rates
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def held_out_preferences(workspace: Workspace, trained: TrainedRun) -> HeldOutPr
 
         batches = open_batches(workspace)
         batches.setup("fit")
-        return time_weight(trained.backbone, trained.pipeline.network, batches, config.objective, seed=config.seed)
+        pipeline, text = trained.pipeline, caption_states(workspace.data, lambda: trained.pipeline.text)
+        return time_weight(trained.backbone, pipeline.network, batches, config.objective, seed=config.seed, text=text)
 
     preferences = HeldOutPreferences(
         trained,
