@@ -51,14 +51,16 @@ bench: setup
 	$(BIN)/python experiments/bench/reference.py
 	$(BIN)/python experiments/bench/stage_c.py --profile
 
-# The mini Stable Cascade that ships with the package, made anew: hours on a CPU.
+# The mini Stable Cascade and the flow model that ship with the package, made anew: hours on a CPU.
 base: setup
 	$(BIN)/python experiments/emoji/base/make.py codec
 	$(BIN)/python experiments/emoji/base/make.py prior
 	$(BIN)/python experiments/emoji/base/make.py decoder
+	$(BIN)/python experiments/emoji/base/flow.py
 	$(BIN)/python experiments/emoji/base/judges.py
 	$(BIN)/python experiments/emoji/base/image_text.py
 	$(BIN)/python experiments/emoji/base/gate.py
+	$(BIN)/python experiments/emoji/base/gate.py --model emoji_flow
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

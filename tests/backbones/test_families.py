@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
-from tests.backbones import tiny_unet
+from tests.backbones import tiny_flow, tiny_sd3, tiny_unet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,6 +59,12 @@ def of_cosine(x0: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return signal.sqrt() * x0 + (1 - signal).sqrt() * noise, noise
 
 
+def of_straight(x0: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Noised latents and the target noise - x0 of a straight path whose times are shifted by 3."""
+    sigma = (3 * t / (1 + 2 * t)).view(-1, 1, 1, 1)
+    return (1 - sigma) * x0 + sigma * noise, noise - x0
+
+
 @dataclass(frozen=True)
 class Family:
     """A family with tiny random parts.
@@ -93,6 +99,14 @@ FAMILIES = {
         32,
         of_velocity,
     ),
+    "sd35": Family(tiny_sd3.folder, lambda path, **own: tiny_sd3.backbone(path, **own), 32, of_straight),
+    "sd35, dual sites, no T5": Family(
+        lambda path: tiny_sd3.folder(path, t5=False),
+        lambda path, **own: tiny_sd3.backbone(path, t5=False, dual_sites=True, **own),
+        32,
+        of_straight,
+    ),
+    "emoji_flow": Family(tiny_flow.folder, tiny_flow.backbone, 32, of_straight),
 }
 
 

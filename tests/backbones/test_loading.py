@@ -19,7 +19,7 @@ from ppd_lightning.backbones.cascade import checkpoint
 from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.backbones.stage_c import StageC
 from ppd_lightning.errors import UserError
-from ppd_lightning.worlds.emoji import backbone as emoji
+from ppd_lightning.worlds.emoji import model as emoji
 from ppd_lightning.worlds.emoji.backbone import PARTS, EmojiBackbone
 
 CAPTIONS = ["red fox", "", "a caption that is far too long for eight tokens"]

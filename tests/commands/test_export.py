@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
+from tests.backbones import tiny_flow
 from tests.model_card.without_the_package import without_the_package
 from tests.worlds.emoji import packages as handmade
 
@@ -81,6 +82,14 @@ def stage_c(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, Path])
     return folder
 
 
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, Path]) -> Path:
+    folder = tmp_path_factory.mktemp("flow")
+    tiny_flow.folder(folder / "base")
+    _train(folder, flow_config(folder), pictures)
+    return folder
+
+
 def _train(folder: Path, config: Config, pictures: dict[str, Path]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choices, "fetch_packages", lambda _: pictures)
@@ -102,6 +111,13 @@ def emoji_config(folder: Path, *overrides: str) -> Config:
 def stage_c_config(folder: Path, *overrides: str) -> Config:
     own = ("model=stage_c_lite", "mode=synthetic", "data.image_size=96")
     return emoji_config(folder, *own, *overrides)
+
+
+def flow_config(folder: Path, *overrides: str) -> Config:
+    return emoji_config(folder, "model=emoji_flow", *overrides)
+
+
+LAYOUTS = {"emoji": emoji_config, "stage_c": stage_c_config, "flow": flow_config}
 
 
 def _strengthen(path: Path) -> None:
@@ -130,12 +146,14 @@ def differences(path: Path, image: torch.Tensor) -> np.ndarray:
         return np.abs(np.asarray(picture).astype(int) - np.asarray(as_picture(image)).astype(int))
 
 
-@pytest.mark.parametrize("layout", ["emoji", pytest.param("stage_c", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "layout", ["emoji", *(pytest.param(name, marks=pytest.mark.long) for name in ("stage_c", "flow"))]
+)
 def test_the_script_draws_what_the_framework_does_without_it(
     layout: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folder: Path = request.getfixturevalue(layout)
-    config = (emoji_config if layout == "emoji" else stage_c_config)(folder)
+    config = LAYOUTS[layout](folder)
     release = exported(config)
     users = load_file(release / "users.safetensors")
     name = sorted(users)[1]

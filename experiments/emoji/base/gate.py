@@ -1,9 +1,11 @@
-"""Is the base good? Draw every concept over fresh seeds and ask the judges.
+"""Is a base good? Draw every concept over fresh seeds and ask the judges.
 
     python experiments/emoji/base/gate.py
+    python experiments/emoji/base/gate.py --model emoji_flow
 
 Writes gate.json (concept top-1 among the world's concepts, on generated pictures and on the codec's reconstructions of
-real ones; share of each style) and grid.png (a caption a row, a seed a column) beside this file.
+real ones; share of each style) and grid.png (a caption a row, a seed a column) beside this file; for the flow model
+gate_flow.json and grid_flow.png.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ import time
 from pathlib import Path
 
 import torch
-from make import SHIPPED, pictures
+from make import pictures
 
+from ppd_lightning.config.compose import compose
 from ppd_lightning.generation.grid import as_pictures, draw_grid
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
-from ppd_lightning.worlds.emoji.backbone import EmojiBackbone
 from ppd_lightning.worlds.emoji.judges import load_judge
 from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
 
@@ -27,7 +29,7 @@ GATE = 0.85
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=SHIPPED)
+    parser.add_argument("--model", choices=["emoji", "emoji_flow"], default="emoji")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--work", type=Path, default=Path("outputs/base"))
     parser.add_argument("--concepts", type=int, default=100)
@@ -39,9 +41,7 @@ def main() -> None:
     begun = time.monotonic()
 
     concepts = shipped_concepts(args.concepts)
-    model = EmojiBackbone(
-        name="emoji", path=str(args.model), codec_path=None, num_tokens=4, null_user="zero", token_width="network"
-    )
+    model = compose([f"model={args.model}"]).model
     pipeline = UserPipeline.of(model, model.load_network(), None, image_size=64)
     guidance = Guidance(text=args.guidance)
     drawn = torch.stack(
@@ -81,11 +81,12 @@ def main() -> None:
         "seconds": round(time.monotonic() - begun, 1),
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "gate.json").write_text(json.dumps(report, indent=2) + "\n")
+    suffix = args.model.removeprefix("emoji")
+    (args.out / f"gate{suffix}.json").write_text(json.dumps(report, indent=2) + "\n")
     rows = list(range(0, len(concepts), max(1, len(concepts) // args.rows)))[: args.rows]
     names = [f"seed {seed}" for seed in range(args.seeds)]
     grid = draw_grid(as_pictures(drawn[rows]), [concepts[k] for k in rows], names, cell=72)
-    grid.save(args.out / "grid.png")
+    grid.save(args.out / f"grid{suffix}.png")
     print(json.dumps(report, indent=2))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ppd_lightning.backbones.user_branch import Site, UserAttention
 
@@ -84,9 +85,18 @@ class _Hooks:
         if self.attention.norm_q is not None:
             queries = self.attention.norm_q(queries)
         mixed, *others = args
-        return (mixed + self.user(queries).transpose(1, 2).flatten(2), *others)
+        return (_laid_out_as(mixed, mixed + self.user(queries).transpose(1, 2).flatten(2)), *others)
 
     def remove(self) -> None:
         """Make the attention the stock one again."""
         for handle in self.handles:
             handle.remove()
+
+
+def _laid_out_as(before: Tensor, after: Tensor) -> Tensor:
+    """The values of `after`, in memory as `before` lies: whole, or as a part of more positions.
+
+    A projection of a part rounds its bias apart, which in bf16 would be enough to tell a new branch from none. In joint
+    attention the image's positions are such a part.
+    """
+    return after if before.is_contiguous() else F.pad(after, (0, 0, 0, 1))[:, :-1]

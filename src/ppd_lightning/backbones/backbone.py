@@ -35,8 +35,8 @@ class Backbone(Part, ABC):
     """The frozen text-to-image model and the user branch on it.
 
     Its parts (`parts`) are found when they are needed, and loaded frozen, in evaluation mode. A part is called `prior`
-    (the network that is trained on), `text_encoder`, `tokenizer`, `scheduler`, or is one of the codec: `encoder`
-    (images to latents), and those that `decoder_parts` names.
+    (the network that is trained on), `text_encoder`, `tokenizer`, `scheduler` (where one belongs to the files), or is
+    one of the codec: `encoder` (images to latents), and those that `decoder_parts` names.
     """
 
     name: str
@@ -73,6 +73,16 @@ class Backbone(Part, ABC):
     @abstractmethod
     def text_arrays(self) -> tuple[str, ...]:
         """The names of the text encoder's arrays: the conditions of `predict`; the last has the pooled states."""
+
+    @property
+    def caption_numbers(self) -> int | None:
+        """How many numbers these arrays have for a caption; None where that is not known without the weights."""
+        return None
+
+    def drawing_parts(self, decoder: Decoder) -> tuple[str, ...]:
+        """The parts that drawing needs beside the network."""
+        named = ("text_encoder", "tokenizer", "scheduler")
+        return *(name for name in named if name in self.parts), self.decoder_parts[decoder]
 
     @property
     def shipped_folder(self) -> Path | None:
@@ -264,11 +274,14 @@ class Backbone(Part, ABC):
                 yield Finding(need, "damaged" if remedies else str(folder), tuple(remedies))
                 continue
             if part.hub and Path(self._paths[key] or "").expanduser() == folder:
-                wanted = [file for other in folders if self.parts[other].hub == part.hub for file in lacks[other]]
+                wanted = dict.fromkeys(
+                    file for other in folders if self.parts[other].hub == part.hub for file in lacks[other]
+                )
                 command = shlex.join(["hf", "download", part.hub, *wanted, "--local-dir", str(folder)])
                 elsewhere = ", or name its folder as model.codec_path" if part.of_codec and key == PATH else ""
                 remedies = [
                     f"{key}: get what is missing of {part.hub}{elsewhere}:\n  {command}",
+                    *([f"or {part.instead}"] if part.instead else []),
                     *pickled(files, folder),
                 ]
                 files = [*files, f"of {part.hub}, {part.size}, {part.licence}"]

@@ -18,7 +18,7 @@ def load_network(
     kind: Any,
     config: Path,
     weights: Path,
-    *,
+    *more: Path,
     dtype: torch.dtype | None = None,
     saved_as: str | None = None,
     **loading: Any,
@@ -29,6 +29,7 @@ def load_network(
         kind: the class.
         config: its settings.
         weights: ends in .safetensors.
+        more: further files of the same weights, where they lie in several.
         dtype: of the weights; None is float32.
         saved_as: the class that the released configuration names, where that is another one.
         loading: further arguments of `load_weights`.
@@ -36,7 +37,7 @@ def load_network(
     Raises:
         UserError: a file is damaged, or of another class.
     """
-    return load_weights(configured(kind, config, saved_as), weights, dtype=dtype or torch.float32, **loading)
+    return load_weights(configured(kind, config, saved_as), weights, *more, dtype=dtype or torch.float32, **loading)
 
 
 def configured(kind: Any, config: Path, saved_as: str | None = None) -> Callable[[], Any]:

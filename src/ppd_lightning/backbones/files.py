@@ -30,6 +30,7 @@ class ModelPart:
     hub: the repository on the model hub that has the usual files; empty for a part that ships with the project.
     size: of the usual files. licence: what the released files may be used for.
     of_codec: whether it lies in the codec's folder, where that is another one.
+    instead: how to do without it, in words that begin a clause; empty for a part that is needed in any case.
     """
 
     ways: tuple[tuple[str, ...], ...]
@@ -37,6 +38,7 @@ class ModelPart:
     size: str = ""
     licence: str = ""
     of_codec: bool = False
+    instead: str = ""
 
 
 def network_files(
@@ -50,6 +52,19 @@ def network_files(
         kinds: what is put before the ending for each precision, in the order in which they are looked for.
     """
     return tuple((f"{folder}/config.json", f"{folder}/{weights}{kind}.safetensors") for kind in kinds)
+
+
+def sharded_files(folder: str, weights: str = UNET, shards: int = 2, kind: str = "") -> tuple[str, ...]:
+    """The files of a network whose weights lie in several files, in diffusers' and transformers' layout.
+
+    Args:
+        folder: of the network.
+        weights: how the files of weights are called.
+        shards: their number.
+        kind: such as ".fp16".
+    """
+    pieces = (f"{weights}{kind}-{number:05}-of-{shards:05}.safetensors" for number in range(1, shards + 1))
+    return tuple(f"{folder}/{name}" for name in ("config.json", f"{weights}.safetensors.index{kind}.json", *pieces))
 
 
 def find(part: ModelPart, folder: Path) -> list[Path]:
@@ -76,6 +91,8 @@ def missing(key: str, part: ModelPart, folder: Path) -> list[str]:
         remedy = f"get this part from {part.hub} on the model hub ({part.size}; {part.licence})"
         if part.of_codec and key == "model.path":
             remedy += ", or name its folder as model.codec_path"
+        if part.instead:
+            remedy += f", or {part.instead}"
     there = f"{folder} lacks" if folder.is_dir() else f"there is no folder {folder} with"
     return ["; ".join([f"{key}: {there} {' and '.join(files)}", remedy, *pickled(files, folder)])]
 

@@ -27,7 +27,7 @@ COUNTER = "num_batches_tracked"
 def load_weights(
     make: Callable[[], Network],
     file: Path,
-    *,
+    *more: Path,
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
     dtype: torch.dtype = torch.float32,
     pickles: bool = False,
@@ -37,6 +37,7 @@ def load_weights(
     Args:
         make: gives the network; called where tensors have shapes and no memory.
         file: ends in .safetensors, unless `pickles`.
+        more: further files of the same weights, where they lie in several.
         convert: from the file's names to the network's, where they differ.
         dtype: of the weights; what the file has is cast, but single numbers: CLIP's logit scale in bf16 would change
             every score by 1 %.
@@ -47,6 +48,8 @@ def load_weights(
             weights are no numbers.
     """
     tensors = read_pickle(file) if pickles and file.suffix != ".safetensors" else read_safetensors(file)[0]
+    for further in more:
+        tensors |= read_safetensors(further)[0]
     if convert is not None:
         tensors = convert(tensors)
     with torch.device("meta"):

@@ -45,7 +45,7 @@ def preview_sheet(
     Raises:
         UserError: files of the model or embeddings are missing, or somebody is asked for whom nobody knows.
     """
-    backbone.require("text_encoder", "tokenizer", "scheduler", backbone.decoder_parts["preview"])
+    backbone.require(*backbone.drawing_parts("preview"))
     captions, asked = chosen_captions(settings, data), chosen_users(settings, users, described)
     embeddings = sheet_embeddings(users, asked, captions, described)
 

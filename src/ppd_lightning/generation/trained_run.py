@@ -156,4 +156,4 @@ def open_trained_run(
 
 def drawing_parts(backbone: Backbone, settings: Generation) -> tuple[str, ...]:
     """The parts of the model that images are drawn with."""
-    return "prior", "text_encoder", "tokenizer", "scheduler", backbone.decoder_parts[settings.decoder]
+    return "prior", *backbone.drawing_parts(settings.decoder)

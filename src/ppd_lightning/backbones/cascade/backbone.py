@@ -8,17 +8,15 @@ from __future__ import annotations
 from abc import ABC
 from typing import TYPE_CHECKING, ClassVar
 
-from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.backbones.cascade.texts import CascadeTexts
 from ppd_lightning.light_imports import light_imports
 from ppd_lightning.settings.part import settings
 
 if TYPE_CHECKING:  # a configuration is checked without them
     import torch
     from torch import Tensor, nn
-    from transformers import CLIPTokenizer
 
     from ppd_lightning.backbones.cascade.sampler import DDPMSampler
-    from ppd_lightning.backbones.cascade.text import TextStates
     from ppd_lightning.backbones.interfaces import Conditions, Decoder
     from ppd_lightning.backbones.user_branch import TokenWidth, UserBranch
     from ppd_lightning.diffusion.schedule import CosineSchedule
@@ -31,7 +29,7 @@ FP16 = "Use bf16 or fp32: Stage C overflows in fp16."
 
 
 @settings
-class CascadeBackbone(Backbone, ABC):
+class CascadeBackbone(CascadeTexts, ABC):
     """A `StableCascadeUNet` that predicts noise in 16 channels, with CLIP text states.
 
     The conditions are `text` (B, L, C) and `text_pooled` (B, 1, C'). Derived classes have the parts, the codec with its
@@ -39,7 +37,6 @@ class CascadeBackbone(Backbone, ABC):
     """
 
     latent_channels: ClassVar[int] = 16
-    text_arrays: ClassVar[tuple[str, ...]] = ("text", "text_pooled")
     decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "previewer"}
 
     @property
@@ -72,39 +69,6 @@ class CascadeBackbone(Backbone, ABC):
         config, weights = self.files("prior")
         network: nn.Module = load_network(StableCascadeUNet, config, weights, dtype=dtype)
         return network
-
-    def load_text(self, device: torch.device | str = "cpu") -> TextStates:
-        """The frozen text encoder with its tokenizer, in float32.
-
-        Raises:
-            UserError: files are missing or damaged, or the weights are not those of the network that its configuration
-                describes.
-        """
-        with light_imports():
-            from transformers import CLIPTextModelWithProjection
-
-            from ppd_lightning.backbones.cascade.text import TextStates
-            from ppd_lightning.backbones.clip_text import load_text_model, require_same_length
-
-        files = self.files("text_encoder")
-        tokenizer = self.load_tokenizer()
-        encoder = load_text_model(CLIPTextModelWithProjection, *files)
-        require_same_length(tokenizer, encoder)
-        return TextStates(tokenizer, encoder.to(device))
-
-    def load_tokenizer(self) -> CLIPTokenizer:
-        """What cuts captions into tokens; `model_max_length` of them are read.
-
-        Raises:
-            UserError: its files are missing or damaged.
-        """
-        with light_imports():
-            from transformers import CLIPTokenizer
-
-            from ppd_lightning.backbones.clip_text import load_tokenizer
-
-        tokenizer: CLIPTokenizer = load_tokenizer(CLIPTokenizer, self.files("tokenizer")[0].parent)
-        return tokenizer
 
     def sampler(self) -> DDPMSampler:
         """A new sampler, by the released scheduler.

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ppd_lightning.backbones.distilled import DISTILLED, distilled_by_name
 from ppd_lightning.backbones.files import PICKLES, read_json
 from ppd_lightning.backbones.unet.checkpoint import Contents
 from ppd_lightning.backbones.unet.released import RELEASES
 from ppd_lightning.diffusion.betas import Prediction
 
-FEW_STEPS = re.compile(r"(?<![a-z])(turbo|lightning|lcm|hyper-?sd\w*|dmd2?)(?![a-z])", re.IGNORECASE)
-"""Names of models that were distilled to a few steps."""
-DISTILLED = (
-    "a model that was distilled to a few steps: noise, times and guidance of this training are not those that it "
-    "knows; use the model that it was made from"
-)
 TABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 
 
@@ -50,7 +44,7 @@ def single_file_faults(name: str, path: str, *, prediction: Prediction, zero_ter
             "; a part of a folder in diffusers' layout is given by its whole folder"
         )
         return
-    yield from _named(file)
+    yield from distilled_by_name(file)
     other = "sdxl" if found.is_xl else "sd15"
     if other != name:
         yield f"model.name: {path} is a checkpoint of {RELEASES[other].title}; use model={other}"
@@ -94,7 +88,7 @@ def folder_faults(
     if network.get("time_cond_proj_dim") or kind in ("LCMScheduler", "TCDScheduler") or trailing:
         yield f"model.path: {folder} looks like {DISTILLED}"
         return
-    yield from _named(Path(path))
+    yield from distilled_by_name(Path(path))
     if not scheduler:
         return
     other_table = [key for key, value in TABLE.items() if key in scheduler and scheduler[key] != value]
@@ -109,12 +103,6 @@ def folder_faults(
             f"model.zero_terminal_snr: {str(zero_terminal_snr).lower()}, and rescale_betas_zero_snr of "
             f"{folder / 'scheduler'} is {str(zero).lower()}; use the same"
         )
-
-
-def _named(path: Path) -> Iterator[str]:
-    found = FEW_STEPS.search(path.name)
-    if found:
-        yield f"model.path: by its name ({found[0]}) {path} is {DISTILLED}; rename it if it is not"
 
 
 def _json(file: Path) -> dict[str, Any]:
