@@ -44,6 +44,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python experiments/bench/training.py
+	$(BIN)/python experiments/bench/newcomer.py
 	$(BIN)/python experiments/bench/stores.py
 	$(BIN)/python experiments/bench/preparing.py
 	$(BIN)/python experiments/bench/rewards.py

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "src/ppd_lightning"
 FLOORS = [
     {
         "errors",
+        "light_imports",
         "logging_setup",
         "progress",
         "console",

@@ -95,7 +95,10 @@ def open(
     Raises:
         errors.UserError: see `opened.Model`.
     """
-    from ppd_lightning.opened import Model
+    from ppd_lightning.light_imports import light_imports
+
+    with light_imports():
+        from ppd_lightning.opened import Model
 
     return Model(folder, base, codec, files)
 

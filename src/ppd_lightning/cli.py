@@ -19,6 +19,7 @@ from pathlib import Path
 from ppd_lightning.commands.verbs import require_known, result_of, run_verb
 from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
 from ppd_lightning.flags import FLAGS, make_parser
+from ppd_lightning.light_imports import light_imports
 from ppd_lightning.logging_setup import set_up_logging
 
 
@@ -90,8 +91,9 @@ def _answer(request: Request) -> int:
         from ppd_lightning.multirun import multirun
 
         return multirun(request.verbs, request.overrides, request.config_dir, dry_run=request.dry_run)
-    from ppd_lightning.config.compose import compose
-    from ppd_lightning.config.folders import data_folder, run_folder
+    with light_imports():
+        from ppd_lightning.config.compose import compose
+        from ppd_lightning.config.folders import data_folder, run_folder
 
     config = compose(request.overrides, request.config_dir)
     if request.dry_run:

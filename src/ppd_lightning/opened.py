@@ -24,7 +24,8 @@ from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.sampling import draw_images
 from ppd_lightning.generation.trained_run import TrainedRun, drawing_parts
 from ppd_lightning.users.describer import Describer, open_of_run
-from ppd_lightning.users.new_choices import Picture, choices_of_pictures
+from ppd_lightning.users.new_choices import Picture, choices_of_pictures, read_pictures
+from ppd_lightning.users.next_pair import Pool, open_pool
 from ppd_lightning.users.people_file import read_people
 
 
@@ -92,6 +93,33 @@ class Model:
             own = {name: choices_of_pictures(name, choices)}
             described = self._describer.describe(kind, using, own, self.folder.name)
         return self._person(described.vectors[name])
+
+    def pool(self, pairs: Sequence[tuple[str, Picture, Picture]]) -> Pool:
+        """Pairs to show to people, each (caption, picture, picture): encoded once for many calls of `next_pair`.
+
+        Raises:
+            UserError: a picture cannot be seen, there is none, or this kind of users cannot say which pair to show.
+        """
+        read = read_pictures("this person", pairs, "pair")
+        return open_pool(self._describer, self._workspace.config.user, self._workspace.instruments, read)
+
+    def next_pair(
+        self, choices: Sequence[tuple[str, Picture, Picture]], pool: Pool | Sequence[tuple[str, Picture, Picture]]
+    ) -> int:
+        """Which pair of the pool to show a person next; after the answer, `describe` their choices and this one.
+
+        It is the pair after which the person's vector is expected to point most as it would by many choices
+        (`users/next_pair.py`), and never one that they have answered.
+
+        Args:
+            choices: of the person so far, as for `describe`; also none.
+            pool: what the method of that name gave, or such pairs.
+
+        Raises:
+            UserError: no pair is left, or as `pool` and `describe`.
+        """
+        known = pool if isinstance(pool, Pool) else self.pool(pool)
+        return known.next_pair(read_pictures("this person", choices))
 
     def people(self, file: str | Path) -> dict[str, Person]:
         """The people that `ppd describe` wrote to a file.

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -256,15 +257,16 @@ def test_faults_of_a_table_are_named_all_at_once(
         describe.run(asking(features[0], tmp_path / "choices.csv", of=str(tmp_path)))
 
 
-def test_the_readme_describes_and_draws_in_python(
+def test_the_documented_python_describes_asks_and_draws(
     world: Path, features: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures(tmp_path)
     monkeypatch.chdir(tmp_path)
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "ppd_lightning.open" in code]
-    assert len(block.splitlines()) <= 20
+    pages = [(Path(__file__).parents[2] / name).read_text() for name in ("README.md", "docs/users.md")]
+    blocks = [re.findall(r"```python\n([^`]*ppd_lightning\.open.*?)```", page, re.DOTALL)[0] for page in pages]
+    assert len(blocks[0].splitlines()) <= 20
     known = Workspace(features[0]).data.people()["seen"][0]
+    names: dict[str, Any] = {"ppd_lightning": ppd_lightning}
     for shown, here in (
         ("outputs/runs/NAME", str(Workspace(features[0]).run)),
         ("SOMEBODY", known),
@@ -273,14 +275,12 @@ def test_the_readme_describes_and_draws_in_python(
         ("boat_1.png", "c.gif"),
         ("boat_2.png", "d.png"),
     ):
-        assert shown in block
-        block = block.replace(shown, here)
-    names: dict[str, object] = {}
-    exec(block, names)
+        assert shown in blocks[0]
+        blocks = [block.replace(shown, here) for block in blocks]
+    exec("\n".join(blocks), names)
     assert len(list(tmp_path.glob("drawn-*.png"))) == 8
-    images = names["images"]
-    assert isinstance(images, list)
-    assert len({image.tobytes() for image in images}) == 8
+    assert len({image.tobytes() for image in names["images"]}) == 8
+    assert names["row"] in (0, 1)
 
 
 def test_python_refuses_what_cannot_be_drawn(world: Path, features: tuple[Config, Path], tmp_path: Path) -> None:
@@ -300,3 +300,50 @@ def test_python_refuses_what_cannot_be_drawn(world: Path, features: tuple[Config
     with pytest.raises(UserError, match="of two models cannot be blended"):
         ann + other.user(Workspace(features[0]).data.people()["seen"][0])
     assert ppd_lightning.__version__ == json.loads(json.dumps(ppd_lightning.__version__))
+
+
+def noise(count: int, seed: int) -> list[tuple[str, Image.Image, Image.Image]]:
+    """Pairs of pictures of random pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 2, 20, 20, 3), np.uint8)
+    return [(f"caption {row}", Image.fromarray(one), Image.fromarray(other)) for row, (one, other) in enumerate(pixels)]
+
+
+@pytest.mark.parametrize("kind", [name for name in BOUND if name != "caption_aware"])
+def test_further_choices_describe_as_all_at_once_and_any_order_does(world: Path, kind: str) -> None:
+    """With more pictures than an encoder sees at once, so that blocks of pictures differ."""
+    model, choices = ppd_lightning.open(Workspace(trained(world, kind)).run), noise(11, 0)
+    model.describe(choices[:3])
+    model.describe(noise(2, 1))
+    grown = model.describe(choices[:3] + choices[3:]).vector
+    at_once = ppd_lightning.open(model.folder).describe(choices).vector
+    np.testing.assert_array_equal(grown, at_once)
+    turned = model.describe(choices[::-1]).vector
+    np.testing.assert_allclose(turned, at_once, rtol=0, atol=BOUND[kind])
+
+
+@pytest.mark.parametrize("kind", [name for name in BOUND if name != "caption_aware"])
+def test_the_next_pair_is_one_that_was_not_answered_until_none_is_left(world: Path, kind: str) -> None:
+    model, pairs = ppd_lightning.open(Workspace(trained(world, kind)).run), noise(5, 2)
+    pool = model.pool(pairs)
+    choices, shown = noise(1, 3), list[int]()
+    for turn in range(len(pairs)):
+        shown.append(model.next_pair(choices if turn else [], pool))
+        caption, one, other = pairs[shown[-1]]
+        choices.append((caption, one, other) if turn % 2 else (caption, other, one))
+        if turn == 1:
+            assert model.next_pair(choices, pairs) == model.next_pair(choices[::-1], pool)
+    assert sorted(shown) == [0, 1, 2, 3, 4]
+    with pytest.raises(UserError, match="no pair of the pool is left"):
+        model.next_pair(choices, pool)
+
+
+def test_a_pool_needs_pairs_that_can_be_seen_and_a_kind_that_is_made_of_choices(
+    world: Path, features: tuple[Config, Path]
+) -> None:
+    model = ppd_lightning.open(Workspace(features[0]).run)
+    with pytest.raises(UserError, match="at least one pair"):
+        model.next_pair([], [])
+    with pytest.raises(UserError, match=r"pair 1: gone\.png: there is no such file"):
+        model.pool([("x", "gone.png", Image.new("L", (4, 4)))])
+    with pytest.raises(UserError, match="user=stated: cannot say which pair to show next: its vectors do not follow"):
+        ppd_lightning.open(Workspace(trained(world, "stated")).run).pool(noise(1, 0))

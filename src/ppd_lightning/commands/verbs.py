@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.errors import UserError
+from ppd_lightning.light_imports import light_imports
 
 if TYPE_CHECKING:
     from ppd_lightning.config.root import Config
@@ -75,7 +76,8 @@ def run_verb(verb: str, config: Config) -> dict[str, Any]:
     """
     if verb != "train" and not current_rank().is_first:
         return {}
-    command: Callable[[Config], dict[str, Any]] = importlib.import_module(f"ppd_lightning.commands.{verb}").run
+    with light_imports():
+        command: Callable[[Config], dict[str, Any]] = importlib.import_module(f"ppd_lightning.commands.{verb}").run
     return command(config)
 
 

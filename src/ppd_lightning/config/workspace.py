@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ppd_lightning.config.folders import data_folder, rewards_that_label, run_folder, splits_folder
 from ppd_lightning.config.root import Config
+from ppd_lightning.light_imports import light_imports
 from ppd_lightning.storage.fingerprints import fingerprint
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Workspace:
     @cached_property
     def device(self) -> torch.device:
         """Where networks run outside of training."""
-        from ppd_lightning.devices import compute_device
+        with light_imports():  # torch with it
+            from ppd_lightning.devices import compute_device
 
         return compute_device(self.config.trainer.accelerator)
 

@@ -6,12 +6,14 @@ B = images, R = rows, K = columns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ppd_lightning.figures.fonts import LabelFont
+if TYPE_CHECKING:
+    from ppd_lightning.figures.fonts import LabelFont
 
 INK, FAINT, PAPER = "#1a1a1a", "#777777", "#ffffff"
 BASE = "base"
@@ -36,6 +38,8 @@ def draw_grid(
     Each picture is taken when its cell is drawn, so that a sheet of large ones can be made of files. Labels may
     be of any script. Long names are broken into lines, and cut off where the cell has no room for more.
     """
+    from ppd_lightning.figures.fonts import LabelFont  # matplotlib with it, which whoever draws no sheet does without
+
     font, small = LabelFont(TEXT), LabelFont(SMALL_TEXT)
     labels = [_lines(name, font, max(cell, 2 * SMALLEST_CELL), max(1, cell // LINE)) for name in rows]
     heads = [_head(name, font, small, cell) for name in columns]

@@ -57,6 +57,16 @@ def on_axes(vectors: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
     return vectors.astype(np.float64) if axes is None else projected(vectors, axes)
 
 
+def features_of_new(
+    encode: PictureEncoder, fitted: Mapping[str, np.ndarray], choices: Sequence[NewChoice]
+) -> np.ndarray:
+    """Features (S, 2, F) of both pictures of each choice, the preferred one first; on principal axes, if any."""
+    seen = encode([picture for one in choices for picture in (one.preferred, one.other)])
+    if "axes" in fitted:
+        seen = PrincipalAxes(fitted["mean"], fitted["deviation"], fitted["axes"]).components(seen)
+    return seen.reshape(-1, 2, seen.shape[1])
+
+
 def vectors_of_new(
     encode: PictureEncoder, fitted: Mapping[str, np.ndarray], people: Sequence[Sequence[NewChoice]]
 ) -> np.ndarray:
@@ -66,10 +76,7 @@ def vectors_of_new(
         fitted: mean, deviation and axes (`PrincipalAxes`) of features of images, and discriminants (2 F, E) of people;
             either may be absent.
     """
-    seen = encode([picture for own in people for one in own for picture in (one.preferred, one.other)])
-    if "axes" in fitted:
-        seen = PrincipalAxes(fitted["mean"], fitted["deviation"], fitted["axes"]).components(seen)
-    sides = seen.reshape(-1, 2, seen.shape[1])
+    sides = features_of_new(encode, fitted, [one for own in people for one in own])
     parts, begin = [], 0
     for own in people:
         liked, others = sides[begin : begin + len(own)].swapaxes(0, 1)

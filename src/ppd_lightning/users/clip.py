@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
     from ppd_lightning.rewards.encoder_code import EncoderCode
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.choice_features import PictureEncoder
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
@@ -49,6 +52,7 @@ class ClipUser(UserKind):
             )
 
     not_for_new: ClassVar[str] = ""
+    not_for_pools: ClassVar[str] = ""
 
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`; E is twice the features' width, or `components`.
@@ -70,13 +74,25 @@ class ClipUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`; features differ from those of the data by what rounding makes of other batches."""
+        from ppd_lightning.users.choice_features import vectors_of_new
+
+        return vectors_of_new(self._encoder(using), fitted, list(people.values()))
+
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """See `UserKind`."""
+        from ppd_lightning.users.choice_model import MeanOfChoices
+
+        return MeanOfChoices(self._encoder(using), fitted, scale, shots)
+
+    def _encoder(self, using: Instruments) -> PictureEncoder:
+        """What sees pictures in memory."""
         from functools import partial
 
         from ppd_lightning.rewards.picture_features import features_of_pictures
-        from ppd_lightning.users.choice_features import vectors_of_new
 
-        encode = partial(features_of_pictures, using.open_rewards()[self.reward])
-        return vectors_of_new(encode, fitted, list(people.values()))
+        return partial(features_of_pictures, using.open_rewards()[self.reward])
 
     def encoder_code(self, using: Instruments) -> EncoderCode | str:
         """See `UserKind`: the reward's."""

@@ -128,12 +128,7 @@ class Describer:
         Raises:
             UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
         """
-        found, expected = kind.seen_by(using), self.facts["seen_by"]
-        if found != expected:
-            raise UserError(
-                f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
-                "bring back its files"
-            )
+        self.check_sight(kind, using)
         texts = {name: told for name, told in people.items() if isinstance(told, str)}
         choices = {name: told for name, told in people.items() if not isinstance(told, str)}
         if texts if not kind.by_words else choices:
@@ -153,6 +148,19 @@ class Describer:
             self._tell(name, len(pairs) if name in choices else self.facts["shots"], ratio)
         named = dict(zip(people, vectors, strict=True))
         return DescribedPeople(named, self.fingerprint(), run, facts)
+
+    def check_sight(self, kind: Describes[Using], using: Using) -> None:
+        """Refuse other networks than those that saw the training's choices.
+
+        Raises:
+            UserError: they are missing or other ones.
+        """
+        found, expected = kind.seen_by(using), self.facts["seen_by"]
+        if found != expected:
+            raise UserError(
+                f"user={kind.kind}: what sees the choices is {found} here and was {expected} when the run was trained; "
+                "bring back its files"
+            )
 
     def _tell(self, name: str, choices: int, ratio: float) -> None:
         """Say where a vector is less certain than those of the training."""

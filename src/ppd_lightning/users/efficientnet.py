@@ -8,48 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.users.choice_features import PictureEncoder, encode_pictures, moments
-
-STAGES = 3
-"""Stages that are read after the stem: style is in the early ones."""
+from ppd_lightning.users.efficientnet_lite0 import EarlyStages
 
 CARRIED = "encoder.safetensors"
 """The file of an export with the weights of these stages."""
 
 
-def lite0() -> Any:
-    """The network of timm, with weights that mean nothing, frozen."""
-    import timm  # torchvision and torch._dynamo with it, which whoever only needs the fingerprint does without
-
-    return timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().requires_grad_(False)
-
-
-def early_stages(network: Any) -> nn.ModuleDict:
-    """The layers of `lite0` that are read."""
-    return nn.ModuleDict({"conv_stem": network.conv_stem, "bn1": network.bn1, "blocks": network.blocks[:STAGES]})
-
-
-def encoder_of(stages: nn.ModuleDict) -> Callable[[Tensor], Tensor]:
+def encoder_of(stages: EarlyStages) -> Callable[[Tensor], Tensor]:
     """Images (B, 3, H, W) float in [0, 1] to features (B, F): moments of the maps after the stem and each stage."""
-    blocks: Any = stages["blocks"]
 
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
-        maps = stages["bn1"](stages["conv_stem"](images * 2 - 1))
-        features = [moments(maps)]
-        for block in blocks:
-            maps = block(maps)
-            features.append(moments(maps))
-        return torch.cat(features, dim=1)
+        return torch.cat([moments(maps) for maps in stages(images * 2 - 1)], dim=1)
 
     return encode
 
@@ -66,17 +45,15 @@ def carried_encoder(
         seen_by: `UserKind.seen_by` of the training.
 
     Raises:
-        UserError: the file is missing or another one, or timm is not installed.
+        UserError: the file is missing or another one.
     """
     file = folder / CARRIED if at is None else Path(at)
     try:
         found = file_sha256(file)
         if found != sha256:
             raise UserError(f"{file}: not the file that this was given away with; fetch it again")
-        stages = early_stages(lite0())
+        stages = EarlyStages()
         stages.load_state_dict(load_file(file))
-    except ImportError as error:
-        raise UserError(f"describing people needs timm ({error}); run `pip install timm`") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file}: missing or damaged ({error}); fetch it again") from None
     return partial(encode_pictures, encoder_of(stages), size), seen_by

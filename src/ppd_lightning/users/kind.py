@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from ppd_lightning.rewards.encoder_code import EncoderCode
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -49,6 +51,9 @@ class UserKind(Part):
 
     not_for_new: ClassVar[str] = "its class has no method describe_new"
     """Why nobody can be described who is not in the data, for messages; empty where `describe_new` does it."""
+
+    not_for_pools: ClassVar[str] = "its vectors do not follow from single choices"
+    """Why nobody can say which pair to show next, for messages; empty where `choice_model` does it."""
 
     by_words: ClassVar[bool] = False
     """Whether new people are described by a text each (`describe_words`), and not by choices."""
@@ -108,6 +113,20 @@ class UserKind(Part):
             UserError: what it needs is missing.
         """
         raise TypeError(f"{type(self).__name__}: has no method describe_words")
+
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """How vectors follow from single choices. A kind that can say it has an empty `not_for_pools`.
+
+        Args:
+            fitted: what the method of that name gave.
+            scale: of the training's embeddings. shots: choices of a set of it.
+
+        Raises:
+            UserError: what it needs is missing.
+        """
+        raise TypeError(f"{type(self).__name__}: {self.not_for_pools}")
 
     def seen_by(self, using: Instruments) -> str:
         """A fingerprint of the networks that see the choices: where others are here, nobody new is described."""

@@ -88,6 +88,18 @@ def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture
     Raises:
         UserError: a file is missing or no image, a caption is empty, or no choice tells anything.
     """
+    return usable({user: read_pictures(user, choices)})[user]
+
+
+def read_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture]], word: str = "choice") -> list[NewChoice]:
+    """All of a person's choices; see `choices_of_pictures`.
+
+    Args:
+        word: for what messages call one of them.
+
+    Raises:
+        UserError: a file is missing or no image, or a caption is empty.
+    """
     made, faults = [], []
     for number, (caption, preferred, other) in enumerate(choices, 1):
         opened = []
@@ -95,9 +107,9 @@ def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture
             try:
                 opened.append(_opened(picture))
             except UserError as error:
-                faults += [f"choice {number}: {fault}" for fault in error.faults]
+                faults += [f"{word} {number}: {fault}" for fault in error.faults]
         if not caption.strip():
-            faults.append(f"choice {number}: its caption is empty")
+            faults.append(f"{word} {number}: its caption is empty")
         if len(opened) == 2:
             (first, first_uid), (second, second_uid) = opened
             text = "\0".join([user, caption, *sorted([first_uid, second_uid])])
@@ -105,7 +117,7 @@ def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture
             made.append(NewChoice(pair, caption, first, second, first_uid))
     if faults:
         raise UserError(faults)
-    return usable({user: made})[user]
+    return made
 
 
 def usable(people: Mapping[str, Sequence[NewChoice]]) -> dict[str, list[NewChoice]]:

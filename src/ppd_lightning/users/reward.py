@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
+    from ppd_lightning.users.scale import Scale
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
 
@@ -30,6 +32,7 @@ class RewardUser(UserKind):
     """Weight of half the squared length of the coefficients; scores have unit deviation over the training pairs."""
 
     not_for_new: ClassVar[str] = ""
+    not_for_pools: ClassVar[str] = ""
 
     def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
         """See `UserKind`: all of them."""
@@ -71,6 +74,18 @@ class RewardUser(UserKind):
 
         margins = [margins_of_new(using.open_rewards(), own, fitted["size"]) for own in people.values()]
         return np.concatenate([choice_weights(one[None], self.regularisation) for one in margins])
+
+    def choice_model(
+        self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
+    ) -> ChoiceModel:
+        """See `UserKind`."""
+        from ppd_lightning.users.choice_model import RegressionOfChoices
+        from ppd_lightning.users.reward_margins import margins_of_new
+
+        rewards = using.open_rewards()
+        return RegressionOfChoices(
+            lambda choices: margins_of_new(rewards, choices, fitted["size"]), self.regularisation, scale
+        )
 
     def _margins(self, using: Describing, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         from ppd_lightning.users.reward_margins import score_margins

@@ -87,6 +87,10 @@ class Scale:
         vectors[far] = drawn.astype(np.float32)
         return vectors, ratio
 
+    def covariance(self) -> np.ndarray:
+        """Of the standardised vectors, (E, E), as the distances take it."""
+        return np.linalg.inv(self.whiten @ self.whiten.T) if self.whiten.size else np.eye(len(self.centre))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """What `of_arrays` takes back."""
         return {

@@ -9,6 +9,7 @@ from abc import ABC
 from typing import TYPE_CHECKING, ClassVar
 
 from ppd_lightning.backbones.cascade.texts import CascadeTexts
+from ppd_lightning.light_imports import light_imports
 from ppd_lightning.settings.part import settings
 
 if TYPE_CHECKING:  # a configuration is checked without them
@@ -60,9 +61,10 @@ class CascadeBackbone(CascadeTexts, ABC):
 
     def load_network(self, dtype: torch.dtype | None = None) -> nn.Module:
         """The frozen Stage C, its weights in `dtype`; None is float32."""
-        from diffusers import StableCascadeUNet
+        with light_imports():
+            from diffusers import StableCascadeUNet
 
-        from ppd_lightning.backbones.diffusers_parts import load_network
+            from ppd_lightning.backbones.diffusers_parts import load_network
 
         config, weights = self.files("prior")
         network: nn.Module = load_network(StableCascadeUNet, config, weights, dtype=dtype)
@@ -74,9 +76,10 @@ class CascadeBackbone(CascadeTexts, ABC):
         Raises:
             UserError: its file is missing or damaged.
         """
-        from diffusers import DDPMWuerstchenScheduler
+        with light_imports():
+            from diffusers import DDPMWuerstchenScheduler
 
-        from ppd_lightning.backbones.cascade.sampler import DDPMSampler
+            from ppd_lightning.backbones.cascade.sampler import DDPMSampler
         from ppd_lightning.backbones.diffusers_parts import configured
 
         (config,) = self.files("scheduler")

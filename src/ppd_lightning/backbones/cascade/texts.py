@@ -9,6 +9,7 @@ from abc import ABC
 from typing import TYPE_CHECKING, ClassVar
 
 from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.light_imports import light_imports
 from ppd_lightning.settings.part import settings
 
 if TYPE_CHECKING:  # a configuration is checked without them
@@ -31,10 +32,11 @@ class CascadeTexts(Backbone, ABC):
             UserError: files are missing or damaged, or the weights are not those of the network that its configuration
                 describes.
         """
-        from transformers import CLIPTextModelWithProjection
+        with light_imports():
+            from transformers import CLIPTextModelWithProjection
 
-        from ppd_lightning.backbones.cascade.text import TextStates
-        from ppd_lightning.backbones.clip_text import load_text_model, require_same_length
+            from ppd_lightning.backbones.cascade.text import TextStates
+            from ppd_lightning.backbones.clip_text import load_text_model, require_same_length
 
         files = self.files("text_encoder")
         tokenizer = self.load_tokenizer()
@@ -48,9 +50,10 @@ class CascadeTexts(Backbone, ABC):
         Raises:
             UserError: its files are missing or damaged.
         """
-        from transformers import CLIPTokenizer
+        with light_imports():
+            from transformers import CLIPTokenizer
 
-        from ppd_lightning.backbones.clip_text import load_tokenizer
+            from ppd_lightning.backbones.clip_text import load_tokenizer
 
         tokenizer: CLIPTokenizer = load_tokenizer(CLIPTokenizer, self.files("tokenizer")[0].parent)
         return tokenizer
