@@ -101,4 +101,4 @@ class EmojiUNet(EmojiModel, CascadeTexts):
         Raises:
             UserError: always.
         """
-        raise UserError("model.name: emoji_unet is for a study and is not exported; use model=emoji or model=emoji_flow")
+        raise UserError("model.name: emoji_unet is for a study and is not exported; use emoji or emoji_flow")

@@ -47,7 +47,7 @@ def make_unet() -> UNet2DConditionModel:
 
 
 def main() -> None:
-    args = settings(__doc__, steps=5000, decay=2500, batch=32, lr=1.5e-3)
+    args = settings(__doc__, steps=4000, decay=2000, batch=32, lr=1.5e-3)
     network, done = train_on_latents("unet", args, BetasPath(), make_unet, predict_with_unet)
     folder = args.work / "unet"
     network.to(torch.bfloat16).save_pretrained(folder / "unet")

@@ -47,7 +47,7 @@ class EmojiModel(Backbone, ABC):
         return (16, 256) if self.path is None else None
 
     @property
-    def shipped_folder(self) -> Path:
+    def shipped_folder(self) -> Path | None:
         """The folder of the model in this package."""
         return ASSETS
 
