@@ -100,7 +100,14 @@ class Training:
             stored.make(lambda: network)
             batches.use_reference(stored.read())
         module = build_module(
-            workspace.backbone, network, batches, config.objective, config.optimizer, config.trainer, seed=config.seed
+            workspace.backbone,
+            network,
+            batches,
+            config.objective,
+            config.optimizer,
+            config.trainer,
+            seed=config.seed,
+            text=workspace.caption_states,
         ).to(workspace.device)
         step0_test(module, batches)
         return module

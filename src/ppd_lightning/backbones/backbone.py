@@ -74,6 +74,11 @@ class Backbone(Part, ABC):
     def text_arrays(self) -> tuple[str, ...]:
         """The names of the text encoder's arrays: the conditions of `predict`; the last has the pooled states."""
 
+    @property
+    def caption_numbers(self) -> int | None:
+        """How many numbers these arrays have for a caption; None where that is not known without the weights."""
+        return None
+
     def drawing_parts(self, decoder: Decoder) -> tuple[str, ...]:
         """The parts that drawing needs beside the network."""
         named = ("text_encoder", "tokenizer", "scheduler")

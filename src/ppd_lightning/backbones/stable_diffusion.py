@@ -105,6 +105,11 @@ class StableDiffusion(Backbone):
         """Half to twice the side that the released weights were trained on."""
         return (self.release.side // 2, self.release.side * 2) if self.hub_name is not None else None
 
+    @property
+    def caption_numbers(self) -> int:
+        """Of the states of its encoders, and of the pooled one where it reads that."""
+        return self.release.caption_numbers
+
     def contradictions(self) -> Iterator[str]:
         """See `Part`."""
         if self.zero_terminal_snr and self.prediction == "epsilon":
@@ -273,14 +278,6 @@ class StableDiffusion(Backbone):
         except UserError as error:
             own = error.faults
         return own or super().faults(*needs)
-
-    def findings(self) -> Iterator[Any]:
-        """See `Backbone`; what the states of a caption cost is said too."""
-        from ppd_lightning.settings.part import Finding
-
-        yield from super().findings()
-        size = 2 * self.release.caption_numbers / 1e6
-        yield Finding(f"model {self.name}: text states", f"{size:.2f} MB a caption in fp16, twice that in fp32")
 
     # What is said of it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from ppd_lightning.backbones.files import ModelPart
 from ppd_lightning.backbones.sd3.backbone import DRAWING_MODULES, TransformerBackbone
 from ppd_lightning.backbones.sd3.released import RELEASES, Release, caption_numbers
 from ppd_lightning.errors import UserError
-from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Switch
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -65,6 +65,11 @@ class StableDiffusion3(TransformerBackbone):
         return self.release.title
 
     @property
+    def caption_numbers(self) -> int:
+        """Of both CLIPs, and of T5 unless it is left out."""
+        return caption_numbers(self.text_tokens if self.t5 else 0)
+
+    @property
     def parts(self) -> Mapping[str, ModelPart]:
         """Its parts by name; T5 is one unless it is left out."""
         return {name: part for name, part in self.release.parts.items() if self.t5 or name != "t5"}
@@ -100,12 +105,6 @@ class StableDiffusion3(TransformerBackbone):
         except UserError as error:
             own = error.faults
         return own or super().faults(*wanted)
-
-    def findings(self) -> Iterator[Finding]:
-        """See `Backbone`; what the states of a caption cost is said too."""
-        yield from super().findings()
-        size = 2 * caption_numbers(self.text_tokens if self.t5 else 0) / 1e6
-        yield Finding(f"model {self.name}: text states", f"{size:.2f} MB a caption in fp16, twice that in fp32")
 
     def _attach(
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth

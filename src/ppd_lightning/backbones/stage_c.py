@@ -77,6 +77,11 @@ class StageC(CascadeBackbone):
         return PARTS[self.name]
 
     @property
+    def caption_numbers(self) -> int:
+        """Of 77 tokens, and of the pooled state."""
+        return 77 * 1280 + 1280
+
+    @property
     def image_sizes(self) -> tuple[int, int] | None:
         """About half to twice the 1024 pixels of the released weights."""
         return (384, 2048) if self.hub_name is not None else None

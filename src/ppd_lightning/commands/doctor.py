@@ -12,12 +12,15 @@ from rich.table import Column, Table
 
 from ppd_lightning.config.folders import data_folder, rewards_used
 from ppd_lightning.config.root import PARTS, Config
+from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, Part
 from ppd_lightning.training.settings import Trainer
 
 DISTRIBUTION = "ppd-lightning"
+LARGE_STORE = 10e9
+"""Bytes of text states from which on the way without a store is named."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -30,7 +33,7 @@ def run(config: Config) -> dict[str, Any]:
     findings = [*packages, *_source(config)]
     if not any(finding.remedies for finding in packages):  # the others look with them
         findings += [*config.model.findings(), *config.user.findings(), *_rewards(config), *config.judge.findings()]
-        findings += _hardware(config.trainer)
+        findings += [*_text(config), *_hardware(config.trainer)]
     need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
     table = Table(
         "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
@@ -97,6 +100,43 @@ def _rewards(config: Config) -> Iterator[Finding]:
         except UserError as error:
             faults, found = error.faults, "faulty"
         yield Finding(need, found or "needs no weights", tuple(faults))
+
+
+def _text(config: Config) -> Iterator[Finding]:
+    """What the text states of a caption take in the text store, and those of all captions where they can be counted."""
+    numbers = config.model.caption_numbers
+    if numbers is None:
+        return
+    width, kind = (2, "fp16") if config.data.half_precision else (4, "fp32")
+    found = f"{_size(width * numbers)} a caption in {kind}"
+    if config.trainer.text == "computed":
+        yield Finding("text states", f"none are stored ({found}): each step computes those of its captions")
+        return
+    count = _captions(config)
+    if count:
+        found += f", {_size(width * numbers * count)} for {count:,} captions"
+        if width * numbers * count > LARGE_STORE:
+            found += "; trainer.text=computed stores none and computes them in each step"
+    yield Finding("text states", found)
+
+
+def _captions(config: Config) -> int | None:
+    """How many captions are prepared, or else will be at most; None where nobody knows."""
+    try:
+        return len(Workspace(config).data.captions_table())
+    except UserError:
+        pass  # not prepared
+    try:
+        return config.data.caption_count()
+    except UserError:  # which the source's own findings name
+        return None
+
+
+def _size(count: float) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.1 * factor:
+            return f"{count / factor:,.2f} {unit}"
+    return f"{count / 1e3:.1f} kB"
 
 
 def _hardware(trainer: Trainer) -> Iterator[Finding]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ppd_lightning.commands.reference import open_batches
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.preference_accuracy import HeldOutPreferences, preference_accuracy
+from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.generation.trained_run import TrainedRun
-from ppd_lightning.training.build import time_weight
+from ppd_lightning.training.caption_states import caption_states
 from ppd_lightning.training.hparams import log_rates
-from ppd_lightning.training.metrics_csv import MetricsCsv
+
+if TYPE_CHECKING:
+    from ppd_lightning.diffusion.weighting import TimeWeight
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +42,16 @@ def after_training(workspace: Workspace) -> dict[str, Any]:
         return {}
     for group, rate in rates.items():
         log.info(
-            "preference accuracy on %d held-out pairs, %s users: %.3f (95 %% interval %.3f to %.3f)",
+            "preference accuracy on %d held-out pairs, %s users: %.3f (95 %% interval %s)",
             rate["n"],
             group,
             rate["rate"],
-            rate["low"],
-            rate["high"],
+            words(rate["low"], rate["high"], ".3f"),
         )
     step = config.trainer.max_steps
     if config.logger.csv:
+        from ppd_lightning.training.metrics_csv import MetricsCsv  # Lightning with it, as `ppd evaluate` does not need
+
         metrics = MetricsCsv(workspace.run / "metrics.csv", step, config.trainer.log_every)
         metrics.add(step, {f"test/{NAME}_{group}": rate["rate"] for group, rate in rates.items()})
     if config.logger.tensorboard:
@@ -64,9 +66,13 @@ def held_out_preferences(workspace: Workspace, trained: TrainedRun) -> HeldOutPr
         return None
 
     def weight() -> TimeWeight:
+        from ppd_lightning.commands.reference import open_batches  # as above
+        from ppd_lightning.training.build import time_weight
+
         batches = open_batches(workspace)
         batches.setup("fit")
-        return time_weight(trained.backbone, trained.pipeline.network, batches, config.objective, seed=config.seed)
+        pipeline, text = trained.pipeline, caption_states(workspace.data, lambda: trained.pipeline.text)
+        return time_weight(trained.backbone, pipeline.network, batches, config.objective, seed=config.seed, text=text)
 
     preferences = HeldOutPreferences(
         trained,

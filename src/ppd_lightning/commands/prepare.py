@@ -87,7 +87,8 @@ def run(config: Config) -> dict[str, Any]:
     splits = pairs["split"].to_pylist()
     counts |= left_out | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
     _write_captions(data, table, held_out)
-    encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
+    if data.stores_text:
+        encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)
     summary = {"folder": str(data.folder), "counts": counts, "seconds": seconds}
     write_json_atomic(data.summary_path, {"key": key, "summary": summary})
@@ -104,7 +105,8 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
         data.read_pairs()
         data.captions_table()
         data.open_latents()
-        data.open_text()
+        if data.stores_text:
+            data.open_text()
         summary: dict[str, Any] = stored["summary"]
         return summary
     except (OSError, ValueError, KeyError, UserError):

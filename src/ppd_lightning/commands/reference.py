@@ -75,4 +75,5 @@ def open_stored(workspace: Workspace, batches: PreferenceDataModule) -> StoredRe
         steps=config.trainer.max_steps,
         device=workspace.device,
         progress=workspace.progress,
+        text=lambda: workspace.caption_states,
     )

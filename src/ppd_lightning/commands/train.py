@@ -125,6 +125,7 @@ def _train(workspace: Workspace, group: Group) -> None:
                 settings,
                 seed=config.seed,
                 world_size=group.rank.size,
+                text=workspace.caption_states,
             ).to(workspace.device)
             average = None if optimizer.ema_decay is None else BranchAverage(module.branch, optimizer.ema_decay)
             first: list[Callback] = [] if average is None else [average]

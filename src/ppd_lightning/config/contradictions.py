@@ -13,6 +13,7 @@ from ppd_lightning.users.kind import UserKind
 OF_CLASSES = (
     "user.by_shots",
     "user.same_for_all",
+    "shots.uses_captions",
     "objective.one_preference",
     "data.simulated",
     "data.judges",
@@ -118,6 +119,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         lambda size, name, stride: size % stride != 0,
         "data.image_size: {data_image_size} pixels are off the grid of {model_name}'s latents; use a multiple of "
         "{model_stride}",
+    ),
+    (
+        ("trainer.text", "shots.uses_captions", "user.by_shots", "shots.select"),
+        lambda text, uses_captions, by_shots, select: text == "computed" and uses_captions and by_shots,
+        "shots.select: {shots_select} compares captions by their stored text states, and trainer.text=computed stores "
+        "none; use shots=random, or trainer.text=stored",
     ),
     (
         ("generation.weights", "optimizer.ema_decay"),

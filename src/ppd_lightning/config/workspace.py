@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ppd_lightning.generation.trained_run import TrainedRun
     from ppd_lightning.rewards.reward import Reward
     from ppd_lightning.rewards.settings import RewardSettings
+    from ppd_lightning.training.caption_states import CaptionStates
     from ppd_lightning.users.describing import Instruments
     from ppd_lightning.users.users import Users
 
@@ -88,7 +89,19 @@ class Workspace:
             self.source.image_size,
             None if self.source.labels == "people" else fingerprint(self.rewards_that_label),
             self.backbone.fingerprint,
+            stores_text=self.config.trainer.text == "stored",
         )
+
+    @cached_property
+    def caption_states(self) -> CaptionStates | None:
+        """What puts text states into a training's batches, on the device; None where these hold them.
+
+        Raises:
+            UserError: the data are not prepared, or files of the text encoder are missing.
+        """
+        from ppd_lightning.training.caption_states import caption_states
+
+        return caption_states(self.data, lambda: self.backbone.load_text(self.device))
 
     @cached_property
     def simulation(self) -> Simulation | None:

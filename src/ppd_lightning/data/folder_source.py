@@ -43,6 +43,12 @@ class FolderSource(PeopleSource):
         """The lines of the table."""
         return SourceLines(last_name(self.table))
 
+    def caption_count(self) -> int:
+        """Those of the table."""
+        from ppd_lightning.data.folder_files import read_own
+
+        return len({choice.caption for choice in read_own(self.table, self.max_unusable, self.columns).choices})
+
     def findings(self) -> Iterator[Finding]:
         """The table."""
         from ppd_lightning.data.folder_files import read_own

@@ -71,6 +71,22 @@ def read_rows(root: str | Path, files: str = FILES) -> Rows:
     return Rows(table, counts, unusable)
 
 
+def count_captions(root: str | Path, files: str = FILES) -> int | None:
+    """The different captions of all rows; None where the files are not on this machine, for all captions are read.
+
+    Raises:
+        UserError: a file or a row group is damaged.
+    """
+    if not location_of(root).is_local:
+        return None
+    found: set[str] = set()
+    for name in source_files(root, files):
+        file = open_parquet(root, name, ("caption",))
+        for group in range(file.num_row_groups):
+            found.update(pc.unique(read_group(file, f"{root}/{name}", group, ("caption",))["caption"]).to_pylist())
+    return len(found)
+
+
 def _file_rows(root: str | Path, name: str) -> Rows:
     """The usable rows of a file; which of them are repeated is not looked at."""
     file, path = open_parquet(root, name, (*READ, "jpg_0", "jpg_1")), f"{location_of(root).url}/{name}"

@@ -33,6 +33,12 @@ class PickapicSource(PeopleSource):
         """See the base class."""
         return f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{last_name(self.root)}`."
 
+    def caption_count(self) -> int | None:
+        """Those of files on this machine, of rows that cannot be used too."""
+        from ppd_lightning.data.pickapic_rows import count_captions
+
+        return count_captions(self.root, self.files)
+
     def findings(self) -> Iterator[Finding]:
         """The files."""
         from ppd_lightning.data.pickapic import source_files

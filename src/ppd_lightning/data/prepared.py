@@ -39,6 +39,7 @@ class PreparedData:
         image_size: side in pixels to which images are brought for the backbone.
         rewards: hash of the rewards that label the pairs; None where people's own labels are learnt.
         part_fingerprint: the hash of a part of the backbone (encoder, text_encoder, tokenizer): stores are bound to it.
+        stores_text: whether text states are stored; else each step of a training computes those of its captions.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class PreparedData:
     image_size: int
     rewards: str | None
     part_fingerprint: Callable[[str], str]
+    stores_text: bool = True
 
     @property
     def by_rewards(self) -> bool:

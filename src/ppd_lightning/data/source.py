@@ -84,6 +84,14 @@ class Source(Part):
         """How rows of its files are called by those who wrote them; None where the files are their own."""
         return None
 
+    def caption_count(self) -> int | None:
+        """How many captions there are at most, where that is known without preparing and quickly.
+
+        Raises:
+            UserError: what they are in is missing or faulty.
+        """
+        return None
+
     def findings_in(self, folder: Path) -> Iterable[Finding]:
         """As `findings`, where the data folder counts."""
         return self.findings()

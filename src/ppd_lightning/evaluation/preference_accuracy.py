@@ -23,6 +23,7 @@ from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.training.caption_states import CaptionStates, caption_states, open_captions
 from ppd_lightning.training.groupings import EachItsOwn
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Objective, PairErrors
@@ -107,9 +108,10 @@ class HeldOutPreferences:
 
         trained, captions = self.trained, self.pairs["caption"].to_pylist()
         users = trained.embeddings(self.pairs["user_id"].to_pylist(), captions).cpu().numpy()
-        latents, text = trained.data.open_latents(), trained.data.open_text()
+        latents, text = trained.data.open_latents(), open_captions(trained.data)
         text_arrays = trained.backbone.text_arrays
         examples = Examples(self.pairs, latents, text, users, EachItsOwn(), self.seed, text_arrays=text_arrays)
+        states = caption_states(trained.data, lambda: trained.pipeline.text)
         weight, size = self.weight(), max(1, trained.settings.batch_size // 2)
         margins = torch.zeros(len(examples), dtype=torch.float64)
         with Counted("held-out pairs", len(examples), bar=trained.progress) as counted:
@@ -117,11 +119,11 @@ class HeldOutPreferences:
                 rows = np.arange(begin, min(begin + size, len(examples)))
                 for epoch in range(self.count):
                     batch = examples.batch(rows, np.full(len(rows), epoch))
-                    margins[rows] += self._margin(batch, weight).double().cpu() / self.count
+                    margins[rows] += self._margin(batch, weight, states).double().cpu() / self.count
                 counted.add(len(rows))
         return margins.numpy()
 
-    def _margin(self, batch: Batch, weight: TimeWeight) -> Tensor:
+    def _margin(self, batch: Batch, weight: TimeWeight, states: CaptionStates | None) -> Tensor:
         """(B,), of one draw for each pair of a batch."""
         backbone, pipeline = self.trained.backbone, self.trained.pipeline
         assert pipeline.branch is not None
@@ -130,6 +132,8 @@ class HeldOutPreferences:
         drawn = draws.Draw(drawn.t, drawn.noise_preferred, drawn.noise_preferred, drawn.drop_user)
         batch = {name: part.to(self.trained.device) for name, part in batch.items()}
         drawn = draws.Draw(**{name: part.to(self.trained.device) for name, part in vars(drawn).items()})
+        if states is not None:
+            batch = states(batch)
         noisy = noisy_latents(backbone, self.objective, batch, drawn)
         reference = noisy.errors(backbone, pipeline.network)
         with pipeline.branch.user(batch["user"].repeat(noisy.sides, 1)):

@@ -13,6 +13,7 @@ from torch import nn
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import micro_batches
+from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.noisy_latents import Batch
@@ -46,6 +47,7 @@ def build_module(
     *,
     seed: int,
     world_size: int = 1,
+    text: CaptionStates | None = None,
 ) -> PPDModule:
     """The module of a training, with a new branch drawn from `seed`.
 
@@ -58,6 +60,7 @@ def build_module(
         trainer: how long, in which micro-batches, and how the network computes.
         seed: of the branch, and of the draws of every example.
         world_size: processes that train it together.
+        text: gives the text states of batches that hold none.
     """
     seed_everything(seed, verbose=False)
     branch = backbone.attach(network, data.embedding_dim)
@@ -71,22 +74,31 @@ def build_module(
         branch,
         objective,
         optimizer,
-        time_weight(backbone, network, data, objective, seed=seed),
+        time_weight(backbone, network, data, objective, seed=seed, text=text),
         latent_shape=data.latent_shape,
         max_steps=trainer.max_steps,
         seed=seed,
         micro_batches=micro_batches(trainer.batch_size, trainer.micro_batch_size, world_size),
         log_every=trainer.log_every,
+        text=text,
     )
 
 
 def time_weight(
-    backbone: Backbone, network: nn.Module, data: PreferenceDataModule, objective: Objective, *, seed: int
+    backbone: Backbone,
+    network: nn.Module,
+    data: PreferenceDataModule,
+    objective: Objective,
+    *,
+    seed: int,
+    text: CaptionStates | None = None,
 ) -> TimeWeight:
     """The weight over time of a training; arguments as of `build_module`, the network's branch is off."""
     times, errors = (objective.t_min, objective.t_max), None
     if objective.weighting == "adaptive":
         batch = _on(next(network.parameters()).device, data.first_batch())
+        if text is not None:
+            batch = text(batch)
         errors = reference_error_by_time(backbone, network, batch, *times, seed=seed)
     return TimeWeight(objective.weighting, backbone.diffusion_path, *times, errors)
 

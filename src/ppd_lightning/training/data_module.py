@@ -1,4 +1,4 @@
-"""Batches of tensors from the stores: no images, no encoders and no random state in the training process.
+"""Batches of tensors from the stores: no images, no encoders and no random state.
 
 B = pairs in a batch, N = pairs, G = groupings of shots, E = width of a user embedding.
 """
@@ -24,6 +24,7 @@ from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import micro_batches
+from ppd_lightning.training.caption_states import CaptionNumbers, open_captions
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import EachItsOwn, Groupings
 from ppd_lightning.training.noisy_latents import Batch
@@ -42,6 +43,7 @@ class PreferenceDataModule(LightningDataModule):
 
     A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, ...), an array (B, ...) for
     each of `text_arrays` and user (B, E), all float32, and reference (B, 2) where the reference's errors are stored.
+    Where the data store no text states, caption (B,) int64, the row in the captions table, stands for them.
     Batch k of a run is the examples [k B, (k + 1) B) of an endless stream (`ExampleOrder`), B = batch_size, of which
     every rank takes its equal part, in equal micro-batches. Which grouping of shots describes the user of a pair is
     drawn from (seed, epoch, pair) among those without the pair and its caption.
@@ -88,7 +90,7 @@ class PreferenceDataModule(LightningDataModule):
         if self._training is not None:
             return
         self._micro_batches()
-        latents, text = self.data.open_latents(), self.data.open_text()
+        latents, text = self.data.open_latents(), open_captions(self.data)
         table = self.data.read_pairs()
         groupings = Groupings(self.rows, table)
         table = table.select(EXAMPLE_COLUMNS).filter(pc.is_in(table["split"], pa.array(["train", "validation"])))
@@ -140,7 +142,7 @@ class PreferenceDataModule(LightningDataModule):
         return TrainingStream(self._examples(), self.batch_size, rank, world_size, 0, 1).batch(step)
 
     def reference_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """All pairs of the training split: their ids and the rows of their two latents and their text, each (N,).
+        """All pairs of the training split: their ids and the rows of their two latents and their caption, each (N,).
 
         Also those that are left out of the training, so that runs with other users share what is stored of the rest.
         """
@@ -210,14 +212,15 @@ class Examples:
     Args:
         table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids, of which the caption is not needed.
         users: the embeddings (R, E) whose rows `groupings` knows.
-        text_arrays: arrays of `text` that go into a batch.
+        text: the text store, or the numbers of captions, which go into a batch then.
+        text_arrays: arrays of the text store that go into a batch.
     """
 
     def __init__(
         self,
         table: pa.Table,
         latents: Store,
-        text: Store,
+        text: Store | CaptionNumbers,
         users: np.ndarray | StoredArray,
         groupings: Groupings | EachItsOwn,
         seed: int,
@@ -226,7 +229,7 @@ class Examples:
     ) -> None:
         self.users, self.seed = users, seed
         self.latents = latents.arrays["latents"]
-        self.text = {name: text.arrays[name] for name in text_arrays}
+        self.text = {name: text.arrays[name] for name in text_arrays} if isinstance(text, Store) else None
         self.reference: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
         self.left_out = 0
         self.pairs = stable_ids(table["pair_id"])
@@ -273,8 +276,14 @@ class Examples:
             "epoch": torch.from_numpy(epochs),
             "latents_preferred": _gather(self.latents, self.preferred[rows]),
             "latents_dispreferred": _gather(self.latents, self.dispreferred[rows]),
-            **{name: _gather(array, self.caption[rows]) for name, array in self.text.items()},
+            **self._of_captions(self.caption[rows]),
         }
+
+    def _of_captions(self, rows: np.ndarray) -> Batch:
+        """The text states of some rows of the store, or where there is none their numbers."""
+        if self.text is None:
+            return {"caption": torch.from_numpy(rows)}
+        return {name: _gather(array, rows) for name, array in self.text.items()}
 
 
 class TrainingStream(IterableDataset[Batch]):

@@ -22,6 +22,7 @@ from ppd_lightning.devices import peak_memory
 from ppd_lightning.diffusion.draws import Draw, draw_batch
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.training.accumulation import is_due
+from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.learning_rate import learning_rate_factor
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Loss, Objective, PairErrors
@@ -37,7 +38,7 @@ class PPDModule(LightningModule):
     A batch holds pair (B,) and epoch (B,) int64, latents_preferred and latents_dispreferred (B, ...), the backbone's
     `text_arrays` (B, ...) and user (B, E). Times, noise and user dropping are drawn from (seed, epoch, pair). With
     reference (B, 2), the reference's stored errors of the preferred and the dispreferred images, these are taken and
-    not computed.
+    not computed. With caption (B,) int64 in place of `text_arrays`, `text` is asked for these.
 
     Where several processes train it together, figures are means over the pairs of all of them.
 
@@ -54,6 +55,7 @@ class PPDModule(LightningModule):
         micro_batches: batches that make up an optimizer step.
         log_every: steps between logged figures, which are means over all pairs of these steps (after a resume, over
             those since).
+        text: gives the text states of batches that hold none.
 
     Raises:
         ValueError: the network is trainable or in training mode.
@@ -73,6 +75,7 @@ class PPDModule(LightningModule):
         seed: int,
         micro_batches: int = 1,
         log_every: int = 1,
+        text: CaptionStates | None = None,
     ) -> None:
         super().__init__()
         if network.training or any(parameter.requires_grad for parameter in network.parameters()):
@@ -83,7 +86,7 @@ class PPDModule(LightningModule):
         self.latent_shape, self.max_steps, self.seed = latent_shape, max_steps, seed
         self.coefficient = objective.coefficient(math.prod(latent_shape))
         self.strict_loading = False  # checkpoints hold the branch only; on_load_checkpoint checks that it is whole
-        self.micro_batches, self.log_every = micro_batches, log_every
+        self.micro_batches, self.log_every, self.text = micro_batches, log_every, text
         self._figures = _figures_of(objective)
         self._micro_batch = 0  # its number in the step
         self._training_figures: list[dict[str, Tensor]] = []
@@ -236,6 +239,8 @@ class PPDModule(LightningModule):
         Leaves the user switched on, for the backward; close `self._user` after it.
         """
         self._user.close()  # a step that broke off may have left its user on, which the reference must not see
+        if self.text is not None:
+            batch = self.text(batch)
         noisy = noisy_latents(self.backbone, self.objective, batch, draws, with_dispreferred=both)
         reference: tuple[Tensor, ...] = ()
         if both and "reference" in batch:

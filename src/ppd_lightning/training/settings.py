@@ -34,7 +34,7 @@ class Optimizer:
 class Trainer:
     """How long and on what."""
 
-    result_keys: ClassVar[tuple[str, ...]] = ("max_steps", "batch_size", "precision", "reference")
+    result_keys: ClassVar[tuple[str, ...]] = ("max_steps", "batch_size", "precision", "reference", "text")
     """The settings that change what comes out; the others change how fast it goes or what is logged."""
 
     max_steps: Count
@@ -53,6 +53,8 @@ class Trainer:
     """How many devices of each machine; one process trains on each."""
     reference: Literal["computed", "stored"]
     """Whether each step computes the reference's errors, or they are made once and read by all runs of a sweep."""
+    text: Literal["stored", "computed"]
+    """Whether `ppd prepare` stores the text states of all captions, or each step computes those of its own."""
     threads: Count | None
     """CPU threads of PyTorch; null leaves its own choice."""
     gradient_checkpointing: Switch

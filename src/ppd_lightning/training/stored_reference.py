@@ -28,6 +28,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.noisy_latents import noisy_latents
 from ppd_lightning.training.objectives.objective import Objective
@@ -56,6 +57,7 @@ class StoredReference:
         steps: of the run.
         device: where they are computed, cpu or cuda: their last digits depend on it.
         progress: whether a terminal gets a bar.
+        text: gives what puts text states into batches that hold none; called only where something is missing.
 
     Raises:
         UserError: files of the model are missing.
@@ -74,7 +76,9 @@ class StoredReference:
         steps: int,
         device: torch.device,
         progress: bool = True,
+        text: Callable[[], CaptionStates | None] = lambda: None,
     ) -> None:
+        self.text = text
         self.batches, self.backbone, self.objective = batches, backbone, objective
         self.seed, self.device, self.progress = seed, device, progress
         settings = {
@@ -84,6 +88,7 @@ class StoredReference:
             "share_noise": objective.share_noise,
             "precision": precision,
             **backbone.prediction_settings(),
+            **({} if data.stores_text else {"text": "computed"}),
         }
         self.folder = folder / f"reference-{fingerprint(settings)}"
         self.key: dict[str, Any] = {
@@ -181,6 +186,9 @@ class StoredReference:
         drawn = draws.draw_batch(self.seed, batch["epoch"], batch["pair"], self.batches.latent_shape)
         batch = {name: part.to(self.device) for name, part in batch.items()}
         drawn = draws.Draw(**{name: part.to(self.device) for name, part in vars(drawn).items()})
+        text = self.text()
+        if text is not None:
+            batch = text(batch)
         noisy = noisy_latents(self.backbone, self.objective, batch, drawn)
         return torch.stack(noisy.errors(self.backbone, network), 1).cpu()
 

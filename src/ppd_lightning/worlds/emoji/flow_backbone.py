@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.backbones.card_facts import DrawingCode
 from ppd_lightning.backbones.cascade.texts import CascadeTexts
 from ppd_lightning.backbones.files import ModelPart, network_files
-from ppd_lightning.backbones.interfaces import Decoder
 from ppd_lightning.backbones.sd3.backbone import DRAWING_MODULES, TransformerBackbone
 from ppd_lightning.settings.part import settings
 from ppd_lightning.worlds.emoji.model import SHARED_PARTS, EmojiModel
+
+if TYPE_CHECKING:  # a configuration is checked without it
+    from ppd_lightning.backbones.interfaces import Decoder
 
 PARTS: Mapping[str, ModelPart] = {"prior": ModelPart(network_files("transformer")), **SHARED_PARTS}
 

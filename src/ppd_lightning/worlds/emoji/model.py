@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.card_facts import CardFacts
 from ppd_lightning.backbones.files import ModelPart, network_files
+from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import settings
 from ppd_lightning.worlds.emoji.vendors import credits_text
 
@@ -45,6 +47,15 @@ class EmojiModel(Backbone, ABC):
     def image_sizes(self) -> tuple[int, int] | None:
         """A quarter to four times the 64 pixels of the weights that ship."""
         return (16, 256) if self.path is None else None
+
+    @property
+    def caption_numbers(self) -> int | None:
+        """By the configuration of its text encoder, where that is there."""
+        try:
+            config = json.loads(self.files("text_encoder")[0].read_text(encoding="utf-8"))
+            return int(config["max_position_embeddings"] * config["hidden_size"] + config["projection_dim"])
+        except (UserError, ValueError, KeyError):
+            return None
 
     @property
     def shipped_folder(self) -> Path | None:
