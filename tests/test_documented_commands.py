@@ -21,8 +21,9 @@ from ppd_lightning.config.keys import known_keys
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 DOCUMENTS = [*PAGES, *sorted(ROOT.glob("experiments/**/README.md"))]
-CONFIGURATIONS = sorted(ROOT.glob("conf/**/*.yaml"))
 PARTS = ROOT / "tests/parts/conf"
+STUDY = ROOT / "experiments/emoji/backbones/conf"
+CONFIGURATIONS = [*sorted(ROOT.glob("conf/**/*.yaml")), *sorted(STUDY.glob("**/*.yaml"))]
 LIMIT_OF_README = 150
 FILES = (".arrow", ".csv", ".html", ".json", ".md", ".parquet", ".png", ".py", ".yaml")
 
@@ -53,8 +54,9 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize("command", commands().values(), ids=commands())
 def test_a_documented_command_is_sound(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    parts = str(PARTS.relative_to(ROOT))
-    words = [str(PARTS) if word == parts else word for word in shlex.split(command, comments=True)[1:]]
+    folders = {str(folder.relative_to(ROOT)): str(folder) for folder in (PARTS, STUDY)}
+    monkeypatch.syspath_prepend(STUDY.parent)
+    words = [folders.get(word, word) for word in shlex.split(command, comments=True)[1:]]
     if "sweep=optuna" in words:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     if "--help" not in words:

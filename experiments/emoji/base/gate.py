@@ -29,7 +29,8 @@ GATE = 0.85
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["emoji", "emoji_flow"], default="emoji")
+    parser.add_argument("--model", default="emoji", help="emoji, emoji_flow, or one of the options in --config-dir")
+    parser.add_argument("--config-dir", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--work", type=Path, default=Path("outputs/base"))
     parser.add_argument("--concepts", type=int, default=100)
@@ -41,7 +42,7 @@ def main() -> None:
     begun = time.monotonic()
 
     concepts = shipped_concepts(args.concepts)
-    model = compose([f"model={args.model}"]).model
+    model = compose([f"model={args.model}"], args.config_dir).model
     pipeline = UserPipeline.of(model, model.load_network(), None, image_size=64)
     guidance = Guidance(text=args.guidance)
     drawn = torch.stack(

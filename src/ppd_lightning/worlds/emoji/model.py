@@ -58,7 +58,7 @@ class EmojiModel(Backbone, ABC):
             return None
 
     @property
-    def shipped_folder(self) -> Path:
+    def shipped_folder(self) -> Path | None:
         """The folder of the model in this package."""
         return ASSETS
 
