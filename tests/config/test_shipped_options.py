@@ -27,6 +27,7 @@ NEEDED = {
     "experiment=paper/synthetic": ["data.root=folder"],
     "experiment=sdxl/real": ["data.root=folder"],
     "experiment=sdxl/synthetic": ["data.root=folder"],
+    "experiment=sd35/real": ["data.root=folder"],
 }
 
 

@@ -122,5 +122,6 @@ def test_what_is_not_known_is_said_and_vectors_stay(
     assert not caplog.records
     vectors = one.describe(KIND, None, {"ann": person(5)}, "run").vectors
     np.testing.assert_array_equal(vectors["ann"], standardise(np.array([[9.0, 4.0]]), one.scale.standard)[0])
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert why in caplog.text
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert why in warnings[0]
