@@ -72,7 +72,7 @@ def given(config: Config) -> Path:
     [
         pytest.param("features", (), marks=pytest.mark.long),
         ("features", ("user.encoder=efficientnet_lite0",)),
-        ("clip_discriminants", ()),
+        pytest.param("clip_discriminants", (), marks=pytest.mark.long),
     ],
     ids=["codec", "efficientnet", "clip"],
 )

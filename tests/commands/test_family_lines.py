@@ -116,7 +116,7 @@ class Line:
         return self.folder / "trained.safetensors"
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+@pytest.fixture(scope="module", params=["sdxl", "sd35", pytest.param("sd15", marks=pytest.mark.long)])
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Line:
     made = Line(FAMILIES[request.param], tmp_path_factory.mktemp(request.param))
     made.family.make(made.folder / "model")

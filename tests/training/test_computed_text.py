@@ -126,6 +126,7 @@ def test_each_caption_of_a_batch_is_encoded_once(monkeypatch: pytest.MonkeyPatch
     assert filled["text"].flatten().tolist() == [float(ord(caption)) for caption in "dadca"]
 
 
+@pytest.mark.long
 def test_a_run_that_broke_off_goes_on_to_the_same_end(
     world: Path, both: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
