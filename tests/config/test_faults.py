@@ -58,6 +58,7 @@ FAULTS_OF_VALUES = {
     "trainer.precision=fp16": "trainer.precision: fp16 is refused, activations overflow in fp16: use bf16 or fp32",
     "trainer.precision=16": "trainer.precision: 16 is refused, activations overflow in fp16: use bf16 or fp32",
     "trainer.precision=bf32": "trainer.precision: must be one of fp32, bf16, not 'bf32'",
+    "model.token_width=wide": "model.token_width: must be one of network, enough or a whole number >= 1, not 'wide'",
     "optimizer.betas=[0.9]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9]",
     "optimizer.betas=[0.9,x]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9, 'x']",
     "generation.seeds=[]": "generation.seeds: must be a list of one or more, each a whole number >= 0, not []",

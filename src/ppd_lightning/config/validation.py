@@ -37,9 +37,9 @@ def check(
     except ValidationError as failure:
         errors = failure.errors(include_url=False)
     classes = _classes(values)
-    telling = {_key(error) for error in errors if error["type"] in OWN_WORDS}
-    errors = [error for error in errors if error["type"] in OWN_WORDS or _key(error) not in telling]
-    keys = [_key(error) for error in errors]
+    telling = {_key(error, values) for error in errors if error["type"] in OWN_WORDS}
+    errors = [error for error in errors if error["type"] in OWN_WORDS or _key(error, values) not in telling]
+    keys = [_key(error, values) for error in errors]
     faults = [_sentence(key, error, values, classes, origins) for key, error in zip(keys, errors, strict=True)]
     sound = {key: value for key, value in _leaves(values) if not any(f"{key}.".startswith(f"{bad}.") for bad in keys)}
     parts = {group: part for group in classes if (part := _part(classes[group], values[group])) is not None}
@@ -72,9 +72,19 @@ def _part(kind: type[Part], values: Mapping[str, Any]) -> Part | None:
     return part
 
 
-def _key(error: ErrorDetails) -> str:
-    """The dotted key of an error: a list for its items, all options of a reward, the target of a part."""
-    parts = [str(part) for part in takewhile(lambda part: isinstance(part, str), error["loc"])]
+def _key(error: ErrorDetails, values: Mapping[str, Any]) -> str:
+    """The dotted key of an error: a list for its items, a value for its types, a reward for its options.
+
+    Args:
+        values: that the error is about.
+    """
+    parts: list[str] = []
+    inside: Any = values
+    for part in takewhile(lambda part: isinstance(part, str), error["loc"]):
+        if not isinstance(inside, Mapping):
+            break  # what follows names one of the types that the value may have
+        parts.append(str(part))
+        inside = inside.get(part, {})
     if parts[0] == "rewards":
         del parts[3:]
     return ".".join([*parts, "target"] if error["type"] == "target" else parts)
