@@ -7,6 +7,7 @@ from typing import Any
 
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from tests import tiny
+from tests.backbones import tiny_unet
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
@@ -64,23 +65,13 @@ def folder(path: Path, *, t5: bool = True, **changes: Any) -> Path:
 
 
 def vae() -> AutoencoderKL:
-    """A frozen autoencoder, 8 pixels to a position, with a scale and a shift."""
-    blocks = 4
-    return tiny._made(
-        lambda: AutoencoderKL(
-            block_out_channels=(4,) * blocks,
-            down_block_types=("DownEncoderBlock2D",) * blocks,
-            up_block_types=("UpDecoderBlock2D",) * blocks,
-            layers_per_block=1,
-            latent_channels=16,
-            norm_num_groups=2,
-            sample_size=32,
-            scaling_factor=1.5305,
-            shift_factor=0.0609,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
-        ),
-        3,
+    """The frozen autoencoder, with a scale and a shift."""
+    return tiny_unet.autoencoder(
+        latent_channels=16,
+        scaling_factor=1.5305,
+        shift_factor=0.0609,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
     )
 
 

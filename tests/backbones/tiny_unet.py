@@ -54,6 +54,11 @@ def unet(name: str, seed: int = 0, **changes: Any) -> UNet2DConditionModel:
 
 
 def vae(name: str) -> AutoencoderKL:
+    """The frozen autoencoder of a model."""
+    return autoencoder(latent_channels=4, scaling_factor=0.13025 if name == "sdxl" else 0.18215)
+
+
+def autoencoder(**settings: Any) -> AutoencoderKL:
     """A frozen autoencoder, 8 pixels to a position."""
     blocks = 4
     return tiny._made(
@@ -62,10 +67,9 @@ def vae(name: str) -> AutoencoderKL:
             down_block_types=("DownEncoderBlock2D",) * blocks,
             up_block_types=("UpDecoderBlock2D",) * blocks,
             layers_per_block=1,
-            latent_channels=4,
             norm_num_groups=2,
             sample_size=32,
-            scaling_factor=0.13025 if name == "sdxl" else 0.18215,
+            **settings,
         ),
         3,
     )

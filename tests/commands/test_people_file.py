@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -68,13 +69,13 @@ def test_unseen_people_who_come_by_the_file_alone_win_as_often_to_the_bit(
 
 @pytest.mark.parametrize("verb", [evaluate, judge])
 def test_whom_the_data_do_not_know_is_not_measured(
-    described: tuple[Config, Path], tmp_path: Path, verb: object
+    described: tuple[Config, Path], tmp_path: Path, verb: ModuleType
 ) -> None:
     config, file = described
     known = Workspace(config).data.people()["seen"][0]
     strangers = rewritten(file, tmp_path / "people.safetensors", {"Zoë": known, known: known, "ann": known})
     with pytest.raises(UserError, match=r"generation\.people: Zoë, ann: not in the data, so nothing says what they"):
-        verb.run(with_people(config, strangers))  # type: ignore[attr-defined]
+        verb.run(with_people(config, strangers))
 
 
 def test_blends_of_known_and_described_people_are_scored_by_what_each_of_them_likes(
