@@ -354,7 +354,8 @@ def texts() -> list[Case]:
 def settings() -> list[Case]:
     """Users whom settings name."""
     read = {"[12.0]": "- '12'\n", "[12]": "- '12'\n", "['12.0']": "- '12'\n", "[1e16]": "- '10000000000000000'\n"}
-    refused = ("[true]", "[null]", "[12.5]", "[[1]]", "[{a: 1}]", "[.nan]")
+    read["[.nan]"] = "- .nan\n"  # text in the grammar of the command line, where nan is the number
+    refused = ("[true]", "[null]", "[12.5]", "[[1]]", "[{a: 1}]", "[nan]")
     cases = [Case(f"settings: {value}", value, None, [line], reader="settings") for value, line in read.items()]
     return cases + [
         Case(f"settings: {value}", value, None, refused="generation.users", reader="settings") for value in refused
