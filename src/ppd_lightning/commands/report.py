@@ -56,7 +56,10 @@ def run(config: Config) -> dict[str, Any]:
     best = None if metric is None else best_run(runs, metric, asked.goal)
     main = [*([metric] if metric else []), *MAIN_NUMBERS]
     values: dict[str, Any] = {
-        "runs": {state: sum(run.state == state for run in runs) for state in ("done", "failed", "running", "waiting")}
+        "runs": {
+            state: sum(run.state == state for run in runs)
+            for state in ("done", "failed", "running", "stopped", "waiting")
+        }
     }
     if best is not None and metric is not None:
         values["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
