@@ -59,9 +59,8 @@ def ended_by(error: BaseException) -> Ending | None:
 def machine_fault(error: BaseException, config: Any = None) -> MachineFault | None:
     """The fault of the machine that an exception is; the configuration says which key a path comes from."""
     keys = {} if config is None else dict(_paths(dataclasses.asdict(config)))
-    if error_number(error) is not None and not path_of(error):
-        if isinstance(error, OSError):
-            error.filename = _output_fault() or next((name for name in _places(keys) if _is_full(name)), None)
+    if isinstance(error, OSError) and error_number(error) is not None and not path_of(error):
+        error.filename = _output_fault() or next((name for name in _places(keys) if _is_full(name)), None)
     return fault_of(error, keys)
 
 

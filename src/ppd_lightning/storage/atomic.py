@@ -105,7 +105,7 @@ def _of_probe(temporary: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself last through a power cut; only POSIX opens folders, and not all file systems sync them."""
+    """Make the new name itself last through a power cut; only POSIX opens folders, and some cannot be synced."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""How a training is stopped by a signal: at the end of its step, with a checkpoint; the same command goes on from it."""
+"""How a training is stopped by a signal: at the end of its step, with a checkpoint to go on from."""
 
 from __future__ import annotations
 
