@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
+from ppd_lightning.data.own_table import Choice, OwnTable, read_choices
 from ppd_lightning.data.pair_ids import image_uid, ranking_id
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.remote import Location, location
 from ppd_lightning.data.table_images import TableImages
+from ppd_lightning.data.table_rows import refuse
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
