@@ -171,8 +171,8 @@ class _Shards:
 class _Batch:
     """What is decoded of a unit at once, or only that the unit ends here, or what stops the command.
 
-    ids: B image ids. digests: of their bytes. pixels: for each view, (B, 3, H, W). passed: how many images of the plan are
-    done with it, damaged ones too.
+    ids: B image ids. digests: of their bytes. pixels: for each view, (B, 3, H, W). passed: how many images of the plan
+    are done with it, damaged ones too.
     """
 
     unit: str

@@ -1,14 +1,15 @@
 """Batches that worker processes make, handed over without shared memory of the system.
 
-Torch hands tensors over in files below /dev/shm, of which a container has 64 MB unless it is asked for more. A batch that
-finds no room there is lost: the process that was to send it goes on. Here they pass through memory that the processes
-share by descent (an anonymous mapping, which no such limit concerns), and, where there is none free, through the
-pipe that carries the messages. A worker that cannot send a batch ends, and the command with it.
+Torch hands tensors over in files below /dev/shm, of which a container has 64 MB unless it is asked for more. A batch
+that finds no room there is lost: the process that was to send it goes on. Here they pass through memory that the
+processes share by descent (an anonymous mapping, which no such limit concerns), and, where none of it is free, through
+the pipe that carries the messages. A worker that cannot send a batch ends, and the command with it.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import mmap
 import multiprocessing
@@ -44,9 +45,9 @@ SLOTS, SLOT_BYTES = 2, 48 << 20
 class Loader(Generic[Batch]):
     """The items of a data set, made here or by worker processes.
 
-    dataset: gives whole batches: of tensors, arrays, and what can be pickled. workers: processes; 0 is this one. key: of the
-    configuration that sets it, for messages. in_order: whether items come in the order of the data set; if not, as they
-    are ready.
+    dataset: gives whole batches of tensors, arrays, and what can be pickled. workers: processes; 0 is this one. key: of
+    the configuration that sets it, for messages. in_order: whether items come in the order of the data set; if not, as
+    they are ready.
     """
 
     dataset: Dataset[Batch]
@@ -101,12 +102,10 @@ def workers_may_die(key: str, workers: int) -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         signal = re.search(r"killed by signal: ([^.]+)", f"{error} {error.__cause__} {error.__context__}")
-        memory = isinstance(error, MemoryError) or (signal is not None and signal[1] == "Killed")
-        how = f"was ended by the signal {signal[1]}" if signal else "ran out of memory" if memory else "ended"
-        why = "; most often the machine or the job has no memory left" if memory else ""
+        how = f"was ended by the signal {signal[1]}" if signal else "ended"
         raise UserError(
-            f"one of the {workers} processes that make batches {how}{why}; set fewer by {key}, 0 for none, or give the "
-            "job more memory; the same command goes on from here"
+            f"one of the {workers} processes that make batches {how}; most often the machine or the job has no memory "
+            f"left: set fewer by {key}, 0 for none, or give the job more; the same command goes on from here"
         ) from error
 
 
@@ -143,7 +142,7 @@ class _Room:
         else:
             with memoryview(self.memory[waiting.worker]) as memory:
                 ends = waiting.slot * SLOT_BYTES + np.cumsum([0, *waiting.parts])
-                parts = [bytearray(memory[begin:end]) for begin, end in zip(ends, ends[1:], strict=False)]
+                parts = [bytearray(memory[begin:end]) for begin, end in itertools.pairwise(ends)]
             self.taken[waiting.worker][waiting.slot] = 0
         return pickle.loads(waiting.head, buffers=parts)
 

@@ -1,13 +1,14 @@
 """Folders that Hugging Face `datasets` saved: which files hold the rows, and what numbers of class labels stand for.
 
 `save_to_disk` writes Arrow streams (`data-00000-of-00002.arrow`), `state.json`, which lists them, and
-`dataset_info.json`; of several splits, a folder each and `dataset_dict.json`. Nothing of `datasets` is needed to read them.
+`dataset_info.json`; of several splits, a folder each and `dataset_dict.json`. Nothing of `datasets` is needed to read
+them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from ppd_lightning.data.remote import Location
@@ -72,8 +73,8 @@ def label_of(names: Sequence[str], value: Any) -> Any:
     return value
 
 
-def arrow_batches(file: IO[bytes], rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The schema of an Arrow file or stream, and what it holds in pieces of at most `rows` rows.
+def arrow_batches(file: IO[bytes]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema of an Arrow file or stream, and what it holds.
 
     Raises:
         OSError, ValueError: it is damaged, is none, or has no end.
@@ -92,8 +93,15 @@ def arrow_batches(file: IO[bytes], rows: int) -> tuple[pa.Schema, Iterator[pa.Re
         file.seek(0)
         opened = pa.ipc.open_stream(file)
         batches = iter(opened)
-    pieces = (batch.slice(begin, rows) for batch in batches for begin in range(0, len(batch), rows))
-    return opened.schema, pieces
+    return opened.schema, batches
+
+
+def in_pieces(batches: Iterable[pa.RecordBatch], columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    """Some columns of record batches, at most `rows` rows at once."""
+    for batch in batches:
+        chosen = batch.select(list(columns))
+        for begin in range(0, len(batch), rows):
+            yield chosen.slice(begin, rows)
 
 
 def _read(folder: Location, name: str) -> Mapping[str, Any]:

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ppd_lightning.data.remote import Location, location
-from ppd_lightning.data.saved_datasets import SPLITS, STATE, arrow_batches, saved_files, split_names
-from ppd_lightning.data.table_parquet import IMAGE_ROWS, batch_rows
+from ppd_lightning.data.saved_datasets import SPLITS, STATE, arrow_batches, in_pieces, saved_files, split_names
+from ppd_lightning.data.table_parquet import batch_rows
 from ppd_lightning.data.table_rows import Choose, Row, opened, table_rows
 from ppd_lightning.data.webdataset import ENDS as SHARDS
 from ppd_lightning.data.webdataset import samples
@@ -46,8 +46,8 @@ LOOKED_AT = 32
 class Parts(Location):
     """Several files that are one table.
 
-    path: in the folder that paths of images are relative to. files: as the file system names them. begins: while rows are
-    read, the number of the first row of each file; keys: those of shards' samples.
+    path: in the folder that paths of images are relative to. files: as the file system names them. begins: while rows
+    are read, the number of the first row of each file; keys: those of shards' samples.
     """
 
     files: tuple[str, ...] = ()
@@ -68,7 +68,8 @@ def open_table(table: str, key: str) -> Location:
         key: of the configuration, for messages.
 
     Raises:
-        UserError: nothing that is installed reads such a URL, the path leads to no table or to several, or it cannot be read.
+        UserError: nothing that is installed reads such a URL, the path leads to no table or to several, or it cannot be
+            read.
     """
     names = [table] if os.path.lexists(table) else _without_braces(table, key)
     is_pattern = not os.path.lexists(table) and bool(set("*?") & set(table.partition("://")[2] or table))
@@ -85,7 +86,9 @@ def open_table(table: str, key: str) -> Location:
     if kinds == {""}:
         raise UserError(f"{key}: {table} means {len(files)} files, and tables of this kind are read one at a time")
     base = where.path if files != [where.path] and len(names) == 1 and not is_pattern else _above(files)
-    return Parts(table.rstrip("/"), posixpath.join(base, posixpath.basename(table.rstrip("/"))), where.system, tuple(files))
+    return Parts(
+        table.rstrip("/"), posixpath.join(base, posixpath.basename(table.rstrip("/"))), where.system, tuple(files)
+    )
 
 
 def rows_of(table: Location, key: str, choose: Choose) -> Iterator[Row]:
@@ -98,34 +101,30 @@ def rows_of(table: Location, key: str, choose: Choose) -> Iterator[Row]:
         if number == len(table.begins):
             table.begins.append(line + 1)
         begin = line
-        for row, cells in _part_rows(table, replace_file(table, path), key, choose, first=not number):
+        for row, cells in _part_rows(table, Location(path, path, table.system), key, choose, begin):
             line = begin + row
             yield line, cells
 
 
-def replace_file(table: Location, path: str) -> Location:
-    """A file beside a table."""
-    return Location(path, path, table.system)
-
-
-def _part_rows(table: Parts, part: Location, key: str, choose: Choose, *, first: bool) -> Iterator[Row]:
-    """The rows of one file, counted from 1."""
+def _part_rows(table: Parts, part: Location, key: str, choose: Choose, before: int) -> Iterator[Row]:
+    """The rows of one file, counted from 1, which come after `before` others."""
     if _kind(part.path) in PARQUET:
         yield from table_rows(part, key, choose)
         return
     with opened(part, key) as file:
         if _kind(part.path) in ARROW:
-            schema, batches = arrow_batches(file, IMAGE_ROWS)
-            yield from batch_rows(schema, batches, choose)
+            schema, batches = arrow_batches(file)
+            yield from batch_rows(schema, lambda names, rows: in_pieces(batches, names, rows), choose)
             return
         found = samples(file, part.url)
-        if first:
+        if not before:
             looked_at = list(itertools.islice(found, LOOKED_AT))
-            choose(list(dict.fromkeys(name for _, sample in looked_at if not isinstance(sample, str) for name in sample)))
+            choose(
+                list(dict.fromkeys(name for _, sample in looked_at if not isinstance(sample, str) for name in sample))
+            )
             found = itertools.chain(looked_at, found)
-        known = table.begins[table.files.index(part.path)] - 1
         for number, (name, sample) in enumerate(found, 1):
-            if known + number > len(table.keys):
+            if before + number > len(table.keys):
                 table.keys.append(name)
             yield number, sample
 
@@ -135,7 +134,9 @@ def _files(where: Location, key: str) -> list[str]:
     if not where.is_folder():
         return [where.path]
     try:
-        names = sorted(posixpath.basename(info["name"].rstrip("/")) for info in where.system.ls(where.path, detail=True))
+        names = sorted(
+            posixpath.basename(info["name"].rstrip("/")) for info in where.system.ls(where.path, detail=True)
+        )
     except Exception as error:  # each file system has its own
         raise where.unreachable(error) from error
     if SPLITS in names:
@@ -153,8 +154,8 @@ def _files(where: Location, key: str) -> list[str]:
     if not found:
         holds = ", ".join(names[:LISTED]) or "nothing"
         raise UserError(
-            f"{key}: {where.url} is a folder without {STATE} and without .tar, .arrow and .parquet files; name a table in it "
-            f"(it holds {holds}{', ...' if len(names) > LISTED else ''})"
+            f"{key}: {where.url} is a folder without {STATE} and without .tar, .arrow and .parquet files; name a table "
+            f"in it (it holds {holds}{', ...' if len(names) > LISTED else ''})"
         )
     splits = list(dict.fromkeys(match[1] for name in found[0] if (match := HUB_FILE.fullmatch(name))))
     if len(splits) > 1:

@@ -23,7 +23,9 @@ from ppd_lightning.errors import UserError
 ENDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """The ends of names of shards."""
 
-IMAGES = frozenset("jpg jpeg jpe png webp bmp gif tif tiff avif heic heif jxl jp2 ppm pgm tga".split())
+IMAGES = frozenset(
+    ("jpg", "jpeg", "jpe", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2", "tga")
+)
 """The ends of names of images; whether one can be read is looked at later, as for any other."""
 
 TEXTS = frozenset(["txt", "text"])
@@ -61,9 +63,7 @@ def samples(file: IO[bytes], url: str) -> Iterator[Sample]:
     try:
         yield from _samples(_unpacked(file, url), url)
     except DAMAGE as error:
-        raise UserError(
-            f"{url}: damaged, or no tar file ({first_line(error)}); fetch or make it again"
-        ) from error
+        raise UserError(f"{url}: damaged, or no tar file ({first_line(error)}); fetch or make it again") from error
 
 
 def _unpacked(file: IO[bytes], url: str) -> IO[bytes]:
@@ -73,9 +73,9 @@ def _unpacked(file: IO[bytes], url: str) -> IO[bytes]:
     if first.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
     if first.startswith(b"BZh"):
-        return bz2.BZ2File(file)  # type: ignore[return-value]
+        return bz2.BZ2File(file)
     if first.startswith(b"\xfd7zXZ"):
-        return lzma.LZMAFile(file)  # type: ignore[return-value]
+        return lzma.LZMAFile(file)
     if first.startswith((b"\x28\xb5\x2f\xfd", b"PK")):
         packed = "ZIP" if first.startswith(b"PK") else "zstd"
         raise UserError(f"{url}: is packed by {packed}, which is not read; unpack it, images are packed already")
@@ -87,7 +87,7 @@ def _samples(archive: IO[bytes], url: str) -> Iterator[Sample]:
     seen: set[str] = set()
     with tarfile.open(fileobj=archive, mode="r:", tarinfo=_Member) as shard:
         while (member := shard.next()) is not None:
-            shard.members.clear()  # it would keep them all
+            shard.members.clear()  # type: ignore[attr-defined]  # it would keep them all
             found = NAME.fullmatch(member.name)
             if member.isdir() or found is None:
                 continue  # such as ._name, which macOS adds
@@ -166,7 +166,7 @@ def _ends(archive: IO[bytes], url: str) -> None:
 
 
 class _Member(tarfile.TarInfo):
-    """A header; `tarfile` takes one that it cannot read as the end of the archive, and reads of some what they claim."""
+    """A header; `tarfile` takes one that it cannot read as the end of the archive, and reads what one claims."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Member:
