@@ -19,7 +19,8 @@ from typing import Any
 from ppd_lightning.data.pair_ids import image_uid
 from ppd_lightning.data.remote import Location
 from ppd_lightning.data.table_cells import caption_of, choice_of, label_of, path_of, user_of
-from ppd_lightning.data.table_rows import find_columns, in_words, refuse, table_rows
+from ppd_lightning.data.table_parts import rows_of
+from ppd_lightning.data.table_rows import find_columns, in_words, refuse
 from ppd_lightning.errors import UserError
 
 COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
@@ -105,7 +106,7 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, k
         called.update(_called(table, header, columns or {}, key))
         return list(called.values())
 
-    for line, row in table_rows(table, key, choose):
+    for line, row in rows_of(table, key, choose):
         if isinstance(row, str):
             no_rows.append((line, row))
             continue

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ppd_lightning.data.own_table import Choice, OwnTable, held_image
 from ppd_lightning.data.remote import Location
-from ppd_lightning.data.table_rows import table_rows
+from ppd_lightning.data.table_parts import rows_of
 
 
 class TableImages:
@@ -21,7 +21,7 @@ class TableImages:
     def __init__(self, table: Location, read: OwnTable, key: str = "data.table") -> None:
         self.table, self.read = table, read
         holding = read.holding or ()
-        self._rows = table_rows(table, key, lambda _: holding) if holding else iter(())
+        self._rows = rows_of(table, key, lambda _: holding) if holding else iter(())
 
     def of(self, group: Sequence[Choice]) -> dict[str, bytes]:
         """The bytes of those images that are there, by their names in the choices.

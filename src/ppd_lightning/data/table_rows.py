@@ -151,7 +151,7 @@ def named_by(key: str, expected: str) -> Iterator[None]:
 
 def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
     """Raise a `UserError` that names the first of these faults (line, sentence) and counts them; none is no error."""
-    messages = [f"{table.url}: line {line}: {fault}" for line, fault in sorted(faults)]
+    messages = [f"{table.url}: {table.place(line)}: {fault}" for line, fault in sorted(faults)]
     if len(messages) > FAULTS_NAMED:
         messages[FAULTS_NAMED:] = [f"{table.url}: and {len(messages) - FAULTS_NAMED} faults more"]
     if messages:

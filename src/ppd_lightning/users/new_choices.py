@@ -13,9 +13,9 @@ from PIL import Image
 from ppd_lightning.data.own_table import read_choices
 from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
 from ppd_lightning.data.pictures import open_picture
-from ppd_lightning.data.remote import location
 from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.data.table_images import TableImages
+from ppd_lightning.data.table_parts import open_table
 from ppd_lightning.data.table_rows import refuse
 from ppd_lightning.errors import UserError
 
@@ -54,7 +54,7 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         UserError: the table cannot be read, rows have faults (the first are named, the others counted), or somebody has
             no choice that tells anything.
     """
-    file = location(table, key)
+    file = open_table(table, key)
     read = read_choices(file, key=key)
     refuse(file, read.faults)
     content = TableImages(file, read, key).of(read.choices)
