@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, named: Callable[[Path], str] | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path` to write a file to; when the block ends, that file takes `path`'s place.
 
     Missing parent folders are made. If the block raises, `path` is untouched and the temporary file is removed.
+
+    Args:
+        path: of the file.
+        named: gives its name instead of `path`'s, from what was written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as numpy.save and safetensors look at it.
@@ -24,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, path if named is None else path.with_name(named(temporary)))
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from ppd_lightning.distributed.group import OwnSignals, RankEnvironment, strategy
 from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.training.accumulation import micro_batches
-from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
+from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import MetricsCsv
 from ppd_lightning.training.module import PPDModule
@@ -59,7 +59,7 @@ def build_trainer(
     terminal = settings.progress and sys.stderr.isatty() and rank.is_first
     callbacks: list[Callback] = [
         *first,
-        LastCheckpoint(last_checkpoint(folder), settings.checkpoint_every, validates=validates),
+        LastCheckpoint(folder, settings.checkpoint_every, validates=validates),
         Speed(settings.batch_size, settings.log_every, bar=terminal),
     ]
     if csv:
