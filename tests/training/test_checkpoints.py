@@ -15,7 +15,7 @@ from ppd_lightning.training import checkpoints
 from ppd_lightning.training.checkpoints import (
     PARTS,
     AtomicCheckpointIO,
-    Damaged,
+    DamagedError,
     LastCheckpoint,
     last_checkpoint,
     read_checkpoint,
@@ -85,7 +85,7 @@ def test_a_damaged_one_is_set_aside_and_the_one_before_is_used(
 ) -> None:
     save(tmp_path, 3, 6)
     damage(last_checkpoint(tmp_path))
-    with pytest.raises(Damaged, match="its checksum differs"):
+    with pytest.raises(DamagedError, match="its checksum differs"):
         AtomicCheckpointIO().load_checkpoint(last_checkpoint(tmp_path))
     assert step_of(sound_checkpoint(tmp_path)) == 3
     (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -102,7 +102,10 @@ def test_a_damaged_one_is_set_aside_and_the_one_before_is_used(
         (lambda run: {"state_dict": Command(run / "harm")}, "more than weights"),
         (lambda run: {"global_step": 6}, "it lacks loops, lr_schedulers"),
         (lambda run: [1], "it lacks global_step"),
-        (lambda run: checkpoint(6) | {"state_dict": {"branch.w": torch.tensor([1.0, torch.nan])}}, "branch.w holds nan"),
+        (
+            lambda run: checkpoint(6) | {"state_dict": {"branch.w": torch.tensor([1.0, torch.nan])}},
+            "branch.w holds nan",
+        ),
     ],
     ids=["code", "other keys", "no mapping", "not finite"],
 )
@@ -110,7 +113,7 @@ def test_what_is_no_sound_checkpoint_of_a_training_is_none_whatever_its_name(
     tmp_path: Path, content: Any, fault: str
 ) -> None:
     save(tmp_path, 3)
-    with pytest.raises(Damaged, match=fault):
+    with pytest.raises(DamagedError, match=fault):
         read_checkpoint(write(tmp_path, 6, content(tmp_path)))
     assert step_of(sound_checkpoint(tmp_path)) == 3
     assert not (tmp_path / "harm").exists()

@@ -166,6 +166,8 @@ def _train(workspace: Workspace, group: Group) -> None:
                 **facts(module, settings.max_steps, settings.batch_size),
                 **_last_figures(folder),
             }
+            if settings.skip_nonfinite:
+                summary["skipped_steps"] = module.skipped_steps
             save_branch(workspace, folder, module, average)
             figures = {name: value for name, value in summary.items() if "/" in name}
             log_final(loggers, _compared(config), figures, settings.max_steps)

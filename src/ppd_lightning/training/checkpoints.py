@@ -55,12 +55,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """See the base class; weights-only whatever is asked.
 
         Raises:
-            Damaged: its checksum differs, or it is no checkpoint of a training.
+            DamagedError: its checksum differs, or it is no checkpoint of a training.
         """
         return read_checkpoint(Path(path), map_location)
 
 
-class Damaged(UserError):
+class DamagedError(UserError):
     """A checkpoint from which no training can go on."""
 
 
@@ -133,7 +133,7 @@ def sound_checkpoint(folder: Path) -> Path | None:
     for path in reversed(_checkpoints(checkpoints)):
         try:
             read_checkpoint(path)
-        except Damaged as error:
+        except DamagedError as error:
             path.rename(path.with_name(ASIDE + path.name))
             damaged.extend(error.faults)
             continue
@@ -154,27 +154,27 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """What a checkpoint holds; nothing of it is run.
 
     Raises:
-        Damaged: its bytes are not those that were written, or it is no checkpoint of a training, or some weights of it
+        DamagedError: its bytes are not those that were written, or it is no checkpoint of a training, or some weights of it
             are not finite.
     """
     named = NAME.fullmatch(path.name)
     if named is None:
-        raise Damaged(f"{path}: no checkpoint of this version, whose names are step-STEP.SHA256.ckpt")
+        raise DamagedError(f"{path}: no checkpoint of this version, whose names are step-STEP.SHA256.ckpt")
     if not file_sha256(path).startswith(named[2]):
-        raise Damaged(f"{path}: damaged (its checksum differs)")
+        raise DamagedError(f"{path}: damaged (its checksum differs)")
     try:
         found = torch.load(path, map_location=map_location, weights_only=True)
     except (MemoryError, OSError):
         raise
     except Exception as error:  # of pickle, of zip files, of torch, of whatever the bytes mean
         reason = " ".join(str(error).split())[:200]
-        raise Damaged(f"{path}: holds more than weights and numbers, or is no checkpoint ({reason})") from None
+        raise DamagedError(f"{path}: holds more than weights and numbers, or is no checkpoint ({reason})") from None
     lacking = [part for part in PARTS if not isinstance(found, dict) or part not in found]
     if lacking:
-        raise Damaged(f"{path}: no checkpoint of a training, it lacks {', '.join(lacking)}")
+        raise DamagedError(f"{path}: no checkpoint of a training, it lacks {', '.join(lacking)}")
     broken = first_nonfinite(found)
     if broken is not None:
-        raise Damaged(f"{path}: {broken[0]} holds {broken[1]}")
+        raise DamagedError(f"{path}: {broken[0]} holds {broken[1]}")
     checkpoint: dict[str, Any] = found
     return checkpoint
 
