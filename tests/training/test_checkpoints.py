@@ -103,7 +103,7 @@ def test_a_damaged_one_is_set_aside_and_the_one_before_is_used(
         (lambda run: {"global_step": 6}, "it lacks loops, lr_schedulers"),
         (lambda run: [1], "it lacks global_step"),
         (
-            lambda run: checkpoint(6) | {"state_dict": {"branch.w": torch.tensor([1.0, torch.nan])}},
+            lambda run: checkpoint(6) | {"state_dict": {"branch.w": torch.tensor([torch.nan])}},
             "branch.w holds nan",
         ),
     ],
@@ -125,7 +125,7 @@ def test_where_none_is_sound_nothing_is_trained_until_they_are_deleted(tmp_path:
     for path in (tmp_path / "checkpoints").iterdir():
         cut(path)
     for _ in range(2):
-        with pytest.raises(UserError, match="no checkpoint of this run is sound .*delete this folder"):
+        with pytest.raises(UserError, match=r"no checkpoint of this run is sound .*delete this folder"):
             sound_checkpoint(tmp_path)
     for path in (tmp_path / "checkpoints").iterdir():
         path.unlink()

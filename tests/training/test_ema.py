@@ -110,9 +110,8 @@ def fit(
     )
     batches = DataLoader(Stream(1 + SAVED * parts if resume else 1), batch_size=None)
     validation = DataLoader([tiny.batch(2, 99)], batch_size=None) if validates else None
-    trainer.fit(
-        trained, batches, validation, ckpt_path=last_checkpoint(folder / "saved") if resume else None, weights_only=True
-    )
+    saved = last_checkpoint(folder / "saved") if resume else None
+    trainer.fit(trained, batches, validation, ckpt_path=saved, weights_only=True)
     return ours, seen
 
 

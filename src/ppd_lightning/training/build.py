@@ -118,9 +118,7 @@ def step0_test(module: PPDModule, data: PreferenceDataModule) -> float:
     batch = _on(module.device, {name: part[:16] for name, part in data.first_batch().items()})
     broken = first_nonfinite(module.branch.state_dict())
     if broken is not None:
-        raise UserError(
-            f"step-0 self-test: the weight {broken[0]} of the new user branch is {broken[1]}, see the backbone"
-        )
+        raise UserError(f"step-0 self-test: the weight {broken[0]} of the new user branch is {broken[1]}")
     loss = module.step0_loss(batch)
     if not math.isfinite(loss):
         raise UserError(

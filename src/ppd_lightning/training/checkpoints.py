@@ -154,8 +154,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """What a checkpoint holds; nothing of it is run.
 
     Raises:
-        DamagedError: its bytes are not those that were written, or it is no checkpoint of a training, or some weights of it
-            are not finite.
+        DamagedError: its bytes are not those that were written, it is no checkpoint of a training, or a number of it is
+            not finite.
     """
     named = NAME.fullmatch(path.name)
     if named is None:

@@ -63,9 +63,10 @@ class DriftWarning(Callback):
         if not is_due(step, self.every, trainer.max_steps):
             return
         found = rise({name: value.item() for name, value in trainer.callback_metrics.items()})
-        if found is not None:
-            self._rises.append(found)
-        if drifts(self._rises):
+        if found is None:
+            return
+        self._rises.append(found)
+        if drifts(list(self._rises)):
             self._warned = True
             log.warning(
                 "step %d: for %d logged steps the errors on both images of the pairs have been more than %.0f %% above "
@@ -74,5 +75,5 @@ class DriftWarning(Callback):
                 step,
                 LONG,
                 100 * LARGE,
-                100 * found if found is not None else 0.0,
+                100 * found,
             )

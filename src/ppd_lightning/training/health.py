@@ -158,7 +158,7 @@ def remedy(objective: Objective, optimizer: Optimizer, skipped: int) -> str:
             lower["objective.sft_weight"] = objective.sft_weight
     if optimizer.lr * optimizer.weight_decay > SHRINKING:
         lower["optimizer.weight_decay"] = optimizer.weight_decay
-    if optimizer.grad_clip is not None:
+    if optimizer.grad_clip is not None and optimizer.grad_clip > 1:
         lower["optimizer.grad_clip"] = optimizer.grad_clip
     words = f"lower {_either(f'{key} ({value:g})' for key, value in lower.items())}"
     if optimizer.grad_clip is None:

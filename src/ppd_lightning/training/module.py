@@ -63,9 +63,8 @@ class PPDModule(LightningModule):
         text: gives the text states of batches that hold none.
         skip_nonfinite: most steps that may be left out because a figure or the gradient is not finite.
 
-    A loss, figure, gradient or weight that is not finite ends the training with `NotFiniteError`: on a CPU in its step, with
-    a GPU or several processes at the next logged step or checkpoint, whichever comes first, and never after a
-    checkpoint was made of it. Where steps may be left out, each is looked at before it is made.
+    What is not finite ends a training with `NotFiniteError`: on a CPU in its step, with a GPU or several processes at
+    the next logged step or checkpoint. Where steps may be left out, each is looked at before it is made.
 
     Raises:
         ValueError: the network is trainable or in training mode.
@@ -220,14 +219,9 @@ class PPDModule(LightningModule):
         """
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("branch.")}
-        self._require(self.health.check())
-        parts = {
-            "the weight": checkpoint["state_dict"],
-            "of the optimizer,": checkpoint.get("optimizer_states"),
-            "of the average,": checkpoint.get("average"),
-        }
-        for what, content in parts.items():
-            require_finite(content, what, self.global_step, self.remedy())
+        self.require_sound()
+        others = {name: checkpoint.get(name) for name in ("optimizer_states", "average")}
+        require_finite(others, "in the checkpoint,", self.global_step, self.remedy())
         if self.skip_nonfinite:
             checkpoint["skipped_steps"] = self.skipped_steps
 
@@ -272,6 +266,15 @@ class PPDModule(LightningModule):
     def _require(self, faults: list[Fault]) -> None:
         if faults:
             raise NotFiniteError(faults, self.remedy())
+
+    def require_sound(self) -> None:
+        """Refuse what the training has come to since it was last looked at, on all ranks at the same time.
+
+        Raises:
+            NotFiniteError: a figure, a gradient or a weight is not finite.
+        """
+        self._require(self.health.check())
+        require_finite(self.branch.state_dict(), "the weight", self.global_step, self.remedy())
 
     def remedy(self) -> str:
         """What to change where this training comes to something that is not finite."""

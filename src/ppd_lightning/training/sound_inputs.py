@@ -25,9 +25,7 @@ def unsound_inputs(examples: Examples, pairs: Sequence[int]) -> list[str]:
     faults = []
     for what, array, used in _inputs(examples, rows) if len(rows) else ():
         broken = [~np.isfinite(np.asarray(array[own], np.float32)).reshape(len(own), -1).all(1) for own in used]
-        hurt = [
-            row for row, found in zip(rows.tolist(), np.array([part.any() for part in broken]), strict=True) if found
-        ]
+        hurt = [row for row, found in zip(rows.tolist(), broken, strict=True) if found.any()]
         if not hurt:
             continue
         where = f"{array.folder}: " if isinstance(array, StoredArray) else ""

@@ -169,8 +169,8 @@ class StoredReference:
                 raise UserError(f"{self.folder}: the unit {unit} is damaged; delete it and run the same command again")
             if not np.isfinite(arrays["errors"]).all():
                 raise UserError(
-                    f"{self.folder}: errors of the unit {unit} are not finite; delete this folder and run `ppd reference` "
-                    "with the same settings"
+                    f"{self.folder}: errors of the unit {unit} are not finite; delete this folder and run "
+                    "`ppd reference` with the same settings"
                 )
             parts.append(arrays["errors"])
         return np.concatenate(parts)
