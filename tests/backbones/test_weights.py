@@ -78,7 +78,7 @@ def test_fp8_weights_are_read_with_every_value_and_refused_where_one_is_none(fil
     change(file, lambda tensors: tensors.update({"linear.weight": small}))
     assert torch.equal(load_weights(Small, file).linear.weight, small.float())
     change(file, lambda tensors: tensors.update({"linear.weight": torch.full((2, 3), float("nan")).to(stored)}))
-    with pytest.raises(UserError, match="1 of its tensors hold NaN or infinity, such as linear.weight"):
+    with pytest.raises(UserError, match=r"1 of its tensors hold NaN or infinity, such as linear\.weight"):
         load_weights(Small, file)
 
 

@@ -255,8 +255,7 @@ class PPDModule(LightningModule):
         faults = self.health.check()
         if faults and self.skipped_steps < self.skip_nonfinite:
             self.skipped_steps += 1
-            allowed = f"{self.skipped_steps} of at most {self.skip_nonfinite} (trainer.skip_nonfinite)"
-            log.warning("%s; the step is left out, %s", "; ".join(map(str, faults)), allowed)
+            log.warning("%s; step left out, %d of at most %d", faults[0], self.skipped_steps, self.skip_nonfinite)
             self._gradient_norms.pop()
             for weight in self.branch.parameters():
                 weight.grad = None  # the optimizer passes over a weight that has none
