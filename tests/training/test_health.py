@@ -25,7 +25,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.training.checkpoints import last_checkpoint, step_of
 from ppd_lightning.training.drift import LONG, drifts, rise
 from ppd_lightning.training.finite import first_nonfinite
-from ppd_lightning.training.health import Health, NotFiniteError
+from ppd_lightning.training.health import Fault, Health, NotFiniteError, first_of_ranks
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.sound_inputs import unsound_inputs
 
@@ -104,9 +104,15 @@ def test_what_is_looked_at_late_is_found_before_it_is_saved(tmp_path: Path) -> N
 def test_figures_that_are_finite_and_whose_sum_is_not_are_found() -> None:
     health = Health()
     health.note("train", 3, torch.tensor([1, 2]), {"loss": torch.tensor([3e38, 3e38])})
-    (fault,) = health.check()
+    fault = health.check()
+    assert fault is not None
     assert (fault.step, fault.value, fault.pairs) == (3, INFINITY, (1, 2))
-    assert health.check() == []
+    assert health.check() is None
+
+
+def test_the_faults_of_ranks_are_one() -> None:
+    late, here, there = Fault("a", NAN, 4, (9,), 2), Fault("a", NAN, 3, (1,), 2), Fault("a", NAN, 3, (5, 6), 2)
+    assert str(first_of_ranks([late, here, there])).startswith("step 3: a is nan for 3 of 4 pairs (")
 
 
 def test_a_run_keeps_its_last_sound_checkpoint_and_stops_again_with_the_same_sentence(

@@ -124,7 +124,7 @@ def step0_test(module: PPDModule, data: PreferenceDataModule) -> float:
         raise UserError(
             data.unsound_inputs(batch["pair"].tolist())
             or f"step-0 self-test: the loss is {loss} before the first step; lower objective.beta or "
-            f"objective.timesteps_weight (C = {module.coefficient:g}), or take trainer.precision=fp32"
+            f"objective.timesteps_weight (C = {module.coefficient:g})"
         )
     log.info(
         "step-0 self-test: loss %.6f (ln 2 = %.6f); C = %.1f, as Diffusion-DPO counts it beta = %.1f",

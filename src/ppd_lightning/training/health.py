@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,13 +54,13 @@ class NotFiniteError(UserError):
     """A training came to something that is not finite.
 
     Args:
-        found: the first fault, or that of each rank which has one.
+        found: the first fault.
         remedy: what to change, as a sentence.
     """
 
-    def __init__(self, found: Sequence[Fault], remedy: str) -> None:
-        self.found, self.remedy = tuple(found), remedy
-        super().__init__(dict.fromkeys(f"{fault}; {remedy}" for fault in found))
+    def __init__(self, found: Fault, remedy: str) -> None:
+        self.found = found
+        super().__init__(f"{found}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -107,26 +107,32 @@ class Health:
         """Keep a number of a whole step, such as the norm of its gradient."""
         self._numbers.append((name, step, value.detach().float()))
 
-    def check(self) -> list[Fault]:
-        """The first fault in what was noted; forgets it.
+    def check(self) -> Fault | None:
+        """The first fault in what was noted, if there is one; forgets what was noted.
 
-        Of several ranks all must call it at the same time, and all get the faults of those that have one.
+        Of several ranks all must call it at the same time, and all get the same.
         """
         figures, self._figures = self._figures, []
         numbers, self._numbers = self._numbers, []
         parts = [*(part.total() for part in figures), *(value for _, _, value in numbers)]
         sound = torch.stack(parts).isfinite().all() if parts else torch.ones((), dtype=torch.bool)
         if not distributed.is_initialized():
-            return [] if sound else [_first(figures, numbers)]
+            return None if sound else _first(figures, numbers)
         agreed = sound.to(_device_of_group(), torch.int32)
         distributed.all_reduce(agreed, distributed.ReduceOp.MIN)
         if agreed:
-            return []
+            return None
         found: list[Fault | None] = [None] * distributed.get_world_size()
         distributed.all_gather_object(found, None if sound else _first(figures, numbers))
-        faults = [fault for fault in found if fault is not None]
-        step = min(fault.step for fault in faults)
-        return [fault for fault in faults if fault.step == step]
+        return first_of_ranks([fault for fault in found if fault is not None])
+
+
+def first_of_ranks(faults: Sequence[Fault]) -> Fault:
+    """The fault of the lowest step, with the pairs of all ranks that have it."""
+    first = min(faults, key=lambda fault: fault.step)
+    same = [fault for fault in faults if (fault.step, fault.figure) == (first.step, first.figure)]
+    pairs = tuple(dict.fromkeys(pair for fault in same for pair in fault.pairs))
+    return replace(first, pairs=pairs, of=sum(fault.of for fault in same))
 
 
 def require_finite(content: Any, what: str, step: int, remedy: str) -> None:
@@ -141,7 +147,7 @@ def require_finite(content: Any, what: str, step: int, remedy: str) -> None:
     """
     broken = first_nonfinite(content)
     if broken is not None:
-        raise NotFiniteError([Fault(f"{what} {broken[0]}", broken[1], step)], remedy)
+        raise NotFiniteError(Fault(f"{what} {broken[0]}", broken[1], step), remedy)
 
 
 def remedy(objective: Objective, optimizer: Optimizer, skipped: int) -> str:

@@ -120,8 +120,8 @@ def fit(trainer: Trainer, module: PPDModule, data: PreferenceDataModule, checkpo
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except NotFiniteError as stop:
-        pairs = sorted({pair for fault in stop.found for pair in fault.pairs})
-        raise UserError([f"{fault}; {_kept(trainer)}" for fault in data.unsound_inputs(pairs) or stop.faults]) from None
+        faults = data.unsound_inputs(stop.found.pairs) or stop.faults
+        raise UserError([f"{fault}; {_kept(trainer)}" for fault in faults]) from None
     except SystemExit as ended:
         signal.signal(signal.SIGINT, handler)
         if isinstance(ended.__context__, KeyboardInterrupt):

@@ -252,19 +252,19 @@ class PPDModule(LightningModule):
 
     def _check_step(self) -> None:
         """Leave a step out that is not finite, as if it had not been: no weight and no moment changes."""
-        faults = self.health.check()
-        if faults and self.skipped_steps < self.skip_nonfinite:
+        fault = self.health.check()
+        if fault is not None and self.skipped_steps < self.skip_nonfinite:
             self.skipped_steps += 1
-            log.warning("%s; step left out, %d of at most %d", faults[0], self.skipped_steps, self.skip_nonfinite)
+            log.warning("%s; step left out, %d of at most %d", fault, self.skipped_steps, self.skip_nonfinite)
             self._gradient_norms.pop()
             for weight in self.branch.parameters():
                 weight.grad = None  # the optimizer passes over a weight that has none
             return
-        self._require(faults)
+        self._require(fault)
 
-    def _require(self, faults: list[Fault]) -> None:
-        if faults:
-            raise NotFiniteError(faults, self.remedy())
+    def _require(self, fault: Fault | None) -> None:
+        if fault is not None:
+            raise NotFiniteError(fault, self.remedy())
 
     def require_sound(self) -> None:
         """Refuse what the training has come to since it was last looked at, on all ranks at the same time.
