@@ -86,6 +86,10 @@ class LastCheckpoint(Checkpoint):
         """
         trainer.save_checkpoint(checkpoint_folder(self.folder) / f"step-{trainer.global_step:06d}.ckpt")
 
+    def is_due(self, trainer: Trainer) -> bool:
+        """Whether this saves, or has saved, the step that has just ended."""
+        return is_due(trainer.global_step, self.every, trainer.max_steps)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -94,16 +98,13 @@ class LastCheckpoint(Checkpoint):
             return
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # Lightning validates and logs before it stops, but not at max_steps by itself
-        if not self.validates and self._due(trainer):
+        if not self.validates and self.is_due(trainer):
             self.save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where one did."""
-        if self.validates and not trainer.sanity_checking and self._due(trainer):
+        if self.validates and not trainer.sanity_checking and self.is_due(trainer):
             self.save(trainer)
-
-    def _due(self, trainer: Trainer) -> bool:
-        return is_due(trainer.global_step, self.every, trainer.max_steps)
 
 
 def checkpoint_folder(folder: Path) -> Path:

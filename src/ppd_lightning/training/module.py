@@ -26,7 +26,7 @@ from ppd_lightning.training.accumulation import is_due
 from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.health import Fault, Health, NotFiniteError, remedy, require_finite
 from ppd_lightning.training.learning_rate import learning_rate_factor
-from ppd_lightning.training.mean_figures import figures_of, means_of_all
+from ppd_lightning.training.mean_figures import figures_of, means_of_all, own_waiting, waiting_of_all
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Loss, Objective, PairErrors
 from ppd_lightning.training.settings import Optimizer
@@ -58,8 +58,7 @@ class PPDModule(LightningModule):
         max_steps: for the learning rate's schedule.
         seed: of the draws.
         micro_batches: batches that make up an optimizer step.
-        log_every: steps between logged figures, which are means over all pairs of these steps (after a resume, over
-            those since).
+        log_every: steps between logged figures, which are means over all pairs of these steps.
         text: gives the text states of batches that hold none.
         skip_nonfinite: most steps that may be left out because a figure or the gradient is not finite.
 
@@ -212,11 +211,7 @@ class PPDModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the trained weights only: the network is on disk already.
-
-        Raises:
-            NotFiniteError: a figure, the gradient or a number in the checkpoint is not finite.
-        """
+        """Keep the trained weights only, the network is on disk already; raises as `require_sound`."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("branch.")}
         self.require_sound()
@@ -224,6 +219,9 @@ class PPDModule(LightningModule):
         require_finite(others, "in the checkpoint,", self.global_step, self.remedy())
         if self.skip_nonfinite:
             checkpoint["skipped_steps"] = self.skipped_steps
+        waiting = waiting_of_all(self._training_figures, self._gradient_norms)
+        if any(part["figures"] for part in waiting):  # of steps since figures were logged last
+            checkpoint["waiting_figures"] = waiting
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that lacks a part of the branch; count its steps in micro-batches of today's size.
@@ -242,6 +240,8 @@ class PPDModule(LightningModule):
                 "of the checkpoints and run the same command again, which trains from step 0"
             )
         self.skipped_steps = int(checkpoint.get("skipped_steps", 0))
+        waiting = own_waiting(checkpoint.get("waiting_figures", []), self.device)
+        self._training_figures, self._gradient_norms = waiting
         if "loops" not in checkpoint:  # weights alone
             return
         batches = checkpoint["global_step"] * self.micro_batches
