@@ -77,6 +77,7 @@ def own(table: str | Path, output: Path, max_unusable: float = 0.05, columns: di
         name="folder",
         table=str(table),
         columns=columns or {},
+        roots=[],
         labels="people",
         image_size=64,
         validation=0.05,
