@@ -152,8 +152,9 @@ def _reasons(data: PreparedData, rows: pa.Table, usable: pa.Table) -> list[str]:
     index = index.filter(pc.invert(pc.is_in(index["image_id"], value_set=usable["image_id"])))
     why = why_unusable(data.source.root, index)
     sides = zip(rows["image_0"].to_pylist(), rows["image_1"].to_pylist(), strict=True)
-    found = (dict.fromkeys(why[image] for image in both if image in why) for both in sides)
-    return ["; ".join(f"an image {reason}" for reason in reasons) or quarantine.OF_IMAGES for reasons in found]
+    return [
+        "; ".join(f"{image} {why[image]}" for image in both if image in why) or quarantine.OF_IMAGES for both in sides
+    ]
 
 
 def _write_captions(data: PreparedData, rows: pa.Table, held_out: frozenset[str]) -> None:
