@@ -72,12 +72,18 @@ class Own:
     folder: Path
 
 
-def own(table: str | Path, output: Path, max_unusable: float = 0.05, columns: dict[str, str] | None = None) -> Own:
+def own(
+    table: str | Path,
+    output: Path,
+    max_unusable: float = 0.05,
+    columns: dict[str, str] | None = None,
+    roots: list[str] | None = None,
+) -> Own:
     source = FolderSource(
         name="folder",
         table=str(table),
         columns=columns or {},
-        roots=[],
+        roots=roots or [],
         labels="people",
         image_size=64,
         validation=0.05,

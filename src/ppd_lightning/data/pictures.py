@@ -52,6 +52,9 @@ TURNS = {
 }
 """What makes a picture upright, by EXIF's orientation."""
 
+SAY_HOW_IT_LIES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Metadata in which Pillow finds an orientation; a picture that was turned has them no more, or it would be again."""
+
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 """Tags of TIFF, and a value."""
 
@@ -180,7 +183,12 @@ def upright(picture: Image.Image) -> Image.Image:
         turn = TURNS.get(picture.getexif().get(ORIENTATION, 1))
     except Exception:  # metadata that cannot be read say nothing
         return picture
-    return picture if turn is None else picture.transpose(turn)
+    if turn is None:
+        return picture
+    turned = picture.transpose(turn)
+    for name in SAY_HOW_IT_LIES:
+        turned.info.pop(name, None)
+    return turned
 
 
 def _header(data: bytes | None) -> tuple[Image.Image, str]:
