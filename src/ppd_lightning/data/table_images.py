@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 from ppd_lightning.data.image_files import ImageFiles
-from ppd_lightning.data.own_table import Choice, OwnTable, held_image, table_rows
+from ppd_lightning.data.own_table import Choice, OwnTable, held_image
 from ppd_lightning.data.remote import Location
+from ppd_lightning.data.table_parts import rows_of
 
 
 class TableImages:
@@ -22,7 +22,8 @@ class TableImages:
     def __init__(self, table: Location, read: OwnTable, key: str = "data.table") -> None:
         self.table, self.read = table, read
         self._files = ImageFiles(table, key=key)
-        self._rows = table_rows(table, key) if read.holding is not None else iter(())
+        holding = read.holding or ()
+        self._rows = rows_of(table, key, lambda _: holding) if holding else iter(())
 
     def of(self, group: Sequence[Choice]) -> tuple[dict[str, bytes], dict[str, str]]:
         """The bytes of those images that are there, by their names in the choices; a sentence for those not readable.
@@ -34,7 +35,8 @@ class TableImages:
             UserError: a remote file system cannot be reached, or the table is damaged.
         """
         held: dict[str, bytes] = {}
-        for choice, (_, row) in zip(group, islice(self._rows, len(group)), strict=False):
+        for choice in group if self.read.holding else ():
+            row = next((row for line, row in self._rows if line == choice.line), "")  # empty rows are no choices
             for name, column in zip(choice.images, self.read.holding or (), strict=True):
                 data = held_image(row[column]) if not isinstance(row, str) else None
                 if data is not None:
