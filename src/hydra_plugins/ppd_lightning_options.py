@@ -22,6 +22,11 @@ class OptionFiles(FileConfigSource):
         """What its places in Hydra's search path begin with."""
         return "ppd"
 
+    def is_config(self, config_path: str) -> bool:
+        """Whether an option is there, also a link to nothing, for reading it says so."""
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        return (path.exists() or path.is_symlink()) and not path.is_dir()
+
     def load_config(self, config_path: str) -> ConfigResult:
         """An option's file.
 

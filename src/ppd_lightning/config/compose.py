@@ -180,7 +180,8 @@ def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) 
         launcher, more = _launcher(composed)
         faults += more
     config, more = check(values, origins, {f"hydra.launcher.{key}": value for key, value in launcher.items()})
-    faults += more
+    unresolved = {fault.partition(":")[0] for fault in faults}
+    faults += [fault for fault in more if fault.partition(":")[0] not in unresolved]
     if config is None or faults:
         raise UserError(faults)
     return Composed(config, launcher)
@@ -227,9 +228,9 @@ def _compose_with(overrides: list[ParsedOverride], config_dir: Path | None) -> t
 
 
 def _reason(error: BaseException) -> str:
-    """The words of the first one of a chain of exceptions that has any."""
+    """The words of the first one of a chain of exceptions that says something."""
     words = " ".join(str(error).split("Config search path:")[0].split())
-    if words or error.__cause__ is None:
+    if error.__cause__ is None or (words and not words.startswith("Error merging override")):
         return words or type(error).__name__
     return _reason(error.__cause__)
 

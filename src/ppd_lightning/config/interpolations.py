@@ -26,12 +26,15 @@ def too_large(values: Mapping[str, Any]) -> list[str]:
     pointing = {path: text for path, text in leaves.items() if "${" in text}
     nested = [path for path, text in pointing.items() for _ in NESTED.findall(text)]
     if len(nested) > MOST_NESTED:
-        return [
-            f"{'.'.join(nested[MOST_NESTED])}: more than {MOST_NESTED} interpolations within names of interpolations"
-        ]
+        place = ".".join(nested[MOST_NESTED])
+        return [f"{place}: more than {MOST_NESTED} interpolations within names of interpolations"]
     known: dict[Path, int] = {}
     for path in pointing:
-        if _size(path, leaves, sizes, known) > LARGEST:
+        try:
+            size = _size(path, leaves, sizes, known)
+        except RecursionError:
+            return [f"{'.'.join(path)}: its interpolations point from one to the next too often; write the value out"]
+        if size > LARGEST:
             return [
                 f"{'.'.join(path)}: becomes more than {LARGEST:,} characters when its interpolations are replaced; "
                 "write the value out"
@@ -45,7 +48,7 @@ def _collect(value: Any, path: Path, leaves: dict[Path, str], sizes: dict[Path, 
         for name, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
             _collect(inner, (*path, str(name)), leaves, sizes)
     else:
-        leaves[path] = str(value) if isinstance(value, str) else ""
+        leaves[path] = value if isinstance(value, str) else " "
 
 
 def _size(path: Path, leaves: Mapping[Path, str], groups: Mapping[Path, int], known: dict[Path, int]) -> int:
@@ -58,9 +61,8 @@ def _size(path: Path, leaves: Mapping[Path, str], groups: Mapping[Path, int], kn
         elif path in leaves:
             text = leaves[path]
             targets = [_target(name, path) for name in REFERENCE.findall(text)] if "${" in text else []
-            known[path] = min(
-                len(text) + sum(_size(target, leaves, groups, known) for target in targets), 100 * LARGEST
-            )
+            size = len(text) + sum(_size(target, leaves, groups, known) for target in targets)
+            known[path] = min(size, 100 * LARGEST)
     return known[path]
 
 

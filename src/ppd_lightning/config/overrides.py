@@ -6,12 +6,14 @@ How their values are written is in `typed`.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, OverrideType, RangeSweep
@@ -21,11 +23,10 @@ from omegaconf import DictConfig
 from ppd_lightning.config.groups import LIST_GROUPS, OF_HYDRA, options
 from ppd_lightning.config.typed import UnreadableError, read_override
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.flat import flat
 from ppd_lightning.storage.yaml_files import read_yaml, yaml_text
 
 NULLABLE_GROUPS = ("experiment", "sweep")
-OF_SWEEPS = ("hydra.launcher", "hydra.sweeper")
-"""The settings of Hydra itself that have a meaning here."""
 MOST_RUNS = 1_000
 """Runs of one sweep; Slurm's arrays have as many jobs (MaxArraySize)."""
 
@@ -59,14 +60,12 @@ def parse_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
         if override.is_sweep_override():
             faults.append(f"{text}: several values make a sweep; give -m as well, or quote the value")
         elif key in known:
+            if override.value() is None and key in NULLABLE_GROUPS and not override.is_delete():
+                continue  # none is chosen, as where nothing is said
             choice_faults = [*_again(text, key, chosen), *_choice_faults(override, known, config_dir)]
             faults.extend(choice_faults)
             if not choice_faults:
                 sound.append(ParsedOverride(text, key, in_grammar, is_choice=True))
-        elif key.split(".")[0].split("/")[0] == "hydra" and not f"{key}.".startswith(
-            tuple(f"{of}." for of in OF_SWEEPS)
-        ):
-            faults.append(f"{text}: of Hydra itself, {' and '.join(OF_SWEEPS)} are used, one key at a time, with -m")
         elif "/" in key or override.package is not None:
             faults.append(f"{text}: there is no group {key}{nearest(key, known)} (the groups are {', '.join(known)})")
         elif not key:
@@ -160,6 +159,24 @@ def in_grammar(overrides: Sequence[str], config_dir: Path | None = None) -> list
     return [text for text, override, _ in read if override is not None]
 
 
+def presets_of(sweeper: Mapping[str, Any]) -> list[str]:
+    """The overrides of a sweeper's `params`.
+
+    Raises:
+        UserError: they are no mapping of keys to values.
+    """
+    params = sweeper.get("params") or {}
+    if not isinstance(params, Mapping):
+        raise UserError(f"hydra.sweeper.params: must be a mapping of keys to values, not {params!r}")
+    nested = flat({str(key): value for key, value in params.items()})  # seed, or optimizer: {lr: ...}
+    return [f"{key}={_written(value)}" for key, value in nested.items()]
+
+
+def _written(value: object) -> str:
+    """A value as an override has it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+
+
 def fixed(overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
     """The overrides that have one value, as Hydra reads them."""
     read = (_parse(text, several=True, config_dir=config_dir) for text in overrides)
@@ -178,7 +195,22 @@ def _parse(text: str, *, several: bool, config_dir: Path | None = None) -> tuple
         in_grammar, override = read_override(text, several=several, config_dir=config_dir)
     except UnreadableError as error:
         return text, None, f"{_short(text)}: cannot be read as key=value ({error}); quote what is special"
-    return in_grammar, override, ""
+    fault = _hydra_fault(override.key_or_group)
+    return (in_grammar, None, f"{_short(text)}: {fault}") if fault else (in_grammar, override, "")
+
+
+def _hydra_fault(key: str) -> str:
+    """Why a key of Hydra itself cannot be set on the command line; empty where it can, and for all other keys."""
+    if key.replace("/", ".").split(".")[0] != "hydra" or key in OF_HYDRA:
+        return ""
+    group, _, name = key.removeprefix("hydra.").partition(".")
+    if name.split(".")[0] == "params" and group == "sweeper":
+        return "what is swept is written as KEY=VALUE,VALUE, or in a file of the group sweep"
+    if name == "_target_" and group in ("launcher", "sweeper"):
+        return f"an option of hydra/{group} says what is started; choose one"
+    if group in ("launcher", "sweeper") and name:
+        return ""
+    return "of Hydra itself only hydra.launcher and hydra.sweeper are used, one key of them at a time, with -m"
 
 
 def _short(text: str) -> str:
@@ -204,7 +236,7 @@ def _listed(text: str, override: Override, config_dir: Path | None) -> tuple[lis
     if isinstance(values, RangeSweep):
         count = _count(values)
         if count is None or count > MOST_RUNS:
-            many = "endlessly many" if count is None else f"{count:,}"
+            many = "endlessly many" if count is None or count > 10**15 else f"{count:,}"
             return [], f"{text}: stands for {many} values, and a sweep has at most {MOST_RUNS:,} runs; use larger steps"
         if count == 0:
             return [], f"{text}: holds no value, for it begins at {values.start} and goes by {values.step}"
