@@ -26,6 +26,8 @@ from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.yaml_files import read_yaml
 
+NOTHING_NEW = 5
+"""Faulty runs of a sweep in succession without another fault, after which the others are not looked at."""
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -78,12 +80,16 @@ def compose_runs(combinations: Iterable[Sequence[str]], config_dir: Path | None 
     _require_folder(config_dir)
     runs: list[Composed] = []
     faults: dict[str, None] = {}
+    known = 0
     with hydra_started():
         for overrides in combinations:
             try:
                 runs.append(_compose(overrides, config_dir, swept=True))
             except UserError as error:
+                known = known + 1 if faults.keys() >= set(error.faults) else 0
                 faults.update(dict.fromkeys(error.faults))
+                if known == NOTHING_NEW:
+                    break  # of thousands of runs with one fault a few are enough
     if faults:
         raise UserError(faults)
     return runs

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
 
 
+MOST_CHOICES = 20_000_000
+
+
 @settings
 class EmojiSource(Source):
     """The embedded world: emoji by several vendors, judged by simulated people."""
@@ -49,6 +52,12 @@ class EmojiSource(Source):
             yield (
                 f"data.held_out_concepts: must leave concepts to train on, and {self.held_out_concepts} of "
                 f"{self.concepts} do not"
+            )
+        choices = (self.people + self.unseen_people) * self.pairs_per_person
+        if choices > MOST_CHOICES:
+            yield (
+                f"data.pairs_per_person: {self.pairs_per_person:,} of {self.people + self.unseen_people:,} people make "
+                f"{choices:,} choices, and the world is made for up to {MOST_CHOICES:,}; use fewer"
             )
 
     def extras(self) -> tuple[str, ...]:
