@@ -165,7 +165,7 @@ def option_files(draw: random.Random, keys: list[str], groups: dict[str, list[st
     return Case(
         "file",
         [*_verb(draw), *draw.choice(BASES), "--config-dir=options", word],
-        ["fuzz", group],
+        ["fuzz", group, "needs a value"],
         {f"{group}/fuzz.yaml": content},
     )
 

@@ -37,9 +37,12 @@ from configuration_cases import Case, cases
 
 from ppd_lightning.cli import main as ppd
 from ppd_lightning.completion import words_for
+from ppd_lightning.config.keys import known_keys
 
 LIMIT = 10
 """Seconds that a command may take."""
+READ = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "logger", "generation")
+"""The groups whose settings are tried in a training."""
 BATCH = 25
 """Commands of one process."""
 
@@ -151,6 +154,14 @@ def trainings(accepted: Sequence[str], folder: Path, count: int, seed: int) -> I
         yield words, fault
 
 
+def ends_of_ranges() -> Iterator[str]:
+    """The smallest and the largest number that each key of a training may have."""
+    for name, key in known_keys().items():
+        for number in re.findall(r"[<>]= ([\d,.]+)", key.expected):
+            if "a list" not in key.expected:
+                yield f"{name}={number.replace(',', '')}"
+
+
 def _pairs(folder: Path) -> Path:
     """A table of a few pairs of coloured squares."""
     from PIL import Image
@@ -181,7 +192,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     failures: list[dict[str, str]] = []
     accepted: dict[str, None] = {}
-    slowest = 0.0
+    slowest = (0.0, "")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "fuzz").mkdir()
@@ -189,7 +200,7 @@ def main() -> int:
             batch = [next(made) for _ in range(min(BATCH, asked.cases - first))]
             for case, found in zip(batch, tried(batch, folder / "fuzz"), strict=True):
                 counts[f"{case.kind}: exit code {found.code}"] += 1
-                slowest = max(slowest, found.seconds)
+                slowest = max(slowest, (found.seconds, shlex.join(case.words)[:400]))
                 if found.fault:
                     files = "".join(f" [{path}: {content[:80]!r}]" for path, content in case.files.items())
                     failures.append(
@@ -202,7 +213,8 @@ def main() -> int:
                 elif case.kind == "value" and found.code == 0 and re.match(r"[a-z]", case.words[-1]):
                     accepted |= dict.fromkeys(word for word in case.words if _is_of(word, case.names[0]))
         trained = 0
-        for words, fault in trainings(list(accepted), folder, asked.trainings, asked.seed) if asked.trainings else ():
+        settings = [word for word in (*accepted, *ends_of_ranges()) if word.partition(".")[0] in READ]
+        for words, fault in trainings(settings, folder, asked.trainings, asked.seed) if asked.trainings else ():
             trained += 1
             if fault:
                 failures.append({"command": shlex.join(["ppd", *words])[:400], "fault": fault, "said": ""})
@@ -212,13 +224,13 @@ def main() -> int:
         "cases": asked.cases,
         "trainings": trained,
         "seed": asked.seed,
-        "slowest_s": round(slowest, 2),
+        "slowest": [round(slowest[0], 2), slowest[1]],
         "outcomes": dict(sorted(counts.items())),
         "failures": failures,
     }
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     asked.to.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"{asked.cases} configurations, {trained} trainings, slowest {slowest:.1f} s: {len(failures)} failed")
+    print(f"{asked.cases} configurations, {trained} trainings, slowest {slowest[0]:.1f} s: {len(failures)} failed")
     return int(bool(failures))
 
 

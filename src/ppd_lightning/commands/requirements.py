@@ -10,15 +10,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from ppd_lightning.config.root import Config
 from ppd_lightning.devices import require_accelerator
+from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.errors import UserError
 
 TRAINING = ("train", "reference", "demo")
 DRAWING = ("evaluate", "interpolate", "judge", "generate", "demo")
 COMPUTING = ("prepare", "label", "embed", "classify", "describe", *TRAINING, *DRAWING)
-FLOAT = 4
-"""Bytes."""
+FLOAT, PROCESS = 4, 300_000_000
+"""Bytes of a number, and of a process with PyTorch that does nothing yet."""
 LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -37,6 +40,12 @@ def _of_training(config: Config) -> Iterator[str]:
     share = -(-trainer.batch_size // (trainer.nodes * trainer.devices))
     pairs = min(share, trainer.micro_batch_size or share)
     numbers = 2 * math.prod(model.latent_shape(config.data.image_size)) + (model.caption_numbers or 0)
+    gpus = 0 if trainer.accelerator == "cpu" else torch.cuda.device_count()
+    if current_rank().size == 1 and 0 < gpus < trainer.devices:
+        yield f"trainer.devices: {trainer.devices} are asked for, and this machine has {gpus} GPUs; use at most these"
+    if not gpus:
+        of = f"{trainer.devices:,} processes on the CPU"
+        yield from _fault("trainer.devices", trainer.devices * PROCESS, of, "start fewer")
     yield from _fault(
         "trainer.batch_size" if trainer.micro_batch_size is None else "trainer.micro_batch_size",
         pairs * numbers * FLOAT,

@@ -26,7 +26,7 @@ from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.yaml_files import read_yaml
 
-NOTHING_NEW = 5
+NOTHING_NEW = 3
 """Faulty runs of a sweep in succession without another fault, after which the others are not looked at."""
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 

@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, OverrideType, RangeSweep
 from hydra.core.plugins import Plugins
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from ppd_lightning.config.groups import LIST_GROUPS, OF_HYDRA, options
 from ppd_lightning.config.typed import UnreadableError, read_override
@@ -298,7 +298,8 @@ def _built_on(group: str, choice: str, config_dir: Path | None) -> Iterator[tupl
         values = read_yaml(file)
     except UserError:
         return  # composing says so
-    for parent in values.get("defaults", []) if isinstance(values, DictConfig) else ():
+    parents = values.get("defaults", []) if isinstance(values, DictConfig) else []
+    for parent in parents if isinstance(parents, ListConfig) else ():
         if isinstance(parent, str) and parent not in (choice, "_self_"):
             yield from _built_on(group, parent, config_dir)
         elif isinstance(parent, DictConfig):
