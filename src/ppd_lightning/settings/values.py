@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from ppd_lightning.settings.paths import home_expanded
+from ppd_lightning.settings.plain_text import user_name
 
 CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -23,6 +24,16 @@ def _refuse_half(value: object) -> object:
     if value in ("fp16", "float16", "half", 16, "16"):
         raise PydanticCustomError("precision", "activations overflow in fp16: use bf16 or fp32")
     return value
+
+
+def _as_called(value: object) -> object:
+    """A user's name as tables read it; what is neither text nor a whole number stays, and is refused as such."""
+    try:
+        return user_name(value) or value
+    except ValueError as error:
+        if isinstance(value, str):
+            raise PydanticCustomError("user", "the name of a user {reason}", {"reason": str(error)}) from None
+        return value
 
 
 def _without_sign_of_zero(value: float) -> float:
@@ -64,6 +75,8 @@ Switch = Annotated[bool, Strict()]
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 """A file, a folder, a URL or a name on the model hub; `~` is one's home folder."""
+User = Annotated[str, BeforeValidator(_as_called)]
+"""A user's name; 12 and 12.0 are "12", as in tables."""
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 
 
@@ -71,7 +84,7 @@ Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 class Share:
     """A user of a blend. The name is a value and no key, for the command line takes any name as a quoted value only."""
 
-    user: Name
+    user: User
     weight: Fraction
 
 
