@@ -28,8 +28,11 @@ def test_batches_that_do_not_fit_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(requirements, "memory", lambda: 1_000_000)
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 0)
     words = ["experiment=emoji/ppd", f"output={tmp_path}", "trainer.batch_size=1000", "generation.batch_size=1000"]
     assert main(["train", *words]) == main(["generate", *words]) == 2
-    first, second = capsys.readouterr().err.splitlines()
+    assert main(["train", *words, "trainer.devices=1000"]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
     assert first.startswith("ppd: trainer.batch_size: the latents and captions of 1,000 pairs take ")
+    assert third.startswith("ppd: trainer.devices: 1,000 processes on the CPU take 300.0 GB alone")
     assert second.startswith("ppd: generation.batch_size: 1,000 images and their latents take 0.")

@@ -43,7 +43,7 @@ def _of_training(config: Config) -> Iterator[str]:
     gpus = 0 if trainer.accelerator == "cpu" else torch.cuda.device_count()
     if current_rank().size == 1 and 0 < gpus < trainer.devices:
         yield f"trainer.devices: {trainer.devices} are asked for, and this machine has {gpus} GPUs; use at most these"
-    if not gpus:
+    if not gpus and trainer.devices > 1:
         of = f"{trainer.devices:,} processes on the CPU"
         yield from _fault("trainer.devices", trainer.devices * PROCESS, of, "start fewer")
     yield from _fault(
