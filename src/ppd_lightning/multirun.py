@@ -13,10 +13,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.table import Table
 
-from ppd_lightning.config.compose import compose_runs, hydra_started, quoted, search_path, sweeper_of
+from ppd_lightning.config.compose import compose_runs, hydra_started, search_path, sweeper_of
 from ppd_lightning.config.folders import sweep_folder
-from ppd_lightning.config.overrides import examples, fixed, sweep_runs
+from ppd_lightning.config.overrides import examples, fixed, in_grammar, presets_of, sweep_runs
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.typed import quoted
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.sweep_table import (
@@ -52,9 +53,9 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
         UserError: with the faults of all runs.
     """
     sweeper = sweeper_of(overrides, config_dir)
-    presets = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    listed = sweeper.get("_target_", "BasicSweeper").endswith("BasicSweeper")
-    combinations = sweep_runs(overrides, presets) if listed else examples(overrides, presets)
+    presets = presets_of(sweeper)
+    listed = str(sweeper.get("_target_", "BasicSweeper")).endswith("BasicSweeper")
+    combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
     runs = [
         PlannedRun(number, texts, composed)
         for number, (texts, composed) in enumerate(
@@ -76,7 +77,8 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
             log.info("%d runs, their table is %s", len(runs), folder / "runs.csv")
             launch(folder, runs, hydra_context(), master)
         else:
-            settings = [*fixed(overrides), *search_path(config_dir), f"hydra.sweep.dir={quoted(str(folder))}"]
+            own = f"hydra.sweep.dir={quoted(str(folder))}"
+            settings = [*fixed(overrides, config_dir), *search_path(config_dir), own]
             master = hydra_compose("config", overrides=settings, return_hydra_config=True)
             log.info("the table of the runs is %s", folder / "runs.csv")
             _let_choose([*presets, *overrides], folder, config_dir, master)
@@ -129,7 +131,8 @@ def _let_choose(overrides: Sequence[str], folder: Path, config_dir: Path | None,
     assert isinstance(config, DictConfig)
     with open_dict(config):
         config.hydra.launcher = through
-    texts = {text.partition("=")[0]: text for text in overrides if not text.startswith(("hydra", "sweep="))}
+    swept = [text for text in overrides if not text.startswith(("hydra", "sweep="))]
+    texts = {text.partition("=")[0]: text for text in in_grammar(swept, config_dir)}
     try:
         Plugins.instance().instantiate_sweeper(hydra_context=hydra_context(), task_function=job, config=config).sweep(
             list(texts.values())

@@ -14,7 +14,7 @@ from ppd_lightning.backbones.files import PICKLES, ModelPart, read_json
 from ppd_lightning.backbones.unet.released import RELEASES, Release
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Switch
+from ppd_lightning.settings.values import PathText, Switch
 
 if TYPE_CHECKING:  # a configuration is checked without them
     import torch
@@ -52,7 +52,7 @@ class StableDiffusion(Backbone):
 
     name: Literal["sd15", "sdxl"]
     """Which: Stable Diffusion 1.5 or XL; fine-tunes of either count as it."""
-    config_path: str
+    config_path: PathText
     """Where path is a checkpoint file: folder or hub name with configurations and tokenizers in diffusers' layout."""
     prediction: Literal["epsilon", "v_prediction"]
     """What the network predicts: the noise, or the velocity v (some fine-tunes)."""

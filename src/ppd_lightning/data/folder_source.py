@@ -10,6 +10,7 @@ from ppd_lightning.data.parquet_files import ParquetFiles, SourceLines
 from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.values import PathText
 
 
 @settings
@@ -18,7 +19,7 @@ class FolderSource(PeopleSource):
 
     name: Literal["folder"]
     """The source."""
-    table: str
+    table: PathText
     """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user; a
     parquet file may hold the images."""
     columns: dict[str, str]

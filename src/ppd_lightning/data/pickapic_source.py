@@ -12,6 +12,7 @@ from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.values import PathText
 
 
 @settings
@@ -20,7 +21,7 @@ class PickapicSource(PeopleSource):
 
     name: Literal["pickapic"]
     """The source."""
-    root: str
+    root: PathText
     """The folder that holds the parquet files, an fsspec URL of one (s3://, gs://), or OWNER/NAME on the model hub."""
     files: Annotated[str, Field(min_length=1)]
     """Which of its files are read, as a glob such as data/train-*.parquet."""

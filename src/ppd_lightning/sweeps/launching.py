@@ -21,8 +21,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from ppd_lightning import signals
-from ppd_lightning.config.compose import Composed, as_yaml, quoted
+from ppd_lightning.config.compose import Composed, as_yaml
 from ppd_lightning.config.folders import run_folder
+from ppd_lightning.config.typed import quoted
 from ppd_lightning.storage.atomic import write_text_atomic
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, read_run, read_runs, record
 from ppd_lightning.sweeps.devices import LAUNCHERS, offer_devices
