@@ -12,6 +12,8 @@ FLOORS = [
         "errors",
         "light_imports",
         "logging_setup",
+        "markdown",
+        "masking",
         "progress",
         "console",
         "devices",

@@ -123,6 +123,11 @@ def read_json(file: Path) -> dict[str, Any]:
     return values
 
 
+def is_hub_name(path: str) -> bool:
+    """Whether a path is OWNER/NAME on the model hub: it looks like that, and there is no such folder here."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path) is not None and not Path(path).is_dir()
+
+
 def local_folder(key: str, path: str, parts: Sequence[ModelPart]) -> Path:
     """The folder that `path` names, or the hub's snapshot of these parts where it names none.
 
@@ -134,7 +139,7 @@ def local_folder(key: str, path: str, parts: Sequence[ModelPart]) -> Path:
     import huggingface_hub  # half a second, which checking a configuration does not need
 
     folder = Path(path).expanduser()
-    if folder.is_dir() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path):
+    if not is_hub_name(path):
         return folder
     try:
         fetched = {_fetched(path, part) for part in parts}

@@ -17,6 +17,7 @@ import pyarrow as pa
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
@@ -107,7 +108,7 @@ def run(config: Config) -> dict[str, Any]:
         "seconds": round(time.monotonic() - begun, 1),
     }
     write_verdicts(folder / "verdicts.parquet", {"agreement": chosen, "comparison": judged})
-    settings_used = {"generation": asdict(config.generation), "judge": asdict(config.judge)}
+    settings_used = {group: stored_values(config)[group] for group in ("generation", "judge")}
     write_json_atomic(folder / "settings.json", {"adapter": file_sha256(trained.adapter), **settings_used})
     write_json_atomic(folder / "summary.json", summary)
     _print(summary)

@@ -17,6 +17,7 @@ from ppd_lightning.commands.verbs import run_verb
 from ppd_lightning.config.compose import read_config
 from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
 from ppd_lightning.logging_setup import set_up_logging
+from ppd_lightning.masking import for_people
 from ppd_lightning.storage.atomic import write_json_atomic
 
 GRACE = 10.0
@@ -35,7 +36,7 @@ def main(config: Path, report: Path) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        write_json_atomic(report, {"error": f"{type(error).__name__}: {error}"})
+        write_json_atomic(report, {"error": for_people(f"{type(error).__name__}: {error}")})
         raise
     return 0
 

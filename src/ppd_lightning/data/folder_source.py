@@ -9,6 +9,7 @@ from typing import Literal
 from ppd_lightning.data.parquet_files import ParquetFiles, SourceLines
 from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import Finding, settings
 
 
@@ -37,7 +38,7 @@ class FolderSource(PeopleSource):
 
     def description(self) -> str:
         """See the base class."""
-        return f"Choices between images from a table called `{last_name(self.table)}`."
+        return f"Choices between images from a table called {code(last_name(self.table))}."
 
     def lines(self, folder: Path) -> SourceLines:
         """The lines of the table."""

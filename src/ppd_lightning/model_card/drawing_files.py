@@ -30,6 +30,7 @@ NEW_PEOPLE = (
     "ppd_lightning.data.remote",
     "ppd_lightning.data.table_images",
     "ppd_lightning.errors",
+    "ppd_lightning.masking",
     "ppd_lightning.storage.atomic",
     "ppd_lightning.storage.fingerprints",
     "ppd_lightning.users.choice_features",

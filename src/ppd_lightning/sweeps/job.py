@@ -15,6 +15,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.logging_setup import lines_of_run, set_up_logging
+from ppd_lightning.masking import for_people
 from ppd_lightning.storage.leases import Lease, this_process
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, numbers_of, read_run, read_runs, read_sweep, record
 from ppd_lightning.sweeps.devices import take_devices
@@ -69,7 +70,7 @@ def _outcome(folder: Path, run: SweepRun, verbs: list[str], config: Config) -> S
             raise
         why, mistake = f"ended with exit code {end.code}", end.code == 2
     except Exception as error:
-        why, mistake = f"{type(error).__name__}: {error}", False
+        why, mistake = for_people(f"{type(error).__name__}: {error}"), False
         log.exception("run %d failed", run.number)
     else:
         return replace(run, state="done", numbers=numbers)

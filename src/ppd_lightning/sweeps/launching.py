@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 
 from ppd_lightning.config.compose import Composed, as_yaml, quoted
 from ppd_lightning.config.folders import run_folder
+from ppd_lightning.masking import for_people, without_access
 from ppd_lightning.storage.atomic import write_text_atomic
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, read_run, read_runs, record
 from ppd_lightning.sweeps.devices import offer_devices
@@ -44,7 +45,7 @@ class PlannedRun:
 
     def noted(self, state: str) -> SweepRun:
         """The run in the sweep's folder."""
-        values = dict(text.partition("=")[::2] for text in self.overrides)
+        values = dict(without_access(text).partition("=")[::2] for text in self.overrides)
         return SweepRun(self.number, values, str(run_folder(self.composed.config)), state)
 
 
@@ -125,7 +126,7 @@ def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
             launcher = Plugins.instance().instantiate_launcher(context, job, config)
             launcher.launch([[f"+run={run.number}"] for run in group], initial_job_idx=group[0].number)
         except Exception as error:  # one that waits for its jobs breaks at the first that died
-            words.append(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+            words.append(for_people((str(error).strip().splitlines() or [type(error).__name__])[0]))
             log.debug("%s", error)
             if settings["_target_"].endswith("SlurmLauncher"):
                 _outlast(folder / ".submitit", began)
