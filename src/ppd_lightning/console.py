@@ -1,6 +1,6 @@
 """Tables on standard output: as wide as the terminal, or, piped into a file or program, as wide as they are.
 
-Names and settings in them are text: no markup, no emoji, no secrets, nothing that steers the terminal.
+Names and settings in them are text: no markup, no secrets, nothing that steers the terminal.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ class TextConsole(Console):
     """Prints texts as they are."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """See the base class."""
-        return super().render_str(for_people(text), **options)
+        """See the base class; nothing in the text is looked for, so names between colons stay too."""
+        layout = {name: options[name] for name in ("style", "justify", "overflow") if options.get(name) is not None}
+        return Text(for_people(text), **layout)
 
 
 def table_console() -> TextConsole:
     """The console that verbs print their tables on; the variable COLUMNS is heeded as everywhere."""
     limited = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return TextConsole(width=None if limited else UNLIMITED, markup=False, emoji=False)
+    return TextConsole(width=None if limited else UNLIMITED)

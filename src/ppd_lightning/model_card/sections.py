@@ -129,9 +129,9 @@ def _how(settings: Mapping[str, Any], folder: str) -> str:
     return (
         "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "
         f"half, the intervals are of {judged['bootstrap']:,} bootstrap resamples. Measured by "
-        f"{', '.join(map(text_words, settings['measures']))}: the first of these decides `win_rate`, or each user's "
-        "own where rewards are the users. In `other_taste_win_rate` another person decides; `own_against_other` compares "
-        "the picture with one that is drawn for another person. Drawn by the framework's own pipeline with "
+        f"{', '.join(map(text_words, settings['measures']))}: the first of these decides `win_rate`, or each "
+        "user's own where rewards are the users. In `other_taste_win_rate` another person decides; `own_against_other` "
+        "compares the picture with one that is drawn for another person. Drawn by the framework's own pipeline with "
         f"{', '.join(listed)}. (`{folder}`)"
     )
 
