@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ppd_lightning.masking import for_people
+from ppd_lightning.masking import for_sharing
 
 LONGEST = 120
 """Letters of a text within a line; the rest is left out."""
@@ -31,11 +31,11 @@ def fenced(text: str, language: str = "") -> str:
     """Lines as a block of code, whatever they hold."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{for_people(text).rstrip()}\n{fence}"
+    return f"{fence}{language}\n{for_sharing(text).rstrip()}\n{fence}"
 
 
 def _line(text: str) -> str:
-    line = for_people(" ".join(text.split()))
+    line = for_sharing(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 

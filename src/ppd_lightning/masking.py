@@ -25,6 +25,8 @@ STEERING = re.compile(
 )
 """Control characters but tabs and line feeds, marks of writing direction, and halves of characters."""
 
+HOME = re.compile(r"(?<![\w.~])(?:/home|/Users|[A-Za-z]:\\Users)[/\\][^\s/\\'\"<>,;:]+")
+
 _named: set[str] = set()
 
 
@@ -51,6 +53,11 @@ def for_people(text: str) -> str:
     return visible(masked(text))
 
 
+def for_sharing(text: str) -> str:
+    """As `for_people`, without the folders of people's homes, which have their names."""
+    return HOME.sub("~", for_people(text)).replace(_own_home(), "~")
+
+
 def without_access(text: str) -> str:
     """The text without the passwords and queries of URLs; those that are interpolations of a configuration stay."""
     return URL.sub(_without_access, text) if "://" in text else text
@@ -60,6 +67,12 @@ def _without_access(url: re.Match[str]) -> str:
     user, (place, mark, query) = url["user"] or "", url["rest"].partition("?")
     user = user if "${" in user else user and f"{MASK}@"
     return f"{url['scheme']}{user}{place}{mark}{query if '${' in query else query and MASK}"
+
+
+def _own_home() -> str:
+    """The folder of this user, where it is not that of all."""
+    home = os.path.expanduser("~")
+    return home if len(home) > len("/root") or home == "/root" else "\0"
 
 
 def _secrets() -> list[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
@@ -373,31 +375,29 @@ PLANTED = "/home/ann-of-host7/secret-project"
 SECRETS = ("ann-of-host7", "secret-project", "hush-hush", "s3cret-pw", "s1gned", "host7")
 
 
-def texts(part: Any, name: str) -> bool:
-    """Whether a field may hold any text: no choice between words."""
-    if name in ("target", "name", "kind", "text", "position"):  # which part it is
-        return False
-    found = [get_type_hints(type(part), include_extras=True)[name]]
-    for kind in found:
-        if get_origin(kind) is Literal:
-            return False
-        found.extend(get_args(kind))
-    return str in found
-
-
 def planted(part: Any, key: str = "") -> Any:
-    """The settings with a path of somebody's home, a secret or a signed URL wherever a text may stand."""
+    """The settings with a path of somebody's home wherever a text may stand, alone, in a list or in a mapping."""
     changes: dict[str, Any] = {}
     for field in fields(part):
         value, dotted = getattr(part, field.name), f"{key}.{field.name}"
         if is_dataclass(value):
             changes[field.name] = planted(value, dotted)
-        elif field.name == "rewards" and not key:
+        elif dotted == ".rewards":
             changes[field.name] = {name: planted(one, f"{dotted}.{name}") for name, one in value.items()}
-        elif texts(part, field.name):
-            text = f"{PLANTED}/{dotted}"
-            lists: Any = {list: [text], dict: dict.fromkeys(value or ["a"], text) if isinstance(value, dict) else {}}
-            changes[field.name] = lists.get(type(value), text)
+        elif field.name != "target":
+            kind, text = (
+                TypeAdapter(type(part).__pydantic_fields__[field.name].rebuild_annotation()),
+                f"{PLANTED}/{dotted}",
+            )
+            for candidate in (
+                text,
+                [text],
+                [text, text + "2"],
+                dict.fromkeys(value, text) if isinstance(value, dict) else (),
+            ):
+                with suppress(ValidationError):
+                    changes[field.name] = kind.validate_python(candidate)
+                    break
     return replace(part, **changes)
 
 
