@@ -19,6 +19,7 @@ from ppd_lightning.masking import for_people, for_sharing, mask_variable
     [
         ("see https://ann:pw@host/v1?sig=1 there", "see https://***@host/v1?*** there"),
         ("s3://key:se/cret@bucket/a", "s3://key:se/cret@bucket/a"),  # such a password must be quoted
+        ("postgresql:/ann:pw@host/db", "postgresql:/***@host/db"),  # as a path
         ("https://host/v1 and hf://datasets/a/b", "https://host/v1 and hf://datasets/a/b"),
         ("a\x1b[31m\x07\u202eb\nc\td", "a\\x1b[31m\\x07\\u202eb\nc\td"),
     ],

@@ -18,8 +18,9 @@ SHORTEST = 6
 """Values of fewer letters are words such as true, which messages need."""
 
 URL = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}://)(?P<user>[^\s/?#'\"<>]*@)?(?P<rest>[^\s'\"<>]*)", re.IGNORECASE
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]{1,20}:/{1,3})(?P<user>[^\s/?#'\"<>]*@)?(?P<rest>[^\s'\"<>]*)", re.IGNORECASE
 )
+"""Also with one slash, as a `Path` has it."""
 STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -60,7 +61,7 @@ def for_sharing(text: str) -> str:
 
 def without_access(text: str) -> str:
     """The text without the passwords and queries of URLs; those that are interpolations of a configuration stay."""
-    return URL.sub(_without_access, text) if "://" in text else text
+    return URL.sub(_without_access, text) if ":/" in text else text
 
 
 def _without_access(url: re.Match[str]) -> str:

@@ -1,11 +1,11 @@
-"""Secrets and paths of homes in settings: how often are they in what commands write?
+"""Secrets and paths of homes are put into settings, and looked for in all that commands write.
 
-    python experiments/reliability/secrets.py [--cases N] [--seed S]
+    python experiments/reliability/planted_secrets.py [--cases N] [--seed S]
 
-A tiny embedded world is prepared and trained once. A case puts secrets into settings that take any text (the schema says
-which): an environment variable by a resolver, a password and a query in a URL; runs prepare, embed, train, evaluate,
-export, report, validate or a sweep; and looks for them in every byte that is written and printed. In exports and pages
-no path of a home may be either. The goal is 0. About a second a case; the short form has 30, the long one 200.
+A tiny embedded world is prepared and trained once. A case puts secrets into settings that take any text (the schema
+says which): an environment variable by a resolver, a password and a query in a URL; runs a verb or a sweep; and looks
+for them in every byte that is written and printed. In exports and pages no path of a home may be either. The goal is 0.
+Two seconds a case on a free core; the short form has 30 cases, the long one 200.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import json
 import random
 import shutil
 import sys
+import tempfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from experiments.reliability.commands import Outcome, import_all, run
 
@@ -99,7 +99,8 @@ def main() -> int:
     keys, known = text_keys(), known_keys()
     leaks: list[dict[str, object]] = []
     tracebacks, codes = 0, dict.fromkeys(range(3), 0)
-    with TemporaryDirectory() as name:
+    name = tempfile.mkdtemp()  # which a fork does not remove at its end, unlike a TemporaryDirectory
+    try:
         world = Path(name) / "world"
         world.mkdir()
         made = run(["prepare", "embed", "train", "evaluate", *WORLD], world, timeout=300)
@@ -125,8 +126,10 @@ def main() -> int:
                     leaks.append({"arguments": arguments, "found": found, "output": outcome.output[-1500:]})
                     print(f"case {case}: {' '.join(arguments)}\n  {'; '.join(found) or outcome.output[-600:]}")
             shutil.rmtree(folder)
+    finally:
+        shutil.rmtree(name)
     figures = {"cases": options.cases, "keys": len(keys), "codes": codes, "tracebacks": tracebacks, "faults": leaks}
-    report = Path("outputs/reliability/secrets.json")
+    report = Path("outputs/reliability/planted_secrets.json")
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(figures, indent=1, ensure_ascii=False))
     print(f"{options.cases} cases, {len(keys)} keys, codes {codes}: {len(leaks)} faults, {tracebacks} tracebacks")
