@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from ppd_lightning.masking import for_people
 
 USER_MISTAKE = 2
-INTERRUPTED = 130
-"""Exit codes of `ppd`; 1 is anything else that failed."""
+CLOSED_PIPE = 141
+"""Exit codes of `ppd`; 1 is anything else that failed, 128 + N a stop by signal N."""
+
+
+class MachineError(Exception):
+    """The machine lacks something (room, memory, a GPU): one sentence, shown without a traceback, exit code 1."""
 
 
 LONGEST = 4000

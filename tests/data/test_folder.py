@@ -116,7 +116,7 @@ def test_a_table_of_every_kind_is_read_as_pick_a_pic(tmp_path: Path, kind: str) 
     assert read.counts["rows"] == len(read.table) == 3
     found = read.table.to_pylist()
     assert [row["user_id"] for row in found] == ["ann", "bo b", "7"]
-    assert [row["caption"] for row in found] == [row["caption"] for row in ROWS]
+    assert [row["caption"] for row in found] == ["a cat", 'one, "two"', "猫 🐈 é in two lines"]
     assert [row["label_0"] for row in found] == [1.0, 0.0, 0.5]
     images = index_images(read.table)
     assert images.schema.equals(IMAGES_SCHEMA)
@@ -263,14 +263,14 @@ def test_what_is_no_image_is_reported_with_its_lines(tmp_path: Path) -> None:
     [
         ("pairs.csv", b"caption,image_0,image_1\na,b,c\n", "lacks the columns choice, user; it has caption, image_0"),
         ("pairs.csv", b"caption;image_0;image_1;choice;user\n", "holds no rows"),
-        ("pairs.csv", b"caption;image_0;image_1;choice;user\na;b;c;0;d\n", "lacks the columns caption, image_0"),
+        ("pairs.csv", b"caption|image_0|image_1|choice|user\na|b|c|0|d\n", "lacks the columns caption, image_0"),
         ("pairs.csv", as_csv(ROWS[:1]) + b"cat, black,img/a.jpg,img/c.jpg,0,ann\n", "line 3: has more fields than"),
         ("pairs.csv", "caption,käse\n".encode("latin-1"), "is no UTF-8 text"),
         ("pairs.csv", b"", "holds no rows"),
         ("pairs.jsonl", as_jsonl(ROWS[:1]) + b"{nix\n", "line 2: is no JSON (Expecting"),
         ("pairs.jsonl", as_jsonl(ROWS[:1]) + b'\n"a"\n', "line 3: is no JSON object"),
         ("pairs.parquet", b"PAR1 no", "damaged, or not what its name says"),
-        ("pairs.xlsx", b"PK", "is none of .csv, .jsonl, .parquet"),
+        ("pairs.xlsx", b"PK", "is none of .csv, .tsv, .jsonl, .ndjson, .json, .parquet"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, name: str, table: bytes, told: str) -> None:

@@ -74,7 +74,7 @@ def test_a_table_that_holds_its_images_is_the_same_as_one_beside_files(tmp_path:
 
 def test_many_row_groups_are_read_in_step_with_the_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ppd_lightning.data.folder_files.GROUP_ROWS", 5)
-    monkeypatch.setattr("ppd_lightning.data.own_table.IMAGE_ROWS", 3)
+    monkeypatch.setattr("ppd_lightning.data.table_parquet.IMAGE_ROWS", 3)
     rows = [row | {"prompt": f"{row['prompt']} {number}"} for number in range(7) for row in ROWS]
     rows[4]["chosen"], rows[9]["rejected"] = "img/b.png", "img/b.png"
     beside = place(tmp_path, as_jsonl(rows), name="pairs.jsonl")

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
@@ -27,6 +28,7 @@ from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import plain_text
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -54,6 +56,7 @@ def run(config: Config) -> dict[str, Any]:
     backbone.require(*PARTS.values())
     key = {name: backbone.fingerprint(part) for name, part in PARTS.items()}
     key["source"] = source_fingerprint(data.source.root, data.source.files)
+    _drop_unformed(data)
     finished = _finished(data, key)
     if finished is not None:
         log.info("%s is prepared: %s", data.folder, _in_words(finished["counts"]))
@@ -87,6 +90,7 @@ def run(config: Config) -> dict[str, Any]:
     splits = pairs["split"].to_pylist()
     counts |= left_out | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
     _write_captions(data, table, held_out)
+    count_overruns(backbone, pc.unique(table["caption"]).to_pylist(), "text encoder")
     if data.stores_text:
         encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)
@@ -111,6 +115,19 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
         return summary
     except (OSError, ValueError, KeyError, UserError):
         return None
+
+
+def _drop_unformed(data: PreparedData) -> None:
+    """Drop the images table of a version that took captions as they are written.
+
+    All tables are made again then, of the captions in their normal form; what is computed of images stays.
+    """
+    try:
+        captions = data.captions_table()["caption"].to_pylist()
+    except UserError:
+        return
+    if [*map(plain_text, captions)] != captions:
+        data.images_path.unlink(missing_ok=True)
 
 
 def _latents(backbone: Backbone, dtype: Any, device: torch.device) -> ImageEncoder:

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.own_table import Choice, OwnTable, read_choices, refuse
+from ppd_lightning.data.own_table import Choice, OwnTable, read_choices
 from ppd_lightning.data.pair_ids import image_uid, ranking_id
 from ppd_lightning.data.pickapic import SCHEMA
-from ppd_lightning.data.remote import Location, location
+from ppd_lightning.data.remote import Location
 from ppd_lightning.data.table_images import TableImages
+from ppd_lightning.data.table_parts import open_table
+from ppd_lightning.data.table_rows import refuse
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -54,7 +56,7 @@ def read_own(table: str, max_unusable: float, columns: Mapping[str, str] | None 
     Raises:
         UserError: it cannot be read, or more of its rows have faults; all of these are named, or the first.
     """
-    file = location(table, "data.table")
+    file = open_table(table, "data.table")
     read = read_choices(file, columns)
     _refuse_too_many(file, read, max_unusable)
     return read
@@ -73,7 +75,7 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
     Raises:
         UserError: as `read_own`, or an image cannot be read.
     """
-    file = location(table, "data.table")
+    file = open_table(table, "data.table")
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
     read = read_own(table, max_unusable, columns)
     choices, images, faults = read.choices, read.images, read.faults

@@ -46,6 +46,10 @@ class Location:
         """Whether it is on this machine's own file systems."""
         return isinstance(self.system, LocalFileSystem)
 
+    def place(self, line: int) -> str:
+        """What a row of a table is called."""
+        return f"line {line}"
+
     def listed(self, pattern: str) -> dict[str, dict[str, Any]]:
         """The files below that match a glob, by their path from here, in alphabetical order; hidden ones are not there.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
-from ppd_lightning.data.own_table import Choice, OwnTable, held_image, table_rows
+from ppd_lightning.data.own_table import Choice, OwnTable, held_image
 from ppd_lightning.data.remote import Location
+from ppd_lightning.data.table_parts import rows_of
 
 
 class TableImages:
@@ -20,7 +20,8 @@ class TableImages:
 
     def __init__(self, table: Location, read: OwnTable, key: str = "data.table") -> None:
         self.table, self.read = table, read
-        self._rows = table_rows(table, key) if read.holding is not None else iter(())
+        holding = read.holding or ()
+        self._rows = rows_of(table, key, lambda _: holding) if holding else iter(())
 
     def of(self, group: Sequence[Choice]) -> dict[str, bytes]:
         """The bytes of those images that are there, by their names in the choices.
@@ -32,7 +33,8 @@ class TableImages:
             UserError: a file cannot be reached, or the table is damaged.
         """
         found: dict[str, bytes] = {}
-        for choice, (_, row) in zip(group, islice(self._rows, len(group)), strict=False):
+        for choice in group if self.read.holding else ():
+            row = next((row for line, row in self._rows if line == choice.line), "")  # empty rows are no choices
             for name, column in zip(choice.images, self.read.holding or (), strict=True):
                 data = held_image(row[column]) if not isinstance(row, str) else None
                 if data is not None:

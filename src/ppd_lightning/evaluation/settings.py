@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Count, Name, Natural, NonNegative, Positive
+from ppd_lightning.settings.values import Count, Name, Natural, NonNegative, Positive, User
 
 
 @settings
@@ -62,7 +62,7 @@ class Classification:
 class Interpolation:
     """The grid of blends of users that is drawn and scored."""
 
-    users: Annotated[list[Name], Field(min_length=2, max_length=4)] | None
+    users: Annotated[list[User], Field(min_length=2, max_length=4)] | None
     """The corners, by name: people of the data or of generation.people, or synthetic users; null is all of the files,
     or all synthetic users."""
     divisions: Count

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Blend, Count, Fraction, Name, Natural, NonNegative
+from ppd_lightning.settings.values import Blend, Count, Fraction, Natural, NonNegative, User
 
 ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
 """The files of a run's folder that hold the weights which `weights` names."""
@@ -35,7 +35,7 @@ class Generation:
     """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
     captions: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)] | None
     """What is drawn: a list, or a file of captions as for evaluation.captions; null chooses held-out ones by hash."""
-    users: Annotated[list[Name | Blend], Field(min_length=1)] | None
+    users: Annotated[list[User | Blend], Field(min_length=1)] | None
     """For whom: names, or convex blends, each a list such as [{user: ann, weight: 0.3}, {user: bob, weight: 0.7}]; null
     chooses unseen people by hash."""
     people: list[str]

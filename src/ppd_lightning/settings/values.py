@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict,
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from ppd_lightning.settings.plain_text import user_name
+
 CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
@@ -16,6 +18,16 @@ def _refuse_half(value: object) -> object:
     if value in ("fp16", "float16", "half", 16, "16"):
         raise PydanticCustomError("precision", "activations overflow in fp16: use bf16 or fp32")
     return value
+
+
+def _as_called(value: object) -> object:
+    """A user's name as tables read it; what is neither text nor a whole number stays, and is refused as such."""
+    try:
+        return user_name(value) or value
+    except ValueError as error:
+        if isinstance(value, str):
+            raise PydanticCustomError("user", "the name of a user {reason}", {"reason": str(error)}) from None
+        return value
 
 
 Count = Annotated[int, Strict(), Field(ge=1)]
@@ -27,6 +39,8 @@ Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
 ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Switch = Annotated[bool, Strict()]
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+User = Annotated[str, BeforeValidator(_as_called)]
+"""A user's name; 12 and 12.0 are "12", as in tables."""
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 
 
@@ -34,7 +48,7 @@ Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 class Share:
     """A user of a blend. The name is a value and no key, for the command line takes any name as a quoted value only."""
 
-    user: Name
+    user: User
     weight: Fraction
 
 

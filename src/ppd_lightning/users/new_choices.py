@@ -10,11 +10,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from ppd_lightning.data.own_table import read_choices, refuse
+from ppd_lightning.data.own_table import read_choices
 from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
 from ppd_lightning.data.pictures import open_picture
-from ppd_lightning.data.remote import location
+from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.data.table_images import TableImages
+from ppd_lightning.data.table_parts import open_table
+from ppd_lightning.data.table_rows import refuse
 from ppd_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         UserError: the table cannot be read, rows have faults (the first are named, the others counted), or somebody has
             no choice that tells anything.
     """
-    file = location(table, key)
+    file = open_table(table, key)
     read = read_choices(file, key=key)
     refuse(file, read.faults)
     content = TableImages(file, read, key).of(read.choices)
@@ -108,13 +110,18 @@ def read_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture]], wo
                 opened.append(_opened(picture))
             except UserError as error:
                 faults += [f"{word} {number}: {fault}" for fault in error.faults]
-        if not caption.strip():
+        try:
+            said = caption_of(caption)
+        except ValueError as error:
+            faults.append(f"{word} {number}: its caption {error}")
+            continue
+        if not said:
             faults.append(f"{word} {number}: its caption is empty")
         if len(opened) == 2:
             (first, first_uid), (second, second_uid) = opened
-            text = "\0".join([user, caption, *sorted([first_uid, second_uid])])
+            text = "\0".join([user, said, *sorted([first_uid, second_uid])])
             pair = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-            made.append(NewChoice(pair, caption, first, second, first_uid))
+            made.append(NewChoice(pair, said, first, second, first_uid))
     if faults:
         raise UserError(faults)
     return made

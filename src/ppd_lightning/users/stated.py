@@ -32,7 +32,7 @@ class StatedUser(UserKind):
     kind: Literal["stated"]
     """A text about each user."""
     texts: str
-    """A text for each user: JSON of names and texts, or a CSV, JSONL or parquet table with columns user and text."""
+    """A text for each user: JSON of names and texts, or a CSV, JSON or parquet table with columns user and text."""
     reader: Literal["text_encoder", "vlm"]
     """What reads it: the model's own text encoder, whose pooled state it is, or a vision-language model."""
     path: str | None
