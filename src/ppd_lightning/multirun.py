@@ -20,6 +20,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.typed import quoted
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
+from ppd_lightning.masking import without_access
 from ppd_lightning.storage.sweep_table import (
     Sweep,
     SweepRun,
@@ -69,7 +70,7 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
         chosen = "" if listed else "; values such as these, chosen by the sweeper"
         _print_table([run.noted("waiting") for run in runs], f"would run: {' '.join(verbs)}{chosen}")
         return 0
-    write_sweep(folder, Sweep(verbs, kept))
+    write_sweep(folder, Sweep(verbs, list(map(without_access, kept))))
     with hydra_started():
         if listed:
             master = hydra_compose(overrides=settings_of_jobs(folder), return_hydra_config=True)
@@ -101,7 +102,7 @@ def launch_chosen(
         try:
             runs.append(PlannedRun(number, texts, *compose_runs([texts], config_dir)))
         except UserError as error:
-            values = dict(text.partition("=")[::2] for text in texts)
+            values = dict(without_access(text).partition("=")[::2] for text in texts)
             record(folder, SweepRun(number, values, "", "failed", "; ".join(error.faults), True))
     note(folder, verbs, runs)
     launch(folder, runs, context, master)

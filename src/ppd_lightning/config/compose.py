@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ppd_lightning.config.interpolations import too_large
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import resolved_values, stored_values
 from ppd_lightning.config.typed import quoted
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
@@ -137,25 +137,31 @@ def changed_values(overrides: Sequence[str], changes: Mapping[str, Any]) -> dict
     return values
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, *, complete: bool = True) -> Config:
     """The configuration that a run's `config.yaml` holds.
+
+    Args:
+        complete: whether a text that follows from an environment variable which is not set is a fault; else it stays
+            as it is written.
 
     Raises:
         UserError: the file is missing, is no YAML, or does not fit this version's keys.
     """
-    read = read_yaml(path)
-    if not isinstance(read, DictConfig):
+    node = read_yaml(path)
+    if not isinstance(node, DictConfig):
         raise UserError(f"{path}: holds no configuration")
-    values, faults = _resolved(read)
-    config, more = check(values) if not faults else (None, [])
+    values, faults = _resolved(node)
+    if complete and faults:
+        raise UserError(f"{path}: {fault}; set it as where this file was written" for fault in faults)
+    config, faults = check(values)
     if config is None:
-        raise UserError(f"{path}: {fault}" for fault in [*faults, *more])
+        raise UserError(f"{path}: {fault}" for fault in faults)
     return config
 
 
 def as_yaml(config: Config) -> str:
-    """The configuration as YAML that `read_config` takes back."""
-    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+    """The configuration as YAML that `read_config` takes back, without secrets (`config.stored`)."""
+    return OmegaConf.to_yaml(OmegaConf.create(stored_values(config)))
 
 
 def search_path(config_dir: Path | None) -> list[str]:
@@ -252,9 +258,5 @@ def _resolved(composed: DictConfig, changes: Mapping[str, Any] = NO_CHANGES) -> 
     faults = too_large(own)
     if faults:
         return own, faults
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(own), resolve=True)
-    except OmegaConfBaseException as error:
-        return own, [f"{error.full_key}: {str(error).splitlines()[0]}"]
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}, []
+    resolved, unresolved = resolved_values(OmegaConf.create(own))
+    return resolved, [f"{key}: {why}" for key, why in unresolved]

@@ -11,6 +11,7 @@ from pydantic import Field
 from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import Finding, settings
 from ppd_lightning.settings.values import PathText
 
@@ -32,7 +33,7 @@ class PickapicSource(PeopleSource):
 
     def description(self) -> str:
         """See the base class."""
-        return f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{last_name(self.root)}`."
+        return f"Parquet files in the schema of Pick-a-Pic v2, from a folder called {code(last_name(self.root))}."
 
     def caption_count(self) -> int | None:
         """Those of files on this machine, of rows that cannot be used too."""

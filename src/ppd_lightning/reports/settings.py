@@ -18,7 +18,8 @@ class Report:
     """Folders of runs and sweeps: one has a page of its own, several are compared as a study; null is the sweep of
     output that was last worked on."""
     to: PathText | None
-    """The folder of a study's page and tables; null is one in {output}/reports that follows from report.of."""
+    """The folder of the page and its tables; null is that of the run or sweep itself, of a study one in
+    {output}/reports that follows from report.of."""
     metric: Annotated[str, Field(min_length=1)] | None
     """The number that names the best run, as a column of runs.csv; null is the first main number that was measured."""
     goal: Literal["maximize", "minimize"]

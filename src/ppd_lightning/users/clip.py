@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Components
 from ppd_lightning.users.kind import UserKind
@@ -117,4 +118,4 @@ class ClipUser(UserKind):
 
     def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
         """See `UserKind`."""
-        return f"{shots.words()}, seen by the vision tower of the reward `{self.reward}`, make their vector."
+        return f"{shots.words()}, seen by the vision tower of the reward {code(self.reward)}, make their vector."
