@@ -6,8 +6,9 @@
 Each case is one command (`validate`, `train -m --dry-run`, `train --dry-run`, tab completion) with one mutation: an
 extreme or wrong value of any key of the schema, another option of a group, a misspelt key, a line of other characters,
 a sweep expression, or a file of options in `--config-dir`. It passes if the exit code is 0 or 2, there is no traceback,
-it takes less than 10 s of the processor, and what is refused is called by its name. Of the settings that `validate` takes, some are then
-trained with for one step on a few pairs of one's own, to find what validation lets through.
+it takes less than 10 s of the processor, and what is refused is called by its name. Of the settings that `validate`
+takes, and of the ends of all ranges, some are then trained with for one step on a few pairs of one's own, to find what
+validation lets through.
 """
 
 from __future__ import annotations
