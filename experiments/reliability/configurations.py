@@ -142,7 +142,7 @@ def trainings(accepted: Sequence[str], folder: Path, count: int, seed: int) -> I
     table = _pairs(folder / "own")
     base = [
         *("experiment=emoji/own", f"data.table={table}", "trainer.max_steps=1", "trainer.batch_size=4", "trainer=cpu"),
-        *("optimizer.warmup_steps=0", "data.min_pairs=1", "shots.n=1", "trainer.progress=false", "data.workers=0"),
+        *("optimizer.warmup_steps=0", "data.min_pairs=2", "shots.n=1", "trainer.progress=false", "data.workers=0"),
     ]
     made = run(["prepare", "embed", *base, "output=made"], folder)
     assert made.code == 0, made.output
