@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 USER_MISTAKE = 2
-INTERRUPTED = 130
-"""Exit codes of `ppd`; 1 is anything else that failed."""
+CLOSED_PIPE = 141
+"""Exit codes of `ppd`; 1 is anything else that failed, 128 + N a stop by signal N."""
+
+
+class MachineError(Exception):
+    """The machine lacks something (room, memory, a GPU): one sentence, shown without a traceback, exit code 1."""
 
 
 class UserError(Exception):

@@ -55,9 +55,8 @@ def run(config: Config) -> dict[str, Any]:
     metric = metric_of(runs, asked.metric)
     best = None if metric is None else best_run(runs, metric, asked.goal)
     main = [*([metric] if metric else []), *MAIN_NUMBERS]
-    values: dict[str, Any] = {
-        "runs": {state: sum(run.state == state for run in runs) for state in ("done", "failed", "running", "waiting")}
-    }
+    states = ("done", "failed", "running", "stopped", "waiting")
+    values: dict[str, Any] = {"runs": {state: sum(run.state == state for run in runs) for state in states}}
     if best is not None and metric is not None:
         values["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
         log.info("best by %s: run %d, %.4g, in %s", metric, best.number, best.numbers[metric], best.folder)

@@ -20,6 +20,7 @@ from ppd_lightning.storage.sweep_table import read_runs, read_sweep, swept_keys
 from ppd_lightning.sweeps.best import Goal, best_run, metric_of
 from ppd_lightning.training.logged_rows import read_metrics
 from ppd_lightning.training.settings import Trainer
+from ppd_lightning.training.stopping import read_stop
 
 NAMED = {"objective": "name", "user": "kind", "data": "name"}
 """The groups that say what a run is, and their key that names the option."""
@@ -73,11 +74,13 @@ def _row(result: RunResult) -> dict[str, Any]:
 
 
 def _state(result: RunResult, logged: Sequence[Mapping[str, str]]) -> str:
-    """Finished, running or unfinished, the latter two with the last logged step."""
+    """Finished, running, stopped or unfinished, the latter ones with the step that was saved or logged last."""
     if result.finished:
         return "finished"
     step, steps = logged[-1]["step"] if logged else 0, result.settings.get("trainer", {}).get("max_steps", "?")
     running = holder_of(result.folder / "training.lease") is not None
+    if not running and (stop := read_stop(result.folder)):
+        return f"stopped at step {stop.get('step') or step} of {steps}"
     return f"{'running' if running else 'unfinished'} at step {step} of {steps}"
 
 

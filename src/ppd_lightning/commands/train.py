@@ -35,6 +35,7 @@ from ppd_lightning.training.lightning_trainer import build_trainer, fit
 from ppd_lightning.training.logged_rows import read_metrics
 from ppd_lightning.training.loggers import FAILED, FINISHED, end_loggers, log_final, make_loggers, require_loggers
 from ppd_lightning.training.previews import Previews
+from ppd_lightning.training.stopping import noted_when_stopped
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ def run(config: Config) -> dict[str, Any]:
 
 def _ensure_trained(workspace: Workspace) -> None:
     """Train, in as many processes as are asked for, unless that is done."""
+    with noted_when_stopped(workspace.run, first=current_rank().is_first):
+        _train_or_start_ranks(workspace)
+
+
+def _train_or_start_ranks(workspace: Workspace) -> None:
     config, folder = workspace.config, workspace.run
     rank, trainer = current_rank(), config.trainer
     if rank.size == 1 and (folder / ".done").exists():

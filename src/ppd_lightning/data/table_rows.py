@@ -145,9 +145,8 @@ def named_by(key: str, expected: str) -> Iterator[None]:
         yield
     except UserError as error:
         faults = [fault.removeprefix(f"{key}: ") for fault in error.faults]
-        raise UserError(
-            [f"{key}: {fault}" + (f"; {expected}" if ": line " not in fault else "") for fault in faults]
-        ) from None
+        more = f"; {expected}" if len(faults) == 1 and ": line " not in faults[0] else ""
+        raise UserError([f"{key}: {fault}{more}" for fault in faults]) from None
 
 
 def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:

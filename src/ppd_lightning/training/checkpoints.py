@@ -45,6 +45,14 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path, every: int, *, validates: bool) -> None:
         self.path, self.every, self.validates = path, every, validates
 
+    def save(self, trainer: Trainer) -> None:
+        """Save one now, at the end of an optimizer step; every rank must call it."""
+        trainer.save_checkpoint(self.path)
+
+    def is_due(self, trainer: Trainer) -> bool:
+        """Whether this saves, or has saved, the step that has just ended."""
+        return is_due(trainer.global_step, self.every, trainer.max_steps)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -53,16 +61,13 @@ class LastCheckpoint(Checkpoint):
             return
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # Lightning validates and logs before it stops, but not at max_steps by itself
-        if not self.validates and self._due(trainer):
-            trainer.save_checkpoint(self.path)
+        if not self.validates and self.is_due(trainer):
+            self.save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where one did."""
-        if self.validates and not trainer.sanity_checking and self._due(trainer):
-            trainer.save_checkpoint(self.path)
-
-    def _due(self, trainer: Trainer) -> bool:
-        return is_due(trainer.global_step, self.every, trainer.max_steps)
+        if self.validates and not trainer.sanity_checking and self.is_due(trainer):
+            self.save(trainer)
 
 
 def last_checkpoint(folder: Path) -> Path:

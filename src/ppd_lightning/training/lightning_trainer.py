@@ -16,12 +16,14 @@ from lightning.pytorch.loggers import Logger
 
 from ppd_lightning.distributed.group import OwnSignals, RankEnvironment, strategy
 from ppd_lightning.distributed.rank import ALONE, Rank
+from ppd_lightning.signals import deferred
 from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.metrics_csv import MetricsCsv
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.settings import Trainer as Settings
+from ppd_lightning.training.stopping import SaveWhenStopped
 from ppd_lightning.training.throughput import Speed
 
 
@@ -57,15 +59,16 @@ def build_trainer(
     warnings.filterwarnings("ignore", ".*lru_cache.*")  # of diffusers, where its checkpointing is compiled
     warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     terminal = settings.progress and sys.stderr.isatty() and rank.is_first
+    checkpoints = LastCheckpoint(last_checkpoint(folder), settings.checkpoint_every, validates=validates)
     callbacks: list[Callback] = [
         *first,
-        LastCheckpoint(last_checkpoint(folder), settings.checkpoint_every, validates=validates),
+        OwnSignals(),
+        checkpoints,
+        SaveWhenStopped(checkpoints, folder),
         Speed(settings.batch_size, settings.log_every, bar=terminal),
     ]
     if csv:
         callbacks.append(MetricsCsv(folder / "metrics.csv", start, settings.log_every))
-    if rank.size > 1:
-        callbacks.append(OwnSignals())
     parts = micro_batches(settings.batch_size, settings.micro_batch_size, rank.size)
     return Trainer(
         accelerator=settings.accelerator,
@@ -107,12 +110,13 @@ def loop_arguments(
 
 
 def fit(trainer: Trainer, module: PPDModule, data: PreferenceDataModule, checkpoint: Path | None) -> None:
-    """Lightning's training; an interrupt stays one, where Lightning would end the whole process."""
+    """Lightning's training; a signal waits for the end of the step, where Lightning would end the whole process."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        with deferred():
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as ended:
-        signal.signal(signal.SIGINT, handler)
         if isinstance(ended.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from ended
+            signal.signal(signal.SIGINT, handler)
+            raise ended.__context__ from None
         raise  # submitit's, which has queued the job again

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, distributed, nn
+from torch.utils._pytree import tree_map_only
 
 from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.devices import peak_memory
@@ -53,8 +55,7 @@ class PPDModule(LightningModule):
         max_steps: for the learning rate's schedule.
         seed: of the draws.
         micro_batches: batches that make up an optimizer step.
-        log_every: steps between logged figures, which are means over all pairs of these steps (after a resume, over
-            those since).
+        log_every: steps between logged figures, which are means over all pairs of these steps.
         text: gives the text states of batches that hold none.
 
     Raises:
@@ -185,6 +186,9 @@ class PPDModule(LightningModule):
         """Keep the trained weights only: the network is on disk already."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("branch.")}
+        waiting = _of_all_ranks({"figures": self._training_figures, "norms": self._gradient_norms})
+        if any(part["figures"] for part in waiting):  # of steps since figures were logged last
+            checkpoint["waiting_figures"] = waiting
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that lacks a part of the branch; count its steps in micro-batches of today's size.
@@ -194,6 +198,12 @@ class PPDModule(LightningModule):
         missing = {f"branch.{name}" for name in self.branch.state_dict()} - set(checkpoint["state_dict"])
         if missing:
             raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing))}")
+        parts = checkpoint.get("waiting_figures", [])
+        index, size = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+        own = parts[index : index + 1] if len(parts) == size else parts if index == 0 else []
+        here = partial(tree_map_only, Tensor, lambda tensor: tensor.to(self.device))
+        self._training_figures = here([figures for part in own for figures in part["figures"]])
+        self._gradient_norms = here(list(own[0]["norms"])) if own else []
         if "loops" not in checkpoint:  # weights alone
             return
         batches = checkpoint["global_step"] * self.micro_batches
@@ -274,6 +284,16 @@ def _figures_of(objective: Objective) -> tuple[str, ...]:
     zeros = (torch.zeros(1), torch.zeros(1)) if objective.needs_reference else (torch.zeros(1),)
     errors = PairErrors(zeros, zeros if objective.needs_reference else ())
     return tuple(objective.loss(errors, torch.ones(1)).figures)
+
+
+def _of_all_ranks(own: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each rank holds, on the CPU, in their order."""
+    on_cpu = tree_map_only(Tensor, lambda tensor: tensor.detach().cpu(), own)
+    if not distributed.is_initialized():
+        return [on_cpu]
+    parts: list[dict[str, Any]] = [{} for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, on_cpu)
+    return parts
 
 
 def _means_of_all(

@@ -35,8 +35,9 @@ class DescribedPeople:
     """People with their vectors.
 
     vectors: (E,) float32, by name (as `plain_text.user_name` has it). describer: `Describer.fingerprint` of what
-    described them. run: the name of the run whose it was. facts: by name, JSON: choices, pairs (their ids), stretch (by what the vector was multiplied
-    for their number, see `SetSpread`), distance (from the centre; from 1 on it is drawn back, see `Scale`).
+    described them. run: the name of the run whose it was. facts: by name, JSON: choices, pairs (their ids), stretch (by
+    what the vector was multiplied for their number, see `SetSpread`), distance (from the centre; from 1 on it is drawn
+    back, see `Scale`).
     """
 
     vectors: Mapping[str, np.ndarray]

@@ -49,9 +49,7 @@ def test_who_has_no_text_is_left_out() -> None:
     assert augmented(comparisons, TEXTS) == {comparisons[0]: "cup. Likes flat colours."}
 
 
-def test_prompts_longer_than_the_encoder_reads_are_counted_once_each(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_longer_prompts_than_the_encoder_reads_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     backbone = tiny.backbone(tiny.model_folder(tmp_path))
     letters = tiny.TEXT_LENGTH - 2  # beside the tokens of beginning and end
     prompts = ["x" * letters, "x" * (letters + 1), "x" * (letters + 1), "y"]
