@@ -3,10 +3,10 @@
     python experiments/reliability/containers.py --cases 6
     python experiments/reliability/containers.py
 
-Each case runs a small line (prepare stats embed train generate export on a table of 28 pictures) as a process of its own
-and counts it as ok (exit code 0 with all that an undisturbed run leaves), sentence (exit code 1 or 2, a line that begins
-with `ppd:`), traceback or hang. The goal: no traceback, no hang, and ok wherever the case says that the line can run.
-Mounts and foreign user ids need root; without it those cases are left out and named.
+Each case runs a small line (prepare stats embed train generate export on a table of 28 pictures) as a process of its
+own and counts it as ok (exit code 0 and the export is there), sentence (exit code 1 or 2, a line that begins with
+`ppd:`), traceback or hang. The goal: no traceback, no hang, and ok wherever the case says that the line can run. Mounts
+and foreign user ids need root; without it those cases are left out and named.
 """
 
 from __future__ import annotations
