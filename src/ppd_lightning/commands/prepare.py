@@ -21,6 +21,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
 from ppd_lightning.data.caption_encoding import encode_captions
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images
+from ppd_lightning.data.images import index_images, why_unusable
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.pickapic_rows import read_rows, unusable_rows
@@ -79,7 +80,7 @@ def run(config: Config) -> dict[str, Any]:
     usable = _has_images(rows.table, images)
     table, damaged = rows.table.filter(usable), rows.table.filter(pc.invert(usable))
     if len(damaged):
-        write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, "damaged_image")]))
+        write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, _reasons(data, damaged, images))]))
     held_out = source.test_captions(pc.unique(table["caption"]).to_pylist())
     unseen = source.unseen(pc.unique(table["user_id"]).to_pylist())
     counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)}
@@ -160,6 +161,17 @@ def _has_images(rows: pa.Table, images: pa.Table) -> pa.ChunkedArray:
     """Whether the two images of each row are usable."""
     known = images["image_id"]
     return pc.and_(pc.is_in(rows["image_0"], value_set=known), pc.is_in(rows["image_1"], value_set=known))
+
+
+def _reasons(data: PreparedData, rows: pa.Table, usable: pa.Table) -> list[str]:
+    """What is wrong with the images of these rows."""
+    index = index_images(rows)
+    index = index.filter(pc.invert(pc.is_in(index["image_id"], value_set=usable["image_id"])))
+    why = why_unusable(data.source.root, index)
+    sides = zip(rows["image_0"].to_pylist(), rows["image_1"].to_pylist(), strict=True)
+    return [
+        "; ".join(f"{image} {why[image]}" for image in both if image in why) or quarantine.OF_IMAGES for both in sides
+    ]
 
 
 def _write_captions(data: PreparedData, rows: pa.Table, held_out: frozenset[str]) -> None:

@@ -30,6 +30,7 @@ from ppd_lightning.data.images import (
     images_fingerprint,
     index_images,
     read_images,
+    why_unusable,
 )
 from ppd_lightning.data.loading import Loader, workers_may_die
 from ppd_lightning.data.pictures import Square
@@ -105,7 +106,8 @@ def encode_images(
     parts = [read_shard(shards[0].folder, unit, shards[0].key) for unit in units]
     ids = pa.concat_arrays([own for own, _ in parts])
     if not len(ids):
-        raise UserError(f"{data.source.root}: none of its {len(index)} images can be decoded")
+        first = "; ".join(f"{image} {why}" for image, why in why_unusable(data.source.root, index.slice(0, 1)).items())
+        raise UserError(f"{data.source.root}: none of its {len(index)} images can be decoded; {first}")
     images = images_fingerprint(ids, np.concatenate([arrays["digest"] for _, arrays in parts]), size)
     for encoder, own_shards in zip(encoders, shards, strict=True):
         finish_store(own_shards.folder, list(units), {"images": images, **encoder.key}, own_shards.key)

@@ -24,8 +24,10 @@ SHARED = (
 """The modules that every export carries, beside those of its base's family."""
 
 NEW_PEOPLE = (
+    "ppd_lightning.data.image_files",
     "ppd_lightning.data.pair_ids",
     "ppd_lightning.data.own_table",
+    "ppd_lightning.data.picture_formats",
     "ppd_lightning.data.pictures",
     "ppd_lightning.data.remote",
     "ppd_lightning.data.saved_datasets",

@@ -29,6 +29,7 @@ from ppd_lightning.training.caption_states import CaptionNumbers, open_captions
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import EachItsOwn, Groupings
 from ppd_lightning.training.noisy_latents import Batch
+from ppd_lightning.training.sound_inputs import unsound_inputs
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
@@ -171,6 +172,12 @@ class PreferenceDataModule(LightningDataModule):
         self._examples().reference = lambda pairs, epochs: known[
             np.minimum(order.positions(pairs, epochs), len(errors))
         ]
+
+    def unsound_inputs(self, pairs: Sequence[int]) -> list[str]:
+        """A sentence for each store that holds something not finite of training or validation pairs, by stable ids."""
+        self._examples()
+        parts = [part for part in (self._training, self._validation) if part is not None]
+        return [fault for part in parts for fault in unsound_inputs(part, pairs)]
 
     def train_dataloader(self) -> Loader[Batch]:
         """The endless stream of micro-batches from `start_step` on."""

@@ -70,6 +70,9 @@ class Trainer:
     then reads it instead of measuring it."""
     log_every: Count
     """Steps between logged figures, which are means over these steps; the last step is logged too."""
+    skip_nonfinite: Natural
+    """Most optimizer steps that may be left out because a loss or gradient is NaN or infinite; one more stops the run.
+    Where it is not 0, each step waits for the device."""
     progress: Switch
     """A progress bar where there is a terminal."""
 
