@@ -141,8 +141,9 @@ DESCRIBING_NEEDS = {
     "drawing/table_parquet.py": {"pyarrow"},
     "drawing/saved_datasets.py": {"pyarrow"},
     "drawing/remote.py": {"fsspec"},
+    "drawing/picture_formats.py": {"pillow_heif"},
 }
-"""fsspec comes with torch; pyarrow is imported for tables in parquet and Arrow alone."""
+"""fsspec comes with torch; pyarrow is imported for tables in parquet and Arrow, pillow_heif for HEIC, alone."""
 
 
 def imported(text: str) -> set[str]:
