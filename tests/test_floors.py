@@ -15,6 +15,8 @@ FLOORS = [
         "light_imports",
         "places",
         "logging_setup",
+        "markdown",
+        "masking",
         "progress",
         "console",
         "devices",

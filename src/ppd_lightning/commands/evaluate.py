@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.commands.preferences import held_out_preferences
 from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
 from ppd_lightning.evaluation.comparisons.others import OTHER, draw_others
@@ -93,7 +93,7 @@ def measure(config: Config) -> dict[str, Any]:
         )
         summary.setdefault("seconds", {})["preferring"] = round(time.monotonic() - begun, 1)
     metadata = {"adapter": file_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
-    groups = {"generation": asdict(config.generation), "evaluation": asdict(settings)}
+    groups = {group: stored_values(config)[group] for group in ("generation", "evaluation")}
     write_json_atomic(folder / "settings.json", metadata | groups)
     write_json_atomic(folder / "summary.json", summary)
     if config.logger.tensorboard and "win_rate" in summary:

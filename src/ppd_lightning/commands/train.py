@@ -19,6 +19,7 @@ from ppd_lightning.commands.reference import open_batches, open_stored
 from ppd_lightning.commands.run_files import facts, save_branch
 from ppd_lightning.config.compose import as_yaml
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.devices import DTYPES
 from ppd_lightning.distributed.group import Group, connected, require_fitting
@@ -200,7 +201,7 @@ def _read_reference(workspace: Workspace, batches: PreferenceDataModule, network
 
 def _compared(config: Config) -> dict[str, Any]:
     """What makes one run another, by dotted key."""
-    return _flat({name: value for name, value in asdict(config).items() if name in COMPARED})
+    return _flat({name: value for name, value in stored_values(config).items() if name in COMPARED})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

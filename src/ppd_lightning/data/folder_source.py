@@ -9,7 +9,9 @@ from typing import ClassVar, Literal
 from ppd_lightning.data.parquet_files import ParquetFiles, SourceLines
 from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.values import PathText
 
 
 @settings
@@ -18,14 +20,14 @@ class FolderSource(PeopleSource):
 
     name: Literal["folder"]
     """The source."""
-    table: str
+    table: PathText
     """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user; a
     parquet file may hold the images. Or shards of WebDataset, a folder that Hugging Face datasets saved, parquet
     files."""
     columns: dict[str, str]
     """The table's names of columns, by the names above, where it has others; prompt, chosen, rejected and user_id are
     known."""
-    roots: list[str]
+    roots: list[PathText]
     """Folders below which its images may lie, beside the table's own; links are followed first. What lies elsewhere is
     not read."""
 
@@ -43,7 +45,7 @@ class FolderSource(PeopleSource):
 
     def description(self) -> str:
         """See the base class."""
-        return f"Choices between images from a table called `{last_name(self.table)}`."
+        return f"Choices between images from a table called {code(last_name(self.table))}."
 
     def lines(self, folder: Path) -> SourceLines:
         """The lines of the table."""

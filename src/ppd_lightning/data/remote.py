@@ -14,6 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.masking import MASK
 
 PACKAGES = {
     "s3": "s3fs",
@@ -110,6 +111,11 @@ def location(url: str | Path, key: str) -> Location:
         UserError: nothing that is installed can read such a URL.
     """
     url = str(url)
+    if MASK in url and "://" in url:
+        raise UserError(
+            f"{key}: the password or query of {url} is kept in no file; give the whole URL again, best by an "
+            "environment variable: '${oc.env:VARIABLE}'"
+        )
     protocol = url.partition("://")[0]
     try:
         # A local path is no URL: fsspec would take "::" in it for a chain of file systems.

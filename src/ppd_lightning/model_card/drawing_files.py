@@ -42,6 +42,7 @@ NEW_PEOPLE = (
     "ppd_lightning.data.webdataset",
     "ppd_lightning.errors",
     "ppd_lightning.machine_faults",
+    "ppd_lightning.masking",
     "ppd_lightning.settings.plain_text",
     "ppd_lightning.signals",
     "ppd_lightning.storage.atomic",
