@@ -17,6 +17,7 @@ from yaml import YAMLError
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.settings import ADAPTERS
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.storage.finished_run import is_finished
 
 if TYPE_CHECKING:
     from ppd_lightning.users.users import Users
@@ -91,7 +92,7 @@ class RunResult:
     @property
     def finished(self) -> bool:
         """Whether the training has come to its end."""
-        return (self.folder / ".done").exists()
+        return is_finished(self.folder)
 
     @property
     def objective(self) -> str:

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, open_dict
 from ppd_lightning.config.compose import Composed, as_yaml, quoted
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.storage.atomic import write_text_atomic
+from ppd_lightning.storage.finished_run import is_whole
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, read_run, read_runs, record
 from ppd_lightning.sweeps.devices import offer_devices
 from ppd_lightning.sweeps.job import job
@@ -107,7 +108,7 @@ def launch(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
 
 def _is_finished(run: SweepRun, verbs: Sequence[str]) -> bool:
     """Whether the run is done and its training still lies there; whoever removes that wants it anew."""
-    return run.state == "done" and ("train" not in verbs or (Path(run.folder) / ".done").exists())
+    return run.state == "done" and ("train" not in verbs or is_whole(Path(run.folder)))
 
 
 def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, master: DictConfig) -> str:

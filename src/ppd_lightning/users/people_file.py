@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
 from ppd_lightning.storage.fingerprints import fingerprint
 
-FORMAT = "people 1"
-ENTRY = "ppd_lightning"
-"""The key of the one entry in a file's metadata."""
+FORMAT = "people 2"
+EARLIER = "people 1"
+"""The format without a checksum."""
 RESERVED = "__metadata__"
 """The one name that safetensors keeps for itself."""
 
@@ -56,7 +57,9 @@ class DescribedPeople:
             "people": self.facts,
         }
         with atomic_path(path) as unfinished:
-            unfinished.write_bytes(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)}))
+            unfinished.write_bytes(
+                with_checksum(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)}))
+            )
 
     @classmethod
     def open(cls, path: Path) -> DescribedPeople:
@@ -66,18 +69,20 @@ class DescribedPeople:
             UserError: the file is missing, damaged or something else.
         """
         try:
-            with safe_open(path, "np") as file:
-                header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
-                if header.get("format") != FORMAT:
-                    raise UserError(f"{path}: no file of described people; `ppd describe` writes such")
-                vectors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            data, header = read_checked(path, FORMAT, EARLIER)
+            arrays, facts = load(data), dict(header["people"])
+            vectors = {name: arrays[name] for name in facts}
+            people = cls(vectors, str(header["describer"]), str(header["run"]), facts)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file of people; `ppd describe` writes one") from None
-        except (OSError, ValueError, SafetensorError) as error:
+        except OtherKindError:
+            raise UserError(f"{path}: no file of described people; `ppd describe` writes such") from None
+        except (UnsoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UserError(f"{path}: damaged, or no file of people ({error}); run `ppd describe` again") from error
-        return cls(
-            {name: vectors[name] for name in header["people"]}, header["describer"], header["run"], header["people"]
-        )
+        broken = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
+        if broken:
+            raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; run `ppd describe` again")
+        return people
 
 
 def people_fingerprint(people: Mapping[str, np.ndarray]) -> str:
