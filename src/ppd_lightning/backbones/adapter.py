@@ -30,12 +30,16 @@ def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) 
         metadata: what else to keep with it (JSON values), such as the `configuration` of the run.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.state_dict().items()}
-    write_adapter(path, tensors, {
-        "branch": branch.config,
-        "base": base,
-        "metadata": metadata,
-        "version": version("ppd-lightning"),
-    })
+    write_adapter(
+        path,
+        tensors,
+        {
+            "branch": branch.config,
+            "base": base,
+            "metadata": metadata,
+            "version": version("ppd-lightning"),
+        },
+    )
 
 
 def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
@@ -45,11 +49,15 @@ def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
         UserError: `source` is no adapter, or damaged.
     """
     tensors, header = read_adapter(source)
-    write_adapter(target, tensors, {
-        **header,
-        "metadata": header["metadata"] | metadata,
-        "version": version("ppd-lightning"),
-    })
+    write_adapter(
+        target,
+        tensors,
+        {
+            **header,
+            "metadata": header["metadata"] | metadata,
+            "version": version("ppd-lightning"),
+        },
+    )
 
 
 def load_adapter(backbone: Backbone, network: nn.Module, path: Path) -> UserBranch:

@@ -57,9 +57,7 @@ class DescribedPeople:
             "people": self.facts,
         }
         with atomic_path(path) as unfinished:
-            unfinished.write_bytes(
-                with_checksum(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)}))
-            )
+            unfinished.write_bytes(with_checksum(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)})))
 
     @classmethod
     def open(cls, path: Path) -> DescribedPeople:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.generation.gallery import read_picture
+from ppd_lightning.generation.drawn_files import read_picture
 from ppd_lightning.progress import Counted
 from ppd_lightning.rewards.reward import Reward
 from ppd_lightning.storage.atomic import atomic_path
