@@ -104,6 +104,7 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
             return None
         data.read_pairs()
         data.captions_table()
+        data.images_table()
         data.open_latents()
         if data.stores_text:
             data.open_text()
@@ -126,7 +127,7 @@ def _latents(backbone: Backbone, dtype: Any, device: torch.device) -> ImageEncod
 
         return latents
 
-    return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec)
+    return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec, finite=True)
 
 
 def _text(backbone: Backbone, dtype: Any, device: torch.device) -> Callable[[list[str]], dict[str, np.ndarray]]:

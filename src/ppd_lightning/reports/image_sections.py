@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from ppd_lightning.reports.methods import Method
 from ppd_lightning.reports.paired_scores import Terms, column_at, common_units, groups_of, scores_at
 from ppd_lightning.reports.run_results import Measured, RunResult, Unit
 from ppd_lightning.storage.result_folder import remedy_of, require_whole
+
+log = logging.getLogger(__name__)
 
 ROWS, COLUMNS = 8, 8
 """Of a grid on a page, at most."""
@@ -48,8 +51,9 @@ def result_images(run: RunResult, choices: FewShotImages) -> list[Block]:
     for path in sorted(run.folder.glob("generation-*/manifest.parquet")):
         blocks.append(_grid(path, choices))
     previews = sorted((run.folder / "previews").glob("step-*.png"))
-    url = image_url(previews[-1], LARGEST, "ppd train") if previews and not blocks else None
-    if url is not None:
+    if previews and not blocks and (fault := png_fault(previews[-1])) is not None:
+        log.warning("%s: %s; the page is without it", previews[-1], fault)
+    elif previews and not blocks and (url := image_url(previews[-1], LARGEST)) is not None:
         blocks.append(LargeImage(f"Preview at step {int(previews[-1].stem.partition('-')[2])}", url))
     return blocks
 

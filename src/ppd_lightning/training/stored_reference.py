@@ -178,7 +178,7 @@ class StoredReference:
         begin, size = self.units[unit], self.batches.pairs_at_once
         end = begin + UNIT
         errors = [self._errors(network, at, min(at + size, end)) for at in range(begin, end, size)]
-        write_shard(self.folder, unit, _ids(begin, end), {"errors": torch.cat(errors).numpy()}, self.key)
+        write_shard(self.folder, unit, _ids(begin, end), {"errors": torch.cat(errors).numpy()}, self.key, ["errors"])
 
     @torch.no_grad()
     def _errors(self, network: nn.Module, begin: int, end: int) -> Tensor:
