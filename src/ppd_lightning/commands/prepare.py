@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -27,8 +26,8 @@ from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def run(config: Config) -> dict[str, Any]:
         encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)
     summary = {"folder": str(data.folder), "counts": counts, "seconds": seconds}
-    write_json_atomic(data.summary_path, {"key": key, "summary": summary})
+    write_checked_json(data.summary_path, {"key": key, "summary": summary})
     log.info("%s is prepared in %.1f s: %s", data.folder, seconds, _in_words(counts))
     return summary
 
@@ -99,7 +98,7 @@ def run(config: Config) -> dict[str, Any]:
 def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
     """The summary of an earlier run whose results are all still there and right."""
     try:
-        stored = json.loads(data.summary_path.read_text(encoding="utf-8"))
+        stored = read_checked_json(data.summary_path, "it is made again")
         if stored["key"] != key:
             return None
         data.read_pairs()

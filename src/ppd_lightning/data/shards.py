@@ -195,8 +195,7 @@ class Shard:
         Raises:
             UserError: it does.
         """
-        gone = mapped is not None and not (folder / self.file).exists()
-        if gone and hashlib.sha256(mapped).hexdigest() == self.sha256:
+        if mapped is not None and not (folder / self.file).exists() and _sha256(mapped) == self.sha256:
             return
         if (fault := self.damage(folder)) is not None:
             kept = "delete it and " if (folder / self.file).exists() else ""
@@ -221,6 +220,10 @@ def as_read(key: Mapping[str, Any]) -> dict[str, Any]:
     """The key as JSON gives it back."""
     read: dict[str, Any] = json.loads(json.dumps(dict(key)))
     return read
+
+
+def _sha256(data: pa.Buffer) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _record_batch(ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]) -> pa.RecordBatch:

@@ -94,6 +94,23 @@ def require_checksums(folder: Path, names: Iterable[str], remedy: str, checksums
         raise UserError(f"{fault}; {remedy}" for fault in faults)
 
 
+def note_checksum(path: Path) -> None:
+    """Write the checksum of one file beside it, with the suffix .sha256, in the form of `sha256sum`."""
+    write_text_atomic(path.with_suffix(".sha256"), f"{known_sha256(path)}  {path.name}\n")
+
+
+def noted_fault(path: Path) -> str | None:
+    """What no longer is as `note_checksum` found it; None where nothing, or nothing was noted (by earlier versions)."""
+    try:
+        noted = path.with_suffix(".sha256").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        noted = ""
+    expected, _, name = noted.rstrip("\n").partition("  ")
+    return _fault(path, expected) if name == path.name else f"{path.with_suffix('.sha256')}: damaged"
+
+
 def _fault(path: Path, expected: str) -> str | None:
     try:
         found = known_sha256(path)
