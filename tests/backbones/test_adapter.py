@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
 
-from ppd_lightning.backbones import adapter
 from ppd_lightning.backbones.adapter import adapter_metadata, base_fingerprint, copy_adapter, load_adapter, save_adapter
 from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage import atomic
 
 
 @pytest.fixture

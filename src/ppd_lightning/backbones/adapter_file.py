@@ -20,7 +20,10 @@ EARLIER = "user branch 1"
 """The format without a checksum."""
 NEEDED = ("branch", "base", "metadata")
 """What a header has beside its format."""
-AGAIN = "run `ppd train` with the same settings, which writes it again from its last checkpoint, or fetch it again"
+AGAIN = (
+    "run `ppd train` with the same settings, which writes it again from its last checkpoint, and for an export "
+    "`ppd export`; or fetch it again"
+)
 
 
 def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

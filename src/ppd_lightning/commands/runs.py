@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
@@ -21,6 +20,7 @@ from ppd_lightning.storage.sweep_table import read_runs, read_sweep, swept_keys
 from ppd_lightning.sweeps.best import Goal, best_run, metric_of
 from ppd_lightning.training.logged_rows import read_metrics
 from ppd_lightning.training.settings import Trainer
+from ppd_lightning.training.stopping import read_stop
 
 NAMED = {"objective": "name", "user": "kind", "data": "name"}
 """The groups that say what a run is, and their key that names the option."""
@@ -81,11 +81,13 @@ def _row(result: RunResult) -> dict[str, Any]:
 
 
 def _state(result: RunResult, logged: Sequence[Mapping[str, str]]) -> str:
-    """Finished, running or unfinished, the latter two with the last logged step."""
+    """Finished, running, stopped or unfinished, the latter ones with the step that was saved or logged last."""
     if result.finished:
         return "finished"
     step, steps = logged[-1]["step"] if logged else 0, result.settings.get("trainer", {}).get("max_steps", "?")
     running = holder_of(result.folder / "training.lease") is not None
+    if not running and (stop := read_stop(result.folder)):
+        return f"stopped at step {stop.get('step') or step} of {steps}"
     return f"{'running' if running else 'unfinished'} at step {step} of {steps}"
 
 
@@ -118,7 +120,7 @@ def _print_runs(rows: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) ->
     for folder, row in rows.items():
         numbers = [f"{row['figures'][name]:.3f}" if name in row["figures"] else "" for name in figures]
         words = [row[name] for name in (*NAMED, "differs in", "state")]
-        table.add_row(*map(escape, words), *numbers, escape(folder))
+        table.add_row(*words, *numbers, folder)
     _print_with(table, faults)
 
 
@@ -153,5 +155,5 @@ def _print_sweeps(output: Path, asked: str | None, goal: Goal) -> None:
         metric = asked if any(asked in run.numbers for run in runs) else metric_of(runs, None)
         best = None if metric is None else best_run(runs, metric, goal)
         words = "" if best is None else f"run {best.number}, {metric} {best.numbers[str(metric)]:.4g}"
-        table.add_row(*map(escape, (verbs, varies, counts, words, str(folder))))
+        table.add_row(verbs, varies, counts, words, str(folder))
     _print_with(table, faults)

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
 from ppd_lightning.storage.checksums import known_sha256
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
@@ -57,30 +56,31 @@ def write_shard(
         UserError: there is one; its row is named.
         ValueError: ids or arrays are not so.
     """
-    for name in finite:
-        require_finite(f"{folder}: {name}", ids, arrays[name])
+    for array in finite:
+        require_finite(f"{folder}: {array}", ids, arrays[array])
     if not re.fullmatch(r"[A-Za-z0-9_-]+", unit):
         raise ValueError(f"{unit!r} is no name of a unit: letters, digits, _ and - only")
     batch = _record_batch(ids, arrays, key)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{unit}.{uuid.uuid4().hex[:8]}.arrow"
+    checksum, size = "", 0
+
+    def name(temporary: Path) -> str:
+        nonlocal checksum, size
+        checksum, size = file_sha256(temporary), temporary.stat().st_size
+        return f"{unit}.{checksum[:12]}.arrow"
+
     try:
-        with temporary.open("wb") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
-                writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        checksum = file_sha256(temporary)
-        name = f"{unit}.{checksum[:12]}.arrow"
-        note = {"unit": unit, "file": name, "rows": len(batch), "bytes": temporary.stat().st_size, "sha256": checksum}
-        os.replace(temporary, folder / name)
-        write_json_atomic(note_path(folder, unit, key), note)
+        with (
+            atomic_path(folder / f"{unit}.arrow", named=name) as temporary,
+            temporary.open("wb") as file,
+            pa.ipc.new_file(file, batch.schema) as writer,
+        ):
+            writer.write_batch(batch)
+        note = {"unit": unit, "file": f"{unit}.{checksum[:12]}.arrow", "rows": len(batch), "bytes": size}
+        write_json_atomic(note_path(folder, unit, key), note | {"sha256": checksum})
     except FileNotFoundError:
         # Another process made this unit too, finished the store and swept it.
         if read_note(folder, unit, key) is None:
             raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def require_finite(what: str, ids: Sequence[str], rows: np.ndarray) -> None:

@@ -187,9 +187,10 @@ class RankEnvironment(LightningEnvironment):
 
 
 class OwnSignals(Callback):
-    """Restores the process's own SIGTERM handler: Lightning's answers with a message to all other ranks.
+    """Restores the process's own SIGTERM handler.
 
-    A single rank that is terminated would wait for theirs.
+    Lightning's ends a training with exit code 0, and answers with a message to all other ranks, for which a single one
+    that is terminated would wait.
     """
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ppd_lightning.data.pictures import as_rgb, open_picture
 from ppd_lightning.errors import UserError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -45,9 +46,8 @@ def read_picture(file: Path) -> Image.Image:
     fault = png_fault(file)
     if fault is None:
         try:
-            with Image.open(file) as opened:
-                return opened.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:  # PIL raises the second at broken PNG chunks
+            return as_rgb(open_picture(file.read_bytes()))
+        except (OSError, UserError) as error:
             fault = f"damaged ({error})"
     raise UserError(f"{file}: {fault}; run the command that drew it again, which draws it anew")
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ppd_lightning.data.pictures import as_rgb
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.drawn_files import png_fault, read_picture
 from ppd_lightning.reports.blocks import Block, ImageTable, LargeImage, Section, rounded
@@ -148,7 +149,7 @@ def _square(pictures: Sequence[Image.Image]) -> str:
     square = Image.new("RGBA", (SIDE, SIDE))
     for number, picture in enumerate(pictures[:4]):
         y, x = divmod(number, 2)
-        fitted = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+        fitted = as_rgb(picture).resize((side, side), Image.Resampling.LANCZOS)
         square.paste(fitted, (x * (side + gap), y * (side + gap)))
     data = io.BytesIO()
     square.save(data, "WEBP", quality=82, method=4)

@@ -157,7 +157,8 @@ class RunResult:
 def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
     """The run in a folder.
 
-    The configuration is read as it is, also one that an earlier version wrote, whose keys were others.
+    The configuration is read as it is, also one that an earlier version wrote, whose keys were others; what follows
+    from the environment stays as it is written.
 
     Raises:
         UserError: it is no run's folder, or its configuration is damaged.
@@ -167,7 +168,7 @@ def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
         raise UserError(f"{folder}: is no run's folder: it has no config.yaml; `ppd train` makes one")
     require_whole(path)
     try:
-        settings = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        settings = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); {AGAIN}") from error
     groups = ("objective", "data", "user", "shots", "model", "trainer")

@@ -17,13 +17,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import user_name
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
+from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, read_checked, with_checksum
 from ppd_lightning.storage.fingerprints import fingerprint
 
 FORMAT = "people 2"
 EARLIER = "people 1"
 """The format without a checksum."""
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+"""What reading a damaged file raises."""
 RESERVED = "__metadata__"
 """The one name that safetensors keeps for itself."""
 
@@ -32,9 +35,10 @@ RESERVED = "__metadata__"
 class DescribedPeople:
     """People with their vectors.
 
-    vectors: (E,) float32, by name. describer: `Describer.fingerprint` of what described them. run: the name of the run
-    whose it was. facts: by name, JSON: choices, pairs (their ids), stretch (by what the vector was multiplied
-    for their number, see `SetSpread`), distance (from the centre; from 1 on it is drawn back, see `Scale`).
+    vectors: (E,) float32, by name (as `plain_text.user_name` has it). describer: `Describer.fingerprint` of what
+    described them. run: the name of the run whose it was. facts: by name, JSON: choices, pairs (their ids), stretch (by
+    what the vector was multiplied for their number, see `SetSpread`), distance (from the centre; from 1 on it is drawn
+    back, see `Scale`).
     """
 
     vectors: Mapping[str, np.ndarray]
@@ -68,14 +72,17 @@ class DescribedPeople:
         """
         try:
             data, header = read_checked(path, FORMAT, EARLIER)
-            arrays, facts = load(data), dict(header["people"])
-            vectors = {name: arrays[name] for name in facts}
+            arrays, own = load(data), dict(header["people"])
+            vectors = {user_name(name): arrays[name] for name in own}
+            if len(vectors) < len(own) or "" in vectors:
+                raise UserError(f"{path}: two people have one name, or somebody has none; run `ppd describe` again")
+            facts = {user_name(name): facts for name, facts in own.items()}
             people = cls(vectors, str(header["describer"]), str(header["run"]), facts)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file of people; `ppd describe` writes one") from None
         except OtherKindError:
             raise UserError(f"{path}: no file of described people; `ppd describe` writes such") from None
-        except (UnsoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except DAMAGE as error:
             raise UserError(f"{path}: damaged, or no file of people ({error}); run `ppd describe` again") from error
         broken = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
         if broken:
