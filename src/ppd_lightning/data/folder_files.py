@@ -98,7 +98,7 @@ def make_parquet(
     read = read_own(table, max_unusable, columns, roots)
     choices, images, faults = read.choices, read.images, read.faults
     key = _made_from(choices, images)
-    if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
+    if stamp.is_file() and path.is_file() and stamp.read_bytes() == key.encode():
         return
     stored, prompts = TableImages(file, read), Counter(choice.caption for choice in choices)
     all_plain = True
