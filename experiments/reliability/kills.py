@@ -41,12 +41,15 @@ def main() -> int:
     asked = parser.parse_args()
     import_all()
     begun, found, faults = time.monotonic(), 0, []
-    with tempfile.TemporaryDirectory(prefix="kills-") as name:
-        for verb, points in _points(Path(name), asked.cases, asked.seed).items():
+    place = Path(tempfile.mkdtemp(prefix="kills-"))  # no object that removes it, for commands are forks of this process
+    try:
+        for verb, points in _points(place, asked.cases, asked.seed).items():
             found += len(points)
-            faults += _kill_all(Path(name), verb, points)
+            faults += _kill_all(place, verb, points)
         ranks = asked.cases // 12 if asked.ranks is None else asked.ranks
-        faults += _kill_ranks(Path(name), ranks, random.Random(asked.seed))
+        faults += _kill_ranks(place, ranks, random.Random(asked.seed))
+    finally:
+        shutil.rmtree(place)
     figures = {"kills": found, "with_two_ranks": ranks, "faulty": len(faults), "faults": faults}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(figures, indent=2) + "\n")
@@ -73,7 +76,7 @@ def _points(place: Path, cases: int, seed: int) -> dict[str, list[tuple[str, int
         for moment in range(1, count + 1)
         for after in (False, True)
     ]
-    chosen = [everything[place - 1] for place in world.evenly(len(everything), cases)]
+    chosen = [everything[index - 1] for index in world.evenly(len(everything), cases)]
     print(f"{len(everything)} moments, {len(chosen)} of them are tried", flush=True)
     return {verb: [point for own, point in chosen if own == verb] for verb in world.LINE}
 

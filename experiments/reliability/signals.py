@@ -48,8 +48,10 @@ def main() -> int:
     begun, counts, faults = time.monotonic(), {}, []
     others = max(1, asked.cases // 12) if asked.others is None else asked.others
     chance = random.Random(asked.seed)
-    with tempfile.TemporaryDirectory(prefix="signals-") as name:
-        place = Path(name)
+    place = Path(
+        tempfile.mkdtemp(prefix="signals-")
+    )  # no object that removes it, for commands are forks of this process
+    try:
         points = _points(place, asked.cases)
         for kind, cases in (
             ("alone", points),
@@ -62,6 +64,8 @@ def main() -> int:
         for kind, further in (("joblib", (*SWEEP, *JOBLIB)), ("two ranks", RANKS)):
             counts[kind] = others
             faults += _try_from_outside(place, kind, further, others, chance)
+    finally:
+        shutil.rmtree(place)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps({"signals": counts, "faulty": len(faults), "faults": faults}, indent=2) + "\n")
     for fault in faults:
@@ -82,7 +86,7 @@ def _points(place: Path, cases: int) -> list[tuple[str, str, int]]:
             raise SystemExit(f"{verb} fails undisturbed:\n{outcome.output}")
         (place / f"after-{verb}.json").write_text(json.dumps(world.manifest(output)))
         everything += [(verb, what, moment) for what, count in counts.items() for moment in range(1, count + 1)]
-    return [everything[place - 1] for place in world.evenly(len(everything), cases)]
+    return [everything[index - 1] for index in world.evenly(len(everything), cases)]
 
 
 def _try_inside(

@@ -1,4 +1,4 @@
-"""A small embedded world whose verbs take a second each, and what a folder holds, to compare and to look for left-overs."""
+"""A small embedded world whose verbs take seconds, and what a folder holds, to compare it and to find left-overs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,29 @@ from typing import Any
 
 from commands import Outcome, run
 
-SETTINGS = (
-    "experiment=emoji/ppd trainer=cpu trainer.threads=1 trainer.max_steps=12 trainer.log_every=5 "
-    "trainer.checkpoint_every=4 trainer.batch_size=4 trainer.preference_accuracy=false optimizer.warmup_steps=3 objective.weighting=const "
-    "data.concepts=12 data.held_out_concepts=3 data.people=24 data.unseen_people=4 data.pairs_per_person=12 "
-    "evaluation.comparisons=4 evaluation.preference_pairs=4 evaluation.preference_draws=1 evaluation.bootstrap=10 "
-    "generation.steps=2 logger.tensorboard=false"
-).split()
+SETTINGS = [
+    "experiment=emoji/ppd",
+    "trainer=cpu",
+    "trainer.threads=1",
+    "trainer.max_steps=12",
+    "trainer.log_every=5",
+    "trainer.checkpoint_every=4",
+    "trainer.batch_size=4",
+    "trainer.preference_accuracy=false",
+    "optimizer.warmup_steps=3",
+    "objective.weighting=const",
+    "data.concepts=12",
+    "data.held_out_concepts=3",
+    "data.people=24",
+    "data.unseen_people=4",
+    "data.pairs_per_person=12",
+    "evaluation.comparisons=4",
+    "evaluation.preference_pairs=4",
+    "evaluation.preference_draws=1",
+    "evaluation.bootstrap=10",
+    "generation.steps=2",
+    "logger.tensorboard=false",
+]
 
 LINE = ("prepare", "stats", "verify", "embed", "classify", "train", "evaluate", "generate", "export", "report")
 """The verbs, each of which needs those before it."""
