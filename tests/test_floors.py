@@ -14,6 +14,8 @@ FLOORS = [
         "signals",
         "light_imports",
         "logging_setup",
+        "markdown",
+        "masking",
         "progress",
         "console",
         "devices",

@@ -70,7 +70,7 @@ class Model:
         codec: str | None = None,
         files: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self._workspace = Workspace(config_of(self.folder, base, codec, files))
         self._trained = self._open()
         self._identity = str(adapter_metadata(self._trained.adapter).get("users"))
@@ -127,7 +127,7 @@ class Model:
         Raises:
             UserError: it is missing, damaged, or of another training.
         """
-        found = read_people([file], self._describer.fingerprint())
+        found = read_people([Path(file).expanduser()], self._describer.fingerprint())
         return {name: self._person(vector) for name, vector in found.items()}
 
     def user(self, name: str) -> Person:

@@ -72,11 +72,18 @@ class Own:
     folder: Path
 
 
-def own(table: str | Path, output: Path, max_unusable: float = 0.05, columns: dict[str, str] | None = None) -> Own:
+def own(
+    table: str | Path,
+    output: Path,
+    max_unusable: float = 0.05,
+    columns: dict[str, str] | None = None,
+    roots: list[str] | None = None,
+) -> Own:
     source = FolderSource(
         name="folder",
         table=str(table),
         columns=columns or {},
+        roots=roots or [],
         labels="people",
         image_size=64,
         validation=0.05,
@@ -116,7 +123,7 @@ def test_a_table_of_every_kind_is_read_as_pick_a_pic(tmp_path: Path, kind: str) 
     assert read.counts["rows"] == len(read.table) == 3
     found = read.table.to_pylist()
     assert [row["user_id"] for row in found] == ["ann", "bo b", "7"]
-    assert [row["caption"] for row in found] == [row["caption"] for row in ROWS]
+    assert [row["caption"] for row in found] == ["a cat", 'one, "two"', "猫 🐈 é in two lines"]
     assert [row["label_0"] for row in found] == [1.0, 0.0, 0.5]
     images = index_images(read.table)
     assert images.schema.equals(IMAGES_SCHEMA)
@@ -224,18 +231,23 @@ def test_a_few_faulty_rows_are_left_out_and_reported_by_their_lines(
         ROWS[0] | {"image_1": "img/a.jpg"},
         ROWS[0] | {"image_0": ""},
     ]
-    reasons = ["no_image", "unclear_label", "empty_caption", "no_user", "same_image", "no_image"]
+    here = tmp_path / "mine/img"
+    reasons = [
+        f"there is no image {here}/nix.jpg",
+        f"{here}/broken.jpg is a web page (HTML) and no image that can be read",
+    ]
+    reasons += ["unclear_label", "empty_caption", "no_user", "same_image", "image_0 is empty"]
     made = place(tmp_path, as_jsonl([*sound, *wrong]), IMAGES | {"img/broken.jpg": b"<html>"}, "pairs.jsonl")
     made = replace(made, source=replace(made.source, max_unusable=0.2))
     read = read_rows(source(made))
-    assert (read.counts["rows"], len(read.table)) == (37, 31)  # what is no image is found out when it is decoded
+    assert (read.counts["rows"], len(read.table)) == (37, 30)
     files, lines = made.source.parquet(made.folder), made.source.lines(made.folder)
     quarantine.write(made.folder, read.unusable, read.counts["rows"], 0.2, files, lines)
     listed = pq.read_table(made.folder / quarantine.FILE).to_pylist()
     assert [(row["file"], row["row_group"], row["reason"]) for row in listed] == [
         ("pairs.jsonl", None, reason) for reason in reasons
     ]
-    assert [row["row"] for row in listed] == [31, 33, 34, 35, 36, 37]
+    assert [row["row"] for row in listed] == [31, 32, 33, 34, 35, 36, 37]
     assert "the first is line 31 of pairs.jsonl" in caplog.text
 
 
@@ -263,14 +275,14 @@ def test_what_is_no_image_is_reported_with_its_lines(tmp_path: Path) -> None:
     [
         ("pairs.csv", b"caption,image_0,image_1\na,b,c\n", "lacks the columns choice, user; it has caption, image_0"),
         ("pairs.csv", b"caption;image_0;image_1;choice;user\n", "holds no rows"),
-        ("pairs.csv", b"caption;image_0;image_1;choice;user\na;b;c;0;d\n", "lacks the columns caption, image_0"),
+        ("pairs.csv", b"caption|image_0|image_1|choice|user\na|b|c|0|d\n", "lacks the columns caption, image_0"),
         ("pairs.csv", as_csv(ROWS[:1]) + b"cat, black,img/a.jpg,img/c.jpg,0,ann\n", "line 3: has more fields than"),
         ("pairs.csv", "caption,käse\n".encode("latin-1"), "is no UTF-8 text"),
         ("pairs.csv", b"", "holds no rows"),
         ("pairs.jsonl", as_jsonl(ROWS[:1]) + b"{nix\n", "line 2: is no JSON (Expecting"),
         ("pairs.jsonl", as_jsonl(ROWS[:1]) + b'\n"a"\n', "line 3: is no JSON object"),
         ("pairs.parquet", b"PAR1 no", "damaged, or not what its name says"),
-        ("pairs.xlsx", b"PK", "is none of .csv, .jsonl, .parquet"),
+        ("pairs.xlsx", b"PK", "is none of .csv, .tsv, .jsonl, .ndjson, .json, .parquet"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, name: str, table: bytes, told: str) -> None:

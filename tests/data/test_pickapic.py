@@ -274,10 +274,11 @@ def test_users_may_have_names(tmp_path: Path) -> None:
     assert read_rows(tmp_path).table["user_id"].to_pylist() == names.to_pylist()
 
 
-def test_huge_and_foreign_captions_stay_as_they_are(tmp_path: Path) -> None:
+def test_huge_and_foreign_captions_keep_what_is_seen_of_them(tmp_path: Path) -> None:
     captions = ["猫 🐈 " * 100_000, "e\u0301 \u00e9\nnew line\0", "'; drop table"]
     write(tmp_path, [row(number, user=1, caption="x") | {"caption": text} for number, text in enumerate(captions)])
-    assert read_rows(tmp_path).table["caption"].to_pylist() == captions
+    found = read_rows(tmp_path).table["caption"].to_pylist()
+    assert found == [captions[0].strip(), "é é new line", captions[2]]
 
 
 def test_damaged_rows_are_reported_with_their_place_and_reason(tmp_path: Path) -> None:
@@ -323,9 +324,9 @@ def test_missing_columns_are_all_named(tmp_path: Path) -> None:
 def test_a_column_of_another_type_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, rows())
     table = pq.read_table(path)
-    users = pa.array([number / 2 for number in range(len(table))])
+    users = pa.array([number % 2 == 0 for number in range(len(table))])
     pq.write_table(table.set_column(table.column_names.index("user_id"), "user_id", users), path)
-    with pytest.raises(UserError, match="row group 0: the column user_id holds double, expected int64 or text"):
+    with pytest.raises(UserError, match="row group 0: the column user_id holds bool, expected numbers or text"):
         read_rows(tmp_path)
     rankings = pa.array([f"ranking {number}" for number in range(len(table))])
     pq.write_table(table.set_column(table.column_names.index("ranking_id"), "ranking_id", rankings), path)

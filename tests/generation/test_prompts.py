@@ -46,15 +46,16 @@ def test_blank_lines_of_a_text_file_are_no_captions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("p.tsv", "Prompt\tCategory\na fox\tAnimals\n\tAnimals\n", "p.tsv, row 2: the column Prompt is empty"),
-        ("p.csv", "caption,n\na fox,1\n ,2\n", "p.csv, row 2: the column caption is empty"),
-        ("p.csv", "Prompt,n\na fox,1\n", "p.csv has no column caption; it has Prompt, n"),
-        ("p.tsv", "caption\na fox\n", "p.tsv has no column Prompt; it has caption"),
-        ("p.tsv", "", "p.tsv has no column Prompt; it has none"),
+        ("p.tsv", "Prompt\tCategory\na fox\tAnimals\n\tAnimals\n", "p.tsv: line 3: Prompt is empty"),
+        ("p.csv", "caption,n\na fox,1\n ,2\n", "p.csv: line 3: caption is empty"),
+        ("p.csv", "title,n\na fox,1\n", "p.csv has no column caption; it has title, n"),
+        ("p.tsv", "a fox\n", "p.tsv has no column caption; it has a fox"),
+        ("p.tsv", "", "p.tsv holds no caption"),
         ("p.txt", "\n\n", "p.txt holds no caption"),
         ("p.csv", "caption\n", "p.csv holds no caption"),
-        ("p.parquet", "no parquet", "p.parquet cannot be read"),
-        ("p.json", "[]", "p.json ends in none of .txt, .tsv, .csv, .parquet"),
+        ("p.parquet", "no parquet", "p.parquet: damaged, or not what its name says"),
+        ("p.json", "[]", "p.json holds no caption"),
+        ("p.xml", "[]", "p.xml ends in none of .txt, .csv, .tsv"),
     ],
 )
 def test_faults_are_reported_with_key_file_row_and_column(tmp_path: Path, name: str, content: str, told: str) -> None:
@@ -68,8 +69,8 @@ def test_faults_are_reported_with_key_file_row_and_column(tmp_path: Path, name: 
 def test_of_many_faults_the_first_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_prompts(write(tmp_path / "p.csv", [" "] * 25), "generation.captions")
-    assert len(caught.value.faults) == 11
-    assert caught.value.faults[-1].endswith("and 15 rows more")
+    assert len(caught.value.faults) == 21
+    assert caught.value.faults[-1].endswith("and 5 faults more")
 
 
 def test_a_missing_file_and_one_that_is_no_text_say_what_to_do(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_its_code_is_this_packages_and_needs_no_other_package_than_it_says(layou
 
 
 DRAWING_NEEDS = {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL"}
-DESCRIBING_NEEDS = {"drawing/own_table.py": {"pyarrow"}, "drawing/remote.py": {"fsspec"}}
+DESCRIBING_NEEDS = {"drawing/table_parquet.py": {"pyarrow"}, "drawing/remote.py": {"fsspec"}}
 """fsspec comes with torch; pyarrow is imported for tables in parquet alone."""
 
 

@@ -45,14 +45,14 @@ def test_every_form_of_the_table_says_the_same(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("texts.json", '{"ann": ""}', "row 1: no text of the user ann"),
-        ("texts.json", '{"ann": 3}', "row 1: no text of the user ann"),
-        ("texts.json", "[1]", "cannot be read"),
-        ("texts.json", "{", "cannot be read"),
-        ("texts.csv", "user,words\nann,flat", "cannot be read"),
-        ("texts.csv", "user,text\nann,flat\nann,round", "row 2: the user ann comes twice"),
-        ("texts.csv", "user,text\nann,", "row 1: no text of the user ann"),
-        ("texts.txt", "ann: flat", "files that end in .txt are not read"),
+        ("texts.json", '{"ann": ""}', "line 1: no text of the user ann"),
+        ("texts.json", '{"ann": 3}', "line 1: no text of the user ann"),
+        ("texts.json", "[1]", "line 1: is no JSON object"),
+        ("texts.json", "{", "line 1: is no JSON ("),
+        ("texts.csv", "user,words\nann,flat", "lacks the columns text; it has user, words"),
+        ("texts.csv", "user,text\nann,flat\nann,round", "line 3: the user ann comes twice"),
+        ("texts.csv", "user,text\nann,", "line 2: no text of the user ann"),
+        ("texts.txt", "ann: flat", "is none of .csv, .tsv, .jsonl"),
     ],
 )
 def test_a_faulty_table_is_named_with_its_row(tmp_path: Path, name: str, content: str, message: str) -> None:

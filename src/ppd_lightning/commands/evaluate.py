@@ -6,17 +6,19 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.commands.preferences import held_out_preferences
 from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
 from ppd_lightning.evaluation.comparisons.others import OTHER, draw_others
-from ppd_lightning.evaluation.comparisons.profiles import augmented, count_overruns, read_profiles
+from ppd_lightning.evaluation.comparisons.profiles import KEY as PROFILES
+from ppd_lightning.evaluation.comparisons.profiles import augmented, read_profiles
 from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
 from ppd_lightning.evaluation.comparisons.table import ComparisonsTable
 from ppd_lightning.evaluation.preference_accuracy import preference_accuracy
@@ -79,6 +81,8 @@ def measure(config: Config) -> dict[str, Any]:
         log.info("%s is finished; delete it to evaluate again", folder)
         finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         return finished | {"folder": str(folder)}
+    if settings.captions not in ("held_out", "train"):
+        count_overruns(trained.backbone, captions, "evaluation.captions")
     summary: dict[str, Any] = {"folder": str(folder)}
     if scorers is not None:
         summary |= _compare(workspace, trained, scorers, captions, profiles, folder)
@@ -89,7 +93,7 @@ def measure(config: Config) -> dict[str, Any]:
         )
         summary.setdefault("seconds", {})["preferring"] = round(time.monotonic() - begun, 1)
     metadata = {"adapter": file_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
-    groups = {"generation": asdict(config.generation), "evaluation": asdict(settings)}
+    groups = {group: stored_values(config)[group] for group in ("generation", "evaluation")}
     write_json_atomic(folder / "settings.json", metadata | groups)
     write_json_atomic(folder / "summary.json", summary)
     if config.logger.tensorboard and "win_rate" in summary:
@@ -109,7 +113,7 @@ def _compare(
     begun, settings = time.monotonic(), workspace.config.evaluation
     comparisons = comparisons_of(trained.users, captions, settings.comparisons, settings.seeds)
     prompts = None if texts is None else augmented(comparisons, texts)
-    overruns = None if prompts is None else count_overruns(trained.backbone, [*prompts.values()])
+    overruns = None if prompts is None else count_overruns(trained.backbone, prompts.values(), PROFILES)
     images = draw_comparisons(trained, comparisons, prompts)
     others = None
     if settings.others is not None and scorers.personal:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.gallery import read_picture
@@ -61,6 +62,8 @@ def run(config: Config) -> dict[str, Any]:
     captions = chosen_captions(settings, workspace.data)
     users = chosen_users(settings, workspace.users, workspace.described)
     trained = workspace.trained_run()
+    if settings.captions is not None:
+        count_overruns(trained.backbone, captions, "generation.captions")
     sheets = draw_sheets(trained, captions, users, settings.seeds)
     files = [file for sheet in sheets for row in sheet.files for file in row]
     key = {

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
@@ -66,6 +67,8 @@ def run(config: Config) -> dict[str, Any]:
             f"page; name at most {DRAWN_AT_MOST}"
         )
     captions = evaluated_captions(config.evaluation.captions, workspace.data)
+    if config.evaluation.captions not in ("held_out", "train"):
+        count_overruns(workspace.backbone, captions, "evaluation.captions")
     if settings.captions is not None:
         captions = sorted(choose_count("interpolation", captions, settings.captions))
     trained = workspace.trained_run()

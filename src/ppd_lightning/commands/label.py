@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
@@ -155,7 +154,7 @@ def _print(summary: dict[str, Any]) -> None:
             for one in shares
         ]
         own = f"{counts[f'pairs_of_{name}']:,}" if name != PEOPLE else ""
-        table.add_row(escape(name), *cells, f"{summary['ties'][name]:,}", own)
+        table.add_row(name, *cells, f"{summary['ties'][name]:,}", own)
     console = table_console()
     console.print(table)
     for name, files in summary["files"].items():

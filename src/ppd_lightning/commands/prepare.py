@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 import torch
 
 from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
 from ppd_lightning.data.caption_encoding import encode_captions
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images
+from ppd_lightning.data.images import index_images, why_unusable
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.pickapic_rows import read_rows, unusable_rows
@@ -27,6 +29,7 @@ from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import plain_text
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -54,6 +57,7 @@ def run(config: Config) -> dict[str, Any]:
     backbone.require(*PARTS.values())
     key = {name: backbone.fingerprint(part) for name, part in PARTS.items()}
     key["source"] = source_fingerprint(data.source.root, data.source.files)
+    _drop_unformed(data)
     finished = _finished(data, key)
     if finished is not None:
         log.info("%s is prepared: %s", data.folder, _in_words(finished["counts"]))
@@ -76,7 +80,7 @@ def run(config: Config) -> dict[str, Any]:
     usable = _has_images(rows.table, images)
     table, damaged = rows.table.filter(usable), rows.table.filter(pc.invert(usable))
     if len(damaged):
-        write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, "damaged_image")]))
+        write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, _reasons(data, damaged, images))]))
     held_out = source.test_captions(pc.unique(table["caption"]).to_pylist())
     unseen = source.unseen(pc.unique(table["user_id"]).to_pylist())
     counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)}
@@ -87,6 +91,7 @@ def run(config: Config) -> dict[str, Any]:
     splits = pairs["split"].to_pylist()
     counts |= left_out | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
     _write_captions(data, table, held_out)
+    count_overruns(backbone, pc.unique(table["caption"]).to_pylist(), "text encoder")
     if data.stores_text:
         encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)
@@ -111,6 +116,19 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
         return summary
     except (OSError, ValueError, KeyError, UserError):
         return None
+
+
+def _drop_unformed(data: PreparedData) -> None:
+    """Drop the images table of a version that took captions as they are written.
+
+    All tables are made again then, of the captions in their normal form; what is computed of images stays.
+    """
+    try:
+        captions = data.captions_table()["caption"].to_pylist()
+    except UserError:
+        return
+    if [*map(plain_text, captions)] != captions:
+        data.images_path.unlink(missing_ok=True)
 
 
 def _latents(backbone: Backbone, dtype: Any, device: torch.device) -> ImageEncoder:
@@ -143,6 +161,17 @@ def _has_images(rows: pa.Table, images: pa.Table) -> pa.ChunkedArray:
     """Whether the two images of each row are usable."""
     known = images["image_id"]
     return pc.and_(pc.is_in(rows["image_0"], value_set=known), pc.is_in(rows["image_1"], value_set=known))
+
+
+def _reasons(data: PreparedData, rows: pa.Table, usable: pa.Table) -> list[str]:
+    """What is wrong with the images of these rows."""
+    index = index_images(rows)
+    index = index.filter(pc.invert(pc.is_in(index["image_id"], value_set=usable["image_id"])))
+    why = why_unusable(data.source.root, index)
+    sides = zip(rows["image_0"].to_pylist(), rows["image_1"].to_pylist(), strict=True)
+    return [
+        "; ".join(f"{image} {why[image]}" for image in both if image in why) or quarantine.OF_IMAGES for both in sides
+    ]
 
 
 def _write_captions(data: PreparedData, rows: pa.Table, held_out: frozenset[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,9 @@ def run(config: Config) -> dict[str, Any]:
         )
         return _written(to, page, {"methods": page.methods})
     [folder] = folders
-    if asked.to is not None:
-        raise UserError(
-            "report.to: is for a study of several folders; the page of one run or sweep lies in its own folder"
-        )
+    to = folder if asked.to is None else Path(asked.to)
     if not (folder / "sweep.json").exists():
-        return _written(folder, run_page(_run_result(folder), settings), {})
+        return _written(to, run_page(_run_result(folder), settings), {})
     sweep, runs = read_sweep(folder), read_runs(folder)
     metric = metric_of(runs, asked.metric)
     best = None if metric is None else best_run(runs, metric, asked.goal)
@@ -60,13 +58,24 @@ def run(config: Config) -> dict[str, Any]:
     if best is not None and metric is not None:
         values["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
         log.info("best by %s: run %d, %.4g, in %s", metric, best.number, best.numbers[metric], best.folder)
-    return _written(folder, sweep_page(sweep, runs, _existing(folder, runs), main, best, settings), values)
+    return _written(to, sweep_page(sweep, runs, _existing(folder, runs), main, best, settings), values)
 
 
 def _written(folder: Path, page: Page, values: dict[str, Any]) -> dict[str, Any]:
-    path = write_page(folder, page)
+    try:
+        path = write_page(folder, page)
+    except PermissionError as error:
+        raise _not_writable(folder, error) from None
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        raise _not_writable(folder, error) from None
     log.info("%s", path)
     return {"page": str(path), **values}
+
+
+def _not_writable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder}: the page cannot be written there ({error.strerror}); name another folder as report.to")
 
 
 def _results(folder: Path) -> list[RunResult]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
@@ -113,7 +112,7 @@ def _print_runs(rows: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) ->
     for folder, row in rows.items():
         numbers = [f"{row['figures'][name]:.3f}" if name in row["figures"] else "" for name in figures]
         words = [row[name] for name in (*NAMED, "differs in", "state")]
-        table.add_row(*map(escape, words), *numbers, escape(folder))
+        table.add_row(*words, *numbers, folder)
     console = table_console()
     console.print(table)
     for fault in faults:
@@ -138,5 +137,5 @@ def _print_sweeps(output: Path, asked: str | None, goal: Goal) -> None:
         best = None if metric is None else best_run(runs, metric, goal)
         words = "" if best is None else f"run {best.number}, {metric} {best.numbers[str(metric)]:.4g}"
         verbs = " ".join(read_sweep(folder).verbs)
-        table.add_row(*map(escape, (verbs, varies, counts, words, str(folder))))
+        table.add_row(verbs, varies, counts, words, str(folder))
     table_console().print(table)

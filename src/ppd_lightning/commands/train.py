@@ -19,6 +19,7 @@ from ppd_lightning.commands.reference import open_batches, open_stored
 from ppd_lightning.commands.run_files import facts, save_branch
 from ppd_lightning.config.compose import as_yaml
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.devices import DTYPES
 from ppd_lightning.distributed.group import Group, connected, require_fitting
@@ -28,7 +29,7 @@ from ppd_lightning.generation.previews import preview_sheet
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
 from ppd_lightning.storage.leases import Lease
 from ppd_lightning.training.build import build_module, step0_test
-from ppd_lightning.training.checkpoints import last_checkpoint
+from ppd_lightning.training.checkpoints import sound_checkpoint, step_of
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.ema import BranchAverage
 from ppd_lightning.training.lightning_trainer import build_trainer, fit
@@ -109,8 +110,10 @@ def _train(workspace: Workspace, group: Group) -> None:
         torch.set_num_threads(settings.threads)
     lease = Lease(folder / "training.lease")
     held = group.rank.is_first and lease.acquire()  # for `ppd runs`, which says what is running
-    checkpoint = last_checkpoint(folder)
-    start = group.of_first(_steps_done(checkpoint))
+    with group.together():
+        checkpoint = sound_checkpoint(folder) if group.rank.is_first else None
+    checkpoint = group.of_first(checkpoint)
+    start = 0 if checkpoint is None else step_of(checkpoint)
     loggers = make_loggers(config.logger, folder, workspace.output, start=start, rank=group.rank)
     outcome = FAILED
     try:
@@ -162,7 +165,7 @@ def _train(workspace: Workspace, group: Group) -> None:
             step0_loss = step0_test(module, batches)
         if start:
             log.info("resuming at step %d of %d", start, settings.max_steps)
-        fit(trainer, module, batches, checkpoint if start else None)
+        fit(trainer, module, batches, checkpoint)
         if group.rank.is_first:
             summary: dict[str, Any] = {
                 "run": str(folder),
@@ -170,6 +173,8 @@ def _train(workspace: Workspace, group: Group) -> None:
                 **facts(module, settings.max_steps, settings.batch_size),
                 **_last_figures(folder),
             }
+            if settings.skip_nonfinite:
+                summary["skipped_steps"] = module.skipped_steps
             save_branch(workspace, folder, module, average)
             figures = {name: value for name, value in summary.items() if "/" in name}
             log_final(loggers, _compared(config), figures, settings.max_steps)
@@ -196,7 +201,7 @@ def _read_reference(workspace: Workspace, batches: PreferenceDataModule, network
 
 def _compared(config: Config) -> dict[str, Any]:
     """What makes one run another, by dotted key."""
-    return _flat({name: value for name, value in asdict(config).items() if name in COMPARED})
+    return _flat({name: value for name, value in stored_values(config).items() if name in COMPARED})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -208,18 +213,12 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _log_finished(folder: Path) -> None:
-    log.info("%s is finished; delete its .done to train it again", folder)
+    log.info("%s is finished; delete this folder to train it again", folder)
 
 
 def _summary(folder: Path) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return summary | {"run": str(folder)}
-
-
-def _steps_done(checkpoint: Path) -> int:
-    if not checkpoint.exists():
-        return 0
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
 
 
 def _last_figures(folder: Path) -> dict[str, float]:

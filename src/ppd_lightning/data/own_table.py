@@ -1,8 +1,8 @@
 """A table of one's own choices between images: reading it, with every fault of it named at once.
 
-The table is CSV (UTF-8, with a header), JSONL or parquet, a row a choice, beside its images. Its columns: caption;
-image_0 and image_1, paths relative to the table; choice, 0 or 1 for the image that was preferred, or tie; user, a name
-or a number. Instead of image_0, image_1 and choice it may have chosen and rejected. And if they are there: ranking,
+The table is CSV, JSON or parquet (`table_rows`), a row a choice, beside its images. Its columns: caption; image_0 and
+image_1, paths relative to the table; choice, 0 or 1 for the image that was preferred, or tie; user, a name or a
+number. Instead of image_0, image_1 and choice it may have chosen and rejected. And if they are there: ranking,
 what was asked at once; model_0 and model_1, what drew the images. Columns may have other names (`columns`).
 
 A parquet table may hold the images themselves, as bytes or as structs of bytes and path, which is how Hugging Face
@@ -11,16 +11,16 @@ A parquet table may hold the images themselves, as bytes or as structs of bytes 
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ppd_lightning.data.image_files import ImageFiles, quoted
 from ppd_lightning.data.pair_ids import image_uid
-from ppd_lightning.data.remote import Location, first_line
+from ppd_lightning.data.remote import Location
+from ppd_lightning.data.table_cells import caption_of, choice_of, label_of, path_of, user_of
+from ppd_lightning.data.table_parts import rows_of
+from ppd_lightning.data.table_rows import find_columns, in_words, refuse
 from ppd_lightning.errors import UserError
 
 COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
@@ -38,14 +38,17 @@ FURTHER = ("ranking", "model_0", "model_1")
 LABELS = {"0": 1.0, "1": 0.0, "tie": 0.5}
 """What a choice makes of label_0."""
 
-FAULTS_NAMED = 20
-"""Of a table with more faults, the first are named, and the others counted."""
-
-IMAGE_ROWS, TEXT_ROWS = 16, 1 << 16
-"""Rows of a parquet table that are in memory at once, where it holds images and where it does not."""
-
-PIECE = 1 << 20
-"""Bytes of a column that are read at once."""
+READ: dict[str, Callable[[Any], str]] = {
+    "caption": caption_of,
+    "image_0": path_of,
+    "image_1": path_of,
+    "choice": choice_of,
+    "user": user_of,
+    "ranking": label_of,
+    "model_0": label_of,
+    "model_1": label_of,
+}
+"""What cells mean, by column."""
 
 
 @dataclass(frozen=True)
@@ -82,29 +85,40 @@ class OwnTable:
     holding: tuple[str, str] | None = None
 
 
-def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, key: str = "data.table") -> OwnTable:
+def read_choices(
+    table: Location,
+    columns: Mapping[str, str] | None = None,
+    *,
+    roots: Sequence[str] = (),
+    key: str = "data.table",
+) -> OwnTable:
     """The choices of a table, and which of them cannot be used.
 
     Args:
         table: the file.
         columns: the table's names of columns, by the usual name.
+        roots: folders below which its images may lie, beside its own.
         key: of the configuration that names it, for messages.
 
     Raises:
         UserError: the table is missing, cannot be read, lacks columns, or has lines that are no rows.
     """
+    files = ImageFiles(table, roots, key)
     choices: list[Choice] = []
     faults: list[tuple[int, str]] = []
     no_rows: list[tuple[int, str]] = []
-    called: dict[str, str] | None = None
+    called: dict[str, str] = {}
     held: dict[str, dict[str, Any]] = {}
-    for line, row in table_rows(table, key):
+
+    def choose(header: Sequence[str]) -> list[str]:
+        called.update(_called(table, header, columns or {}, key))
+        return list(called.values())
+
+    for line, row in rows_of(table, key, choose):
         if isinstance(row, str):
             no_rows.append((line, row))
             continue
-        if called is None:
-            called = _called(table, list(map(str, row)), columns or {}, key)
-        values = {name: _text(row.get(own)) for name, own in called.items()}
+        values, wrong = _values(row, called)
         for name in ("image_0", "image_1"):
             value = row.get(called[name])
             data = held_image(value)
@@ -113,16 +127,15 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, k
                 held[values[name]] = {"size": len(data)}
             elif isinstance(value, Mapping) and value.get("bytes"):
                 no_rows.append((line, f"{called[name]} holds an image as text; a parquet table can hold images"))
-        faults += [(line, fault) for fault in _faults(values, called)]
-        choices.append(_choice(table, line, values, held))
+        faults += [(line, fault) for fault in [*wrong.values(), *_faults(values, called, wrong)]]
+        choices.append(_choice(files, line, values, held))
     refuse(table, no_rows)
-    if called is None:
+    if not choices:
         raise UserError(f"{table.url}: holds no rows")
-    images = _images(table, choices, held)
+    found, missing = files.find(name for choice in choices for name in choice.images if name and name not in held)
     for choice in choices:
-        missing = [path for path in dict.fromkeys(choice.images) if path and path not in images]
-        faults += [(choice.line, f"there is no image {path}") for path in missing]
-    return OwnTable(choices, images, faults, (called["image_0"], called["image_1"]) if held else None)
+        faults += [(choice.line, missing[name]) for name in dict.fromkeys(choice.images) if name in missing]
+    return OwnTable(choices, held | found, faults, (called["image_0"], called["image_1"]) if held else None)
 
 
 def held_image(value: Any) -> bytes | None:
@@ -139,154 +152,66 @@ def _called(table: Location, header: Sequence[str], columns: Mapping[str, str], 
     """
     known = dict.fromkeys((*COLUMNS, *ORDERED, *FURTHER))
     unknown = [name for name in columns if name not in known]
-    absent = [own for own in columns.values() if own not in header]
+    found = find_columns(table, header, {name: (name, *OTHER_NAMES.get(name, ())) for name in known}, columns)
+    absent = [own for name, own in columns.items() if name in known and name not in found]
     if unknown or absent:
         raise UserError(
             [f"data.columns: there is no column {name} to name; the columns are {', '.join(known)}" for name in unknown]
-            + [f"data.columns: {table.url} has no column {own}; it has {', '.join(header)}" for own in absent]
+            + [f"data.columns: {table.url} has no column {own}; it has {in_words(header)}" for own in absent]
         )
-    found: dict[str, str] = {}
-    for name in known:
-        names = (columns[name],) if name in columns else (name, *OTHER_NAMES.get(name, ()))
-        own = next((own for own in names if own in header), None)
-        if own is not None:
-            found[name] = own
     ordered = {"chosen", "rejected"} <= found.keys() and not {"image_0", "image_1", "choice"} <= found.keys()
     lacking = [name for name in (ORDERED if ordered else COLUMNS) if name not in found]
     if lacking:
         hint = "" if ordered else "; chosen and rejected may stand for image_0, image_1 and choice"
-        if key == "data.table":
+        if key == "data.table" and header:
             example = f"'data.columns={{{lacking[0]}: {header[0]}}}'"
             hint += f"; columns of other names are named by data.columns, such as {example}"
-        raise UserError(f"{table.url}: lacks the columns {', '.join(lacking)}; it has {', '.join(header)}{hint}")
+        raise UserError(f"{table.url}: lacks the columns {', '.join(lacking)}; it has {in_words(header)}{hint}")
     if ordered:
         found |= {"image_0": found["chosen"], "image_1": found["rejected"]}
         found.pop("choice", None)
     return {name: own for name, own in found.items() if name not in ("chosen", "rejected")}
 
 
-def _text(value: Any) -> str:
-    """What a cell says; of a struct of bytes and path, the path."""
-    said = value.get("path") if isinstance(value, Mapping) else None if isinstance(value, bytes) else value
-    return "" if said is None else str(said).strip()
+def _values(row: Mapping[str, Any], called: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What a row says, by usual name, "" where it says nothing; and what is wrong with cells, by usual name."""
+    values: dict[str, str] = {}
+    wrong: dict[str, str] = {}
+    for name, own in called.items():
+        try:
+            values[name] = READ[name](row.get(own))
+        except ValueError as error:
+            values[name], wrong[name] = "", f"{own} {error}"
+    return values, wrong
 
 
-def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
-    """Raise a `UserError` that names the first of these faults (line, sentence) and counts them; none is no error."""
-    messages = [f"{table.url}: line {line}: {fault}" for line, fault in sorted(faults)]
-    if len(messages) > FAULTS_NAMED:
-        messages[FAULTS_NAMED:] = [f"{table.url}: and {len(messages) - FAULTS_NAMED} faults more"]
-    if messages:
-        raise UserError(messages)
-
-
-def _faults(values: Mapping[str, str], called: Mapping[str, str]) -> list[str]:
+def _faults(values: Mapping[str, str], called: Mapping[str, str], wrong: Collection[str]) -> list[str]:
     """What is wrong with a row for itself.
 
     Args:
         called: the table's names of its columns.
+        wrong: columns whose cells are refused already.
     """
-    faults = [f"{called[name]} is empty" for name in ("caption", "image_0", "image_1", "user") if not values.get(name)]
-    if values.get("image_0") and values.get("image_0") == values.get("image_1"):
-        faults.append(f"{called['image_0']} and {called['image_1']} are both {values['image_0']}")
-    if _choice_key(values) not in LABELS:
-        faults.append(f"{called['choice']} must be 0, 1 or tie, not {values.get('choice', '')!r}")
+    needed = [name for name in ("caption", "image_0", "image_1", "user") if name not in wrong]
+    faults = [f"{called[name]} is empty" for name in needed if not values[name]]
+    if values["image_0"] and values["image_0"] == values["image_1"]:
+        faults.append(f"{called['image_0']} and {called['image_1']} are both {quoted(values['image_0'])}")
+    if values.get("choice", "0") not in LABELS:
+        faults.append(f"{called['choice']} must be 0, 1 or tie, not {values['choice'][:80]!r}")
     return faults
 
 
-def _choice(table: Location, line: int, values: Mapping[str, str], held: Collection[str]) -> Choice:
+def _choice(files: ImageFiles, line: int, values: Mapping[str, str], held: Collection[str]) -> Choice:
     first, second = (
-        name if not name or name in held else posixpath.normpath(posixpath.join(posixpath.dirname(table.path), name))
+        name if not name or name in held else files.named(name)
         for name in (values.get("image_0", ""), values.get("image_1", ""))
     )
     return Choice(
         line,
         values.get("caption", ""),
         (first, second),
-        LABELS.get(_choice_key(values)),
+        LABELS.get(values.get("choice", "0")),  # 0, the first, where the columns say which was chosen
         values.get("user", ""),
         values.get("ranking", ""),
         (values.get("model_0", ""), values.get("model_1", "")),
     )
-
-
-def _choice_key(values: Mapping[str, str]) -> str:
-    """The choice; 0, the first, where the columns say which image was chosen."""
-    return values.get("choice", "0").lower().removesuffix(".0")  # a column with gaps is one of floats to many writers
-
-
-def _images(
-    table: Location, choices: Iterable[Choice], held: Mapping[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """The images that are there, with their sizes: those that the table holds, and others by one listing a folder."""
-    wanted = {path for choice in choices for path in choice.images if path and path not in held}
-    found = dict(held)
-    for folder in sorted({posixpath.dirname(path) for path in wanted}):
-        try:
-            listed = table.system.ls(folder, detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except Exception as error:  # each file system has its own
-            raise table.unreachable(error) from error
-        found |= {info["name"]: info for info in listed if info["name"] in wanted and info["type"] != "directory"}
-    return found
-
-
-Row = tuple[int, Mapping[str, Any] | str]
-"""The line, and what stands there by column; or what is wrong with the line."""
-
-
-def table_rows(table: Location, key: str) -> Iterator[Row]:
-    """Every row of a table; arguments and faults as of `read_choices`."""
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
-    reader = readers.get(posixpath.splitext(table.path)[1].lower())
-    if reader is None:
-        raise UserError(f"{key}: {table.url} is none of {', '.join(readers)}")
-    try:
-        file = table.system.open(table.path, "rb")
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{key}: there is no file {table.url}") from None
-    except Exception as error:  # each file system has its own
-        raise table.unreachable(error) from error
-    with file:
-        try:
-            yield from reader(file)
-        except UnicodeDecodeError as error:
-            raise UserError(f"{table.url}: is no UTF-8 text ({error}); save it as UTF-8") from error
-        except (csv.Error, OSError, ValueError) as error:  # pyarrow's are among these
-            raise UserError(f"{table.url}: damaged, or not what its name says ({first_line(error)})") from error
-
-
-def _csv_rows(file: Any) -> Iterator[Row]:
-    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), restkey="\0", strict=True)
-    for row in reader:
-        more = "\0" in row
-        yield reader.line_num, "has more fields than the header; put a text with commas in quotes" if more else row
-
-
-def _json_rows(file: Any) -> Iterator[Row]:
-    for line, text in enumerate(io.TextIOWrapper(file, "utf-8-sig"), 1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-            yield line, row if isinstance(row, dict) else "is no JSON object"
-        except ValueError as error:
-            yield line, f"is no JSON ({first_line(error)})"
-
-
-def _parquet_rows(file: Any) -> Iterator[Row]:
-    try:
-        import pyarrow as pa  # where this is read in an export, it need not be installed
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise UserError("a table in parquet is read by pyarrow, which is not installed; save it as CSV") from None
-
-    def holds_bytes(kind: pa.DataType) -> bool:
-        stored = kind.value_type if pa.types.is_dictionary(kind) else kind
-        return bool(pa.types.is_binary(stored) or pa.types.is_large_binary(stored))
-
-    opened = pq.ParquetFile(file, buffer_size=PIECE)
-    texts = not any(pa.types.is_nested(kind) or holds_bytes(kind) for kind in opened.schema_arrow.types)
-    batches = opened.iter_batches(TEXT_ROWS if texts else IMAGE_ROWS, use_threads=False)
-    yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)

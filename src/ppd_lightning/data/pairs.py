@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from ppd_lightning.data.splits import SPLITS, assign_splits, check_no_leak, hash_fraction, shares_test_image
 from ppd_lightning.data.tables import read_table, write_table
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import plain_text
 
 PAIRS_SCHEMA = pa.schema(
     {
@@ -39,8 +40,8 @@ VALUE_OF[list(b"0123456789abcdef")] = np.arange(16)
 
 
 def caption_id(caption: str) -> str:
-    """16 hex digits that stand for a caption."""
-    return hashlib.blake2b(caption.encode(), digest_size=8).hexdigest()
+    """16 hex digits that stand for a caption; the same for all that look the same (`plain_text`)."""
+    return hashlib.blake2b(plain_text(caption).encode(), digest_size=8).hexdigest()
 
 
 def stable_ids(pair_ids: Sequence[str] | pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ppd_lightning.data.parquet_files import FILES
@@ -152,8 +153,12 @@ def read_group(file: pq.ParquetFile, path: str | Path, group: int, columns: tupl
         stored = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if name == "user_id":
             wanted = pa.string()
-            if not (pa.types.is_integer(stored) or _is_text(stored) or pa.types.is_null(stored)):
-                raise UserError(_another_type(path, group, name, column, "int64 or text"))
+            number = pa.types.is_integer(stored) or pa.types.is_floating(stored) or pa.types.is_decimal(stored)
+            if not (number or _is_text(stored) or pa.types.is_null(stored)):
+                raise UserError(_another_type(path, group, name, column, "numbers or text"))
+            if pa.types.is_floating(stored):
+                whole = pc.and_(pc.is_finite(column), pc.equal(column, pc.floor(column)))
+                column = pc.if_else(whole, column, None)
         if column.type != wanted and not (stored != column.type and pa.types.is_binary(wanted)):
             try:
                 table = table.set_column(table.column_names.index(name), name, column.cast(wanted))
@@ -197,7 +202,7 @@ def location_of(root: str | Path) -> Location:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _unreadable(path: str | Path, group: int, error: Exception) -> UserError:

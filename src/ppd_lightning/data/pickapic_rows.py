@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -16,6 +16,7 @@ from ppd_lightning.data.pair_ids import pair_id
 from ppd_lightning.data.parquet_files import FILES
 from ppd_lightning.data.pickapic import AT_ONCE, READ, SCHEMA, location_of, open_parquet, read_group, source_files
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import plain_text, user_name
 
 NO_ROWS = pa.schema(
     {name: pa.string() if name == "user_id" else SCHEMA.field(name).type for name in READ}
@@ -24,14 +25,15 @@ NO_ROWS = pa.schema(
 """What is read of a file, and where it was."""
 
 UNUSABLE_SCHEMA = pa.schema({"file": pa.string(), "row_group": pa.int64(), "row": pa.int64(), "reason": pa.string()})
-"""A row that is damaged, by its place in the source."""
+"""A row that is damaged, by its place in the source; the reason is a word, or a sentence about an image of it."""
 
 
 @dataclass(frozen=True)
 class Rows:
     """The usable rows of a source.
 
-    table: one row a pair, ties included, with the columns pair_id, user_id (strings), caption, image_0, image_1,
+    table: one row a pair, ties included, with the columns pair_id, user_id (strings), caption (both in their normal
+        form, `plain_text`: what looks the same is one, here and wherever it is stored and encoded), image_0, image_1,
         model_0, model_1, label_0 (1: the first image was preferred, 0: the second, 0.5: a tie) and where it was read:
         file (the path from the root), row_group, row (in the group).
     counts: rows read and rows left out, by reason.
@@ -97,6 +99,8 @@ def _file_rows(root: str | Path, name: str) -> Rows:
         place = [pa.repeat(name, count), pa.array(np.full(count, group)), pa.array(np.arange(count))]
         groups.append(pa.table([*table.columns, *place], names=NO_ROWS.column_names))
     table = pa.concat_tables(groups)
+    for column, normal in (("caption", plain_text), ("user_id", _name_or_none)):
+        table = table.set_column(table.column_names.index(column), column, _in_form(table[column], normal))
     counts, unusable = {"rows": len(table)}, []
     for reason, is_usable in REASONS.items():
         usable = pc.fill_null(is_usable(table), False)
@@ -105,6 +109,21 @@ def _file_rows(root: str | Path, name: str) -> Rows:
         if reason != "without_label":
             unusable.append(unusable_rows(left_out, reason))
     return Rows(_named(table), counts, pa.concat_tables(unusable))
+
+
+def _in_form(column: pa.ChunkedArray, normal: Callable[[str], str | None]) -> pa.ChunkedArray:
+    """A column of text with each text in a normal form."""
+    coded = column.combine_chunks().dictionary_encode()
+    texts = coded.dictionary.to_pylist()
+    formed = [normal(text) for text in texts]
+    return column if formed == texts else pa.chunked_array([pa.array(formed, pa.string()).take(coded.indices)])
+
+
+def _name_or_none(user: str) -> str | None:
+    try:
+        return user_name(user)
+    except ValueError:
+        return None
 
 
 def _filled(*names: str) -> Callable[[pa.Table], pa.ChunkedArray]:
@@ -133,10 +152,11 @@ REASONS: dict[str, Callable[[pa.Table], pa.ChunkedArray]] = {
 """Why a row is left out, and what tells a usable one."""
 
 
-def unusable_rows(rows: pa.Table, reason: str) -> pa.Table:
-    """Rows in the table of unusable ones."""
+def unusable_rows(rows: pa.Table, reason: str | Sequence[str]) -> pa.Table:
+    """Rows in the table of unusable ones, with one reason or one each."""
     places = [rows[name] for name in ("file", "row_group", "row")]
-    return pa.table([*places, pa.repeat(reason, len(rows))], schema=UNUSABLE_SCHEMA)
+    reasons = pa.repeat(reason, len(rows)) if isinstance(reason, str) else pa.array(reason, pa.string())
+    return pa.table([*places, reasons], schema=UNUSABLE_SCHEMA)
 
 
 def _named(table: pa.Table) -> pa.Table:

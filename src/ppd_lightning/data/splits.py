@@ -20,14 +20,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import plain_text
 
 SPLITS = ("train", "validation", "shots", "test_seen", "test_unseen")
 TESTS = ("test_seen", "test_unseen")
+NOT_PLAIN = "[^ -~]|^ | $|  "
+"""What a text has whose normal form may be another: anything but ASCII, or spaces too many."""
 
 
 def hash_fraction(purpose: str, name: str) -> float:
-    """A number in [0, 1) that looks random and depends on `purpose` and `name` alone."""
-    digest = hashlib.blake2b(f"{purpose}/{name}".encode(), digest_size=8).digest()
+    """A number in [0, 1) that looks random and depends on `purpose` and the normal form of `name` (`plain_text`) alone.
+
+    So captions that look the same are held out together.
+    """
+    digest = hashlib.blake2b(f"{purpose}/{plain_text(name)}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) / (1 << 53)
 
 
@@ -86,8 +92,8 @@ def check_no_leak(table: pa.Table, name: str = "pairs") -> None:
         name: what to call the table in messages.
 
     Raises:
-        UserError: a caption or an image of a test pair is in train, validation or shots too; an unseen user is in train
-            or validation; a pair comes twice; a split has an unknown name.
+        UserError: a caption (or one that looks the same) or an image of a test pair is in train, validation or
+            shots; an unseen user is in train or validation; a pair comes twice; a split has an unknown name.
     """
     (splits,), names = _codes(table["split"])
     known = names.to_pylist()
@@ -104,6 +110,8 @@ def check_no_leak(table: pa.Table, name: str = "pairs") -> None:
         ("unseen user", ("user_id",), unseen, learnt),
     ):
         coded, values = _codes(*(table[column] for column in columns))
+        if what == "caption":
+            coded = [_alike(values)[codes] for codes in coded]
         is_kept, is_used = np.zeros((2, len(values)), bool)
         for codes in coded:
             is_kept[codes[kept]], is_used[codes[used]] = True, True
@@ -132,6 +140,17 @@ def _codes(*columns: pa.ChunkedArray) -> tuple[list[np.ndarray], pa.Array]:
         ends = np.cumsum([0, *map(len, whole)]).tolist()
         whole = [both.slice(begin, end - begin) for begin, end in pairwise(ends)]
     return [np.asarray(column.indices) for column in whole], whole[0].dictionary
+
+
+def _alike(captions: pa.Array) -> np.ndarray:
+    """For each caption the number of one that looks the same (`plain_text`); its own, where none does."""
+    numbers = np.arange(len(captions))
+    odd = np.flatnonzero(np.asarray(pc.match_substring_regex(captions, NOT_PLAIN)))
+    if len(odd):
+        known = {caption: number for number, caption in enumerate(captions.to_pylist())}
+        for number in odd.tolist():
+            numbers[number] = known.setdefault(plain_text(captions[number].as_py()), number)
+    return numbers
 
 
 def _all_differ(ids: pa.ChunkedArray) -> bool:

@@ -50,6 +50,11 @@ class StoredArray:
         self.dtype: np.dtype[Any] = parts[0].dtype
         self.shape: tuple[int, ...] = (int(self._ends[-1]), *parts[0].shape[1:])
 
+    @property
+    def folder(self) -> Path:
+        """Where its store lies."""
+        return self._paths[0].parent
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ppd_lightning.data.pictures import as_rgb, open_picture
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.trained_run import TrainedRun
@@ -119,9 +120,8 @@ def read_picture(file: Path) -> Image.Image:
         UserError: it is missing or damaged.
     """
     try:
-        with Image.open(file) as opened:
-            return opened.convert("RGB")
-    except (OSError, SyntaxError) as error:  # PIL raises the latter at broken PNG chunks
+        return as_rgb(open_picture(file.read_bytes()))
+    except (OSError, UserError) as error:
         raise UserError(f"{file}: missing or damaged ({error}); delete it and run the same command again") from None
 
 

@@ -2,83 +2,76 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+import posixpath
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from ppd_lightning.data.remote import Location, location
+from ppd_lightning.data.table_cells import caption_of
+from ppd_lightning.data.table_rows import KINDS, find_columns, in_words, named_by, opened, refuse, table_rows
+from ppd_lightning.data.table_text import text_lines
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import plain_text
 
-COLUMNS = {".tsv": "Prompt", ".csv": "caption", ".parquet": "caption"}
-"""The column that holds the captions, by the end of the file's name; of .txt every line is one."""
+NAMES = {"caption": ("caption", "prompt")}
+"""The column that holds the captions, and the names by which it is found; of .txt every line is one."""
 
-EXPECTED = "expected .txt with a caption a line, .tsv with a column Prompt, or .csv or .parquet with a column caption"
-FAULTS_LISTED = 10
+EXPECTED = "expected .txt with a caption a line, or a CSV, TSV, JSON or parquet table with a column caption or Prompt"
 
 
-def read_prompts(path: Path, key: str) -> list[str]:
-    """The captions of a file in the order in which they first come; white space around them does not count.
+def read_prompts(path: str | Path, key: str) -> list[str]:
+    """The captions of a file in the order in which they first come, in the normal form of `plain_text`, each once.
 
     Args:
-        path: of the file; what it is, its name's end says (COLUMNS).
+        path: of the file; what it is, its name's end says.
         key: of the configuration that names it, for messages.
 
     Raises:
         UserError: the file is missing, damaged or of another kind, lacks its column, or rows have no caption.
     """
-    kind = path.suffix.lower()
-    if kind not in (".txt", *COLUMNS):
-        raise UserError(f"{key}: {path} ends in none of .txt, {', '.join(COLUMNS)}; {EXPECTED}")
-    try:
-        found = list(_lines(path) if kind == ".txt" else _column(path, COLUMNS[kind], key))
-    except FileNotFoundError:
-        raise UserError(f"{key}: there is no file {path}; {EXPECTED}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{key}: {path} is no UTF-8 text ({error}); save it as UTF-8") from None
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{key}: {path} cannot be read ({reason}); {EXPECTED}") from None
-    empty = [row for row, caption in found if not caption]
-    if empty:
-        faults = [f"{key}: {path}, row {row}: the column {COLUMNS[kind]} is empty" for row in empty[:FAULTS_LISTED]]
-        more = len(empty) - FAULTS_LISTED
-        raise UserError([*faults, f"{key}: {path}: and {more} rows more"] if more > 0 else faults)
-    captions = list(dict.fromkeys(caption for _, caption in found))
-    if not captions:
-        raise UserError(f"{key}: {path} holds no caption; {EXPECTED}")
-    return captions
+    with named_by(key, EXPECTED):
+        file = location(path, key)
+        kind = posixpath.splitext(file.path)[1].lower()
+        if kind not in (".txt", *KINDS):
+            raise UserError(f"{path} ends in none of .txt, {', '.join(KINDS)}")
+        captions: dict[str, None] = {}
+        faults: list[tuple[int, str]] = []
+        for line, said, name in _lines(file, key) if kind == ".txt" else _cells(file, key, faults):
+            try:
+                caption = caption_of(said)
+            except ValueError as error:
+                faults.append((line, f"{name} {error}"))
+                continue
+            captions[caption] = None
+            if not caption:
+                faults.append((line, f"{name} is empty"))
+        refuse(file, faults)
+        if not captions:
+            raise UserError(f"{path} holds no caption")
+        return list(captions)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, each with its number from 1."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if line.strip():
-            yield number, line.strip()
+def _lines(file: Location, key: str) -> Iterator[tuple[int, Any, str]]:
+    """The lines that are not blank, each with its number from 1, and what to call it."""
+    with opened(file, key) as text:
+        for line, said in enumerate(text_lines(text, file.url), 1):
+            if plain_text(said):
+                yield line, said, "the caption"
 
 
-def _column(path: Path, column: str, key: str) -> Iterator[tuple[int, str]]:
-    """The column of every row, "" where it is missing, each with the row's number from 1, the header not counted."""
-    names, rows = (_parquet if path.suffix.lower() == ".parquet" else _separated)(path, column)
-    if column not in names:
-        raise UserError(f"{key}: {path} has no column {column}; it has {', '.join(names) or 'none'}")
-    for number, value in enumerate(rows, 1):
-        yield number, "" if value is None else str(value).strip()
+def _cells(file: Location, key: str, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Any, str]]:
+    """The column of every row, each with its line, and the column's name; what is no row is added to the faults."""
+    columns: dict[str, str] = {}
 
+    def choose(header: Sequence[str]) -> list[str]:
+        columns.update(find_columns(file, header, NAMES))
+        if not columns:
+            raise UserError(f"{file.url} has no column caption; it has {in_words(header)}")
+        return list(columns.values())
 
-def _separated(path: Path, column: str) -> tuple[list[str], Iterable[Any]]:
-    text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(text, strict=True)
-    else:  # quotes in PartiPrompts.tsv belong to the prompts
-        reader = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
-    return list(reader.fieldnames or ()), (row.get(column) for row in reader)
-
-
-def _parquet(path: Path, column: str) -> tuple[list[str], Iterable[Any]]:
-    with pq.ParquetFile(path) as file:
-        names = list(file.schema_arrow.names)
-        return names, file.read([column]).column(0).to_pylist() if column in names else ()
+    for line, row in table_rows(file, key, choose):
+        if isinstance(row, str):
+            faults.append((line, row))
+        else:
+            yield line, row.get(columns["caption"]), columns["caption"]

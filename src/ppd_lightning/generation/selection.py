@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.splits import choose_count
+from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.prompts import read_prompts
 from ppd_lightning.generation.settings import Generation
@@ -16,7 +17,7 @@ from ppd_lightning.users.users import Users
 
 
 def chosen_captions(settings: Generation, data: PreparedData) -> list[str]:
-    """`generation.captions`, a list or those of a file, or some held-out ones by hash.
+    """`generation.captions`, a list or those of a file, each once in its normal form, or some held-out ones by hash.
 
     Raises:
         UserError: the file is missing or holds something else.
@@ -24,7 +25,7 @@ def chosen_captions(settings: Generation, data: PreparedData) -> list[str]:
     if isinstance(settings.captions, str):
         return read_prompts(Path(settings.captions), "generation.captions")
     if settings.captions is not None:
-        return list(settings.captions)
+        return list(dict.fromkeys(_asked_caption(number, said) for number, said in enumerate(settings.captions, 1)))
     return sorted(choose_count("grid", data.captions(held_out=True), settings.columns))
 
 
@@ -53,6 +54,18 @@ def chosen_users(settings: Generation, users: Users, described: Collection[str] 
     if absent:
         raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
     return asked
+
+
+def _asked_caption(number: int, said: str) -> str:
+    """A caption in its normal form.
+
+    Raises:
+        UserError: no encoder can read it.
+    """
+    try:
+        return caption_of(said)
+    except ValueError as error:
+        raise UserError(f"generation.captions: the caption {number} {error}") from None
 
 
 def _asked(user: str | Sequence[Share]) -> Asked:

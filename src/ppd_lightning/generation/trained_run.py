@@ -97,7 +97,7 @@ class TrainedRun:
             raise UserError(
                 f"{self.adapter}: trained for people who were described otherwise: the pairs, or the encoder of "
                 f"user={self.users.kind.kind}, are others now; bring those back, or delete "
-                f"{self.adapter.parent / '.done'} and train again"
+                f"{self.adapter.parent} and train again"
             )
 
     def draw(

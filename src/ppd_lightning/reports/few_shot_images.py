@@ -64,7 +64,7 @@ class FewShotImages:
             preferred = dict(zip(stable_ids(pairs["pair_id"]).tolist(), pairs["preferred"].to_pylist(), strict=True))
             images = data.images_table()
             images = images.filter(pc.is_in(images["image_id"], pa.array(list(preferred.values()), pa.string())))
-            opened = {name: open_picture(data) for name, data in data.stored_images(images)}
+            opened = {name: open_picture(content) for name, content in data.stored_images(images)}
         except UserError:
             return {user: [] for user in users}
         found = {user: [opened.get(preferred.get(shot, "")) for shot in self._sets[user]] for user in users}

@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ppd_lightning.data.pictures import as_rgb, open_picture
+from ppd_lightning.errors import UserError
 from ppd_lightning.reports.blocks import Block, ImageTable, LargeImage, Section, rounded
 from ppd_lightning.reports.few_shot_images import FewShotImages
 from ppd_lightning.reports.methods import Method
@@ -106,9 +108,8 @@ def sample(units: Sequence[Unit], count: int) -> list[Unit]:
 def image_url(path: Path, longest: int = SIDE) -> str | None:
     """An image as a data URL (WebP), scaled down to `longest` pixels; None where the file is missing or damaged."""
     try:
-        with Image.open(path) as file:
-            return _url(file.convert("RGB"), longest)
-    except OSError:
+        return _url(as_rgb(open_picture(path.read_bytes())), longest)
+    except (OSError, UserError):
         return None
 
 
@@ -136,7 +137,7 @@ def _square(pictures: Sequence[Image.Image]) -> str:
     square = Image.new("RGBA", (SIDE, SIDE))
     for number, picture in enumerate(pictures[:4]):
         y, x = divmod(number, 2)
-        fitted = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+        fitted = as_rgb(picture).resize((side, side), Image.Resampling.LANCZOS)
         square.paste(fitted, (x * (side + gap), y * (side + gap)))
     data = io.BytesIO()
     square.save(data, "WEBP", quality=82, method=4)

@@ -147,7 +147,8 @@ class RunResult:
 def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
     """The run in a folder.
 
-    The configuration is read as it is, also one that an earlier version wrote, whose keys were others.
+    The configuration is read as it is, also one that an earlier version wrote, whose keys were others; what follows
+    from the environment stays as it is written.
 
     Raises:
         UserError: it is no run's folder, or its configuration is damaged.
@@ -156,7 +157,7 @@ def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
     if not path.exists():
         raise UserError(f"{folder}: is no run's folder: it has no config.yaml; `ppd train` makes one")
     try:
-        settings = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        settings = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(settings, dict) or not {"objective", "seed", "data"} <= settings.keys():

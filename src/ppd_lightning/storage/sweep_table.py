@@ -39,8 +39,8 @@ class SweepRun:
     """One run of a sweep.
 
     state: waiting, running, done, stopped (by a signal) or failed; why: what it failed of; mistake: whether that was a
-    fault of the input; lost: whether its process died without a word; holder: the process that works on it or did
-    last; lease: the file that this process keeps fresh; numbers: what the run measured, by dotted name.
+    fault of the input; lost: whether its process died without a word; holder: the process that works on it or did last;
+    lease: the file that this process keeps fresh; numbers: what the run measured, by dotted name.
     """
 
     number: int

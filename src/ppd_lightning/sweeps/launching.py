@@ -21,8 +21,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from ppd_lightning import signals
-from ppd_lightning.config.compose import Composed, as_yaml, quoted
+from ppd_lightning.config.compose import Composed, as_yaml
 from ppd_lightning.config.folders import run_folder
+from ppd_lightning.config.typed import quoted
+from ppd_lightning.masking import for_people, without_access
 from ppd_lightning.storage.atomic import write_text_atomic
 from ppd_lightning.storage.sweep_table import SweepRun, config_file, read_run, read_runs, record
 from ppd_lightning.sweeps.devices import LAUNCHERS, offer_devices
@@ -49,7 +51,7 @@ class PlannedRun:
 
     def noted(self, state: str) -> SweepRun:
         """The run in the sweep's folder."""
-        values = dict(text.partition("=")[::2] for text in self.overrides)
+        values = dict(without_access(text).partition("=")[::2] for text in self.overrides)
         return SweepRun(self.number, values, str(run_folder(self.composed.config)), state)
 
 
@@ -134,7 +136,7 @@ def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
         except Exception as error:  # one that waits for its jobs breaks at the first that died
             if signals.stopping() is not None:
                 raise
-            words.append(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+            words.append(for_people((str(error).strip().splitlines() or [type(error).__name__])[0]))
             log.debug("%s", error)
             if settings["_target_"].endswith("SlurmLauncher"):
                 _outlast(folder / ".submitit", began)

@@ -160,13 +160,18 @@ class StoredReference:
         """The errors (P, 2) float32 of the preferred and the dispreferred images.
 
         Raises:
-            UserError: a unit is missing or damaged.
+            UserError: a unit is missing or damaged, or holds what is not finite.
         """
         parts = []
         for unit, begin in self.units.items():
             ids, arrays = read_shard(self.folder, unit, self.key)
             if ids.to_pylist() != _ids(begin, begin + UNIT):
                 raise UserError(f"{self.folder}: the unit {unit} is damaged; delete it and run the same command again")
+            if not np.isfinite(arrays["errors"]).all():
+                raise UserError(
+                    f"{self.folder}: errors of the unit {unit} are not finite; delete this folder and run "
+                    "`ppd reference` with the same settings"
+                )
             parts.append(arrays["errors"])
         return np.concatenate(parts)
 

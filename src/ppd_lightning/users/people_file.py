@@ -17,12 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.plain_text import user_name
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import fingerprint
 
 FORMAT = "people 1"
 ENTRY = "ppd_lightning"
 """The key of the one entry in a file's metadata."""
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a damaged file raises."""
 RESERVED = "__metadata__"
 """The one name that safetensors keeps for itself."""
 
@@ -31,9 +34,10 @@ RESERVED = "__metadata__"
 class DescribedPeople:
     """People with their vectors.
 
-    vectors: (E,) float32, by name. describer: `Describer.fingerprint` of what described them. run: the name of the run
-    whose it was. facts: by name, JSON: choices, pairs (their ids), stretch (by what the vector was multiplied
-    for their number, see `SetSpread`), distance (from the centre; from 1 on it is drawn back, see `Scale`).
+    vectors: (E,) float32, by name (as `plain_text.user_name` has it). describer: `Describer.fingerprint` of what
+    described them. run: the name of the run whose it was. facts: by name, JSON: choices, pairs (their ids), stretch (by
+    what the vector was multiplied for their number, see `SetSpread`), distance (from the centre; from 1 on it is drawn
+    back, see `Scale`).
     """
 
     vectors: Mapping[str, np.ndarray]
@@ -70,14 +74,16 @@ class DescribedPeople:
                 header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
                 if header.get("format") != FORMAT:
                     raise UserError(f"{path}: no file of described people; `ppd describe` writes such")
-                vectors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                own: dict[str, Any] = header["people"]
+                vectors = {user_name(name): file.get_tensor(name) for name in own}
+            if len(vectors) < len(own) or "" in vectors:
+                raise UserError(f"{path}: two people have one name, or somebody has none; run `ppd describe` again")
+            facts = {user_name(name): facts for name, facts in own.items()}
+            return cls(vectors, header["describer"], header["run"], facts)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file of people; `ppd describe` writes one") from None
-        except (OSError, ValueError, SafetensorError) as error:
+        except (*DAMAGE, SafetensorError) as error:
             raise UserError(f"{path}: damaged, or no file of people ({error}); run `ppd describe` again") from error
-        return cls(
-            {name: vectors[name] for name in header["people"]}, header["describer"], header["run"], header["people"]
-        )
 
 
 def people_fingerprint(people: Mapping[str, np.ndarray]) -> str:

@@ -2,66 +2,92 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
-
+from ppd_lightning.data.remote import Location, location
+from ppd_lightning.data.table_cells import user_of, words_of
+from ppd_lightning.data.table_json import json_object
+from ppd_lightning.data.table_rows import find_columns, in_words, kind_of_table, named_by, opened, refuse, table_rows
 from ppd_lightning.errors import UserError
 
-COLUMNS = ("user", "text")
+NAMES = {"user": ("user", "user_id"), "text": ("text",)}
+"""The columns, and the names by which they are found."""
+
+PROFILES = {"user": ("user",), "text": ("profile",), "set": ("set",)}
+"""Those of the table that `ppd embed` leaves with user=vlm, a row for each set of a user's choices."""
+
+EXPECTED = "expected JSON of names and texts, or a CSV, TSV, JSON or parquet table with the columns user and text"
+
+TextRow = tuple[int, Any, Any, str]
+"""Line, user, text, and the name of the set of choices."""
 
 
-def read_texts(path: Path, key: str = "user.texts") -> dict[str, str]:
-    """The text of each user, by name.
+def read_texts(path: str | Path, key: str = "user.texts", *, profiles: bool = False) -> dict[str, str]:
+    """The text of each user, by name (`plain_text.user_name`).
 
     Args:
-        path: JSON of names and texts, or a CSV (with a header), JSONL or parquet table with the columns user and text.
+        path: JSON of names and texts, or a table with the columns user and text.
         key: of the configuration that names it, for messages.
+        profiles: read the table that `ppd embed` leaves with user=vlm, too: of each user the text of the first set.
 
     Raises:
         UserError: the file is missing, damaged or has another form, a text is empty, or a user comes twice.
     """
-    expected = "expected JSON of names and texts, or a CSV, JSONL or parquet table with the columns user and text"
+    with named_by(key, EXPECTED):
+        table = location(path, key)
+        faults: list[tuple[int, str]] = []
+        found: dict[str, tuple[str, str]] = {}
+        for line, user, text, choices in _rows(table, key, faults, profiles):
+            try:
+                name, words = user_of(user), _words(user, text)
+            except ValueError as error:
+                faults.append((line, str(error) if str(error).startswith("no text") else f"user {error}"))
+                continue
+            if not name:
+                faults.append((line, "user is empty"))
+            elif name in found and not choices:
+                faults.append((line, f"the user {name} comes twice"))
+            elif name not in found or choices < found[name][0]:
+                found[name] = choices, words
+        refuse(table, faults)
+        if not found:
+            raise UserError(f"{table.url} holds no rows")
+        return {name: words for name, (_, words) in found.items()}
+
+
+def _words(user: Any, text: Any) -> str:
+    """A user's text; a ValueError that begins with "no text" if there is none."""
     try:
-        rows = _rows(path)
-    except FileNotFoundError:
-        raise UserError(f"{key}: there is no file {path}; {expected}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{key}: {path} cannot be read ({reason}); {expected}") from None
-    faults, texts = [], {}
-    for number, (user, text) in enumerate(rows, 1):
-        name = str(user)
-        if user is None or not isinstance(text, str) or not text.strip():
-            faults.append(f"{key}: {path}, row {number}: no text of the user {name}")
-        elif name in texts:
-            faults.append(f"{key}: {path}, row {number}: the user {name} comes twice")
+        words = words_of(text)
+    except ValueError as error:
+        raise ValueError(f"no text of the user {user}: it {error}") from None
+    if not words.strip():
+        raise ValueError(f"no text of the user {user}")
+    return words
+
+
+def _rows(table: Location, key: str, faults: list[tuple[int, str]], profiles: bool) -> Iterator[TextRow]:
+    """The rows; what is none is added to the faults."""
+    columns: dict[str, str] = {}
+
+    def choose(header: Sequence[str]) -> list[str]:
+        written = find_columns(table, header, PROFILES) if profiles else {}
+        columns.update(written if len(written) == len(PROFILES) else find_columns(table, header, NAMES))
+        lacking = [name for name in NAMES if name not in columns]
+        if lacking:
+            raise UserError(f"{table.url} lacks the columns {', '.join(lacking)}; it has {in_words(header)}")
+        return list(columns.values())
+
+    if kind_of_table(table, key) == ".json":
+        with opened(table, key) as file:
+            pairs = json_object(file, table.url)
+        if pairs is not None and {name for name, _ in pairs} != set(NAMES):
+            yield from ((number, user, text, "") for number, (user, text) in enumerate(pairs, 1))
+            return
+    for line, row in table_rows(table, key, choose):
+        if isinstance(row, str):
+            faults.append((line, row))
         else:
-            texts[name] = text
-    if faults:
-        raise UserError(faults[:10])
-    return texts
-
-
-def _rows(path: Path) -> list[tuple[Any, Any]]:
-    kind = path.suffix.lower()
-    if kind == ".json":
-        return list(json.loads(path.read_text(encoding="utf-8")).items())
-    if kind == ".csv":
-        options = pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False
-        )
-        newlines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-        table = pyarrow.csv.read_csv(path, convert_options=options, parse_options=newlines)
-    elif kind in (".jsonl", ".ndjson"):
-        table = pyarrow.json.read_json(path)
-    elif kind == ".parquet":
-        table = pyarrow.parquet.read_table(path)
-    else:
-        raise ValueError(f"files that end in {kind or 'nothing'} are not read")
-    return list(zip(*(table[column].to_pylist() for column in COLUMNS), strict=True))
+            yield line, row.get(columns["user"]), row.get(columns["text"]), str(row.get(columns.get("set", ""), ""))

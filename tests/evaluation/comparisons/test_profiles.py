@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests import tiny
 
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.comparisons.profiles import augmented, count_overruns, read_profiles
+from ppd_lightning.evaluation.comparisons.profiles import augmented, read_profiles
 from ppd_lightning.evaluation.comparisons.selection import Comparison
 
 TEXTS = {"ann": "Likes flat colours.", "bob/2": "Likes round things."}
@@ -48,8 +49,11 @@ def test_who_has_no_text_is_left_out() -> None:
     assert augmented(comparisons, TEXTS) == {comparisons[0]: "cup. Likes flat colours."}
 
 
-def test_prompts_longer_than_the_encoder_reads_are_counted_once_each(tmp_path: Path) -> None:
+def test_longer_prompts_than_the_encoder_reads_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     backbone = tiny.backbone(tiny.model_folder(tmp_path))
     letters = tiny.TEXT_LENGTH - 2  # beside the tokens of beginning and end
     prompts = ["x" * letters, "x" * (letters + 1), "x" * (letters + 1), "y"]
-    assert count_overruns(backbone, prompts) == {"captions": 3, "over": 1, "limit": tiny.TEXT_LENGTH}
+    assert count_overruns(backbone, prompts, "here") == {"captions": 3, "over": 1, "limit": tiny.TEXT_LENGTH}
+    (message,) = caplog.messages
+    assert message.startswith("here: 1 of 3 captions are longer than the ")
+    assert message.endswith(f"the longest has {tiny.TEXT_LENGTH + 1} tokens and loses 'x'")

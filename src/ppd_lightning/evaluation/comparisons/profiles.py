@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.users.texts import read_texts
@@ -28,18 +24,7 @@ def read_profiles(path: Path) -> dict[str, str]:
     Raises:
         UserError: the file is missing, damaged or of another form.
     """
-    if path.suffix.lower() == ".parquet":
-        try:
-            with pq.ParquetFile(path) as file:
-                written = {"set", "user", "profile"} <= set(file.schema_arrow.names)
-                rows = file.read(["set", "user", "profile"]).to_pylist() if written else []
-        except FileNotFoundError:
-            raise UserError(f"{KEY}: there is no file {path}") from None
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{KEY}: {path} is damaged, or no parquet ({error})") from None
-        if written:
-            return {row["user"]: row["profile"] for row in sorted(rows, key=lambda row: row["set"], reverse=True)}
-    return read_texts(path, KEY)
+    return read_texts(path, KEY, profiles=True)
 
 
 def augmented(comparisons: Iterable[Comparison], profiles: dict[str, str]) -> dict[Comparison, str]:
@@ -59,18 +44,3 @@ def augmented(comparisons: Iterable[Comparison], profiles: dict[str, str]) -> di
     if without:
         log.warning("%s: %d people have no text and are left out of this baseline", KEY, len(without))
     return prompts
-
-
-def count_overruns(backbone: Backbone, prompts: Sequence[str]) -> dict[str, int]:
-    """How many different prompts are longer than the text encoder reads, so that their ends are cut off.
-
-    Returns:
-        captions: different prompts; over: those of them that are too long; limit: tokens that are read.
-    """
-    tokenizer = backbone.load_tokenizer()
-    unique = sorted(set(prompts))
-    limit = int(tokenizer.model_max_length)
-    over = sum(len(tokens) > limit for tokens in tokenizer(unique, verbose=False).input_ids)
-    if over:
-        log.warning("%s: %d of %d captions overrun %d tokens and are cut off", KEY, over, len(unique), limit)
-    return {"captions": len(unique), "over": over, "limit": limit}
