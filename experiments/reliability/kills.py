@@ -42,6 +42,7 @@ def main() -> int:
     import_all()
     begun, found, faults = time.monotonic(), 0, []
     place = Path(tempfile.mkdtemp(prefix="kills-"))  # no object that removes it, for commands are forks of this process
+    world.own_temporary_folder(place)
     try:
         for verb, points in _points(place, asked.cases, asked.seed).items():
             found += len(points)

@@ -51,6 +51,7 @@ def main() -> int:
     place = Path(
         tempfile.mkdtemp(prefix="signals-")
     )  # no object that removes it, for commands are forks of this process
+    world.own_temporary_folder(place)
     try:
         points = _points(place, asked.cases)
         for kind, cases in (

@@ -11,12 +11,14 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from commands import Outcome, run
 
 SETTINGS = [
@@ -66,7 +68,7 @@ def manifest(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_file() and not UNSTABLE.search(name):
-            found[name] = hashlib.sha256(_stable(path)).hexdigest()
+            found[re.sub(r"\.[0-9a-f]{16}\.ckpt$", ".ckpt", name)] = hashlib.sha256(_stable(path)).hexdigest()
     return found
 
 
@@ -81,9 +83,15 @@ def left_over(*folders: Path) -> list[str]:
 
 
 def in_temporary_folder() -> set[str]:
-    """What lies in the system's folder for temporary files by the names that libraries give such."""
-    folder = Path(os.environ.get("TMPDIR", "/tmp"))
-    return {path.name for kind in ("pymp-*", "ppd-*", "torch_*") for path in folder.glob(kind)}
+    """What lies in the folder for temporary files, but for the outputs of commands."""
+    return {path.name for path in Path(tempfile.gettempdir()).iterdir() if path.suffix != ".output"}
+
+
+def own_temporary_folder(place: Path) -> None:
+    """Let commands use a folder for temporary files that nobody else does."""
+    folder = place / "tmp"
+    folder.mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 def orphans(mark: str, patience: float = 15.0) -> list[int]:
@@ -185,6 +193,9 @@ def _stable(path: Path) -> bytes:
     if path.name in ("metrics.csv", "runs.csv"):
         rows = csv.DictReader(io.StringIO(content.decode()))
         return repr([{name: row[name] for name in row if not UNSTABLE.search(name)} for row in rows]).encode()
+    if path.suffix == ".ckpt":  # Lightning counts in it how a training was interrupted
+        checkpoint = torch.load(path, weights_only=True)
+        return repr([checkpoint["global_step"], checkpoint["state_dict"], checkpoint["optimizer_states"]]).encode()
     if path.suffix == ".html":
         return re.sub(rb"\d[\d.,]* ?(?:s|min|h|pairs/s|GiB)\b", b"", content)
     return content
