@@ -10,8 +10,13 @@ PACKAGE = Path(__file__).parents[1] / "src/ppd_lightning"
 FLOORS = [
     {
         "errors",
+        "machine_faults",
+        "signals",
         "light_imports",
+        "places",
         "logging_setup",
+        "markdown",
+        "masking",
         "progress",
         "console",
         "devices",
@@ -29,7 +34,7 @@ FLOORS = [
     {"worlds"},
     {"reports", "model_card"},
     {"config"},
-    {"commands", "cli", "multirun", "sweeps", "help", "completion", "flags", "opened", "own_training"},
+    {"commands", "cli", "endings", "multirun", "sweeps", "help", "completion", "flags", "opened", "own_training"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))

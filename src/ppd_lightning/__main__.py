@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from ppd_lightning.cli import main
+from ppd_lightning import signals
+
+
+def main() -> int:
+    """The command; a signal is answered from the first moment on."""
+    with signals.answering():
+        try:
+            with signals.deferred():
+                from ppd_lightning import cli
+        except signals.Stopped as stop:
+            print(f"ppd: stopped by {stop.name} before anything was begun", file=sys.stderr)
+            return stop.code
+        return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,11 +16,16 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 
+from ppd_lightning import signals
 from ppd_lightning.commands.verbs import require_known, result_of, run_verb
-from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
+from ppd_lightning.distributed.rank import current_rank
+from ppd_lightning.endings import at_work, ended_by, quiet_output, write_anything
+from ppd_lightning.errors import USER_MISTAKE, UserError
 from ppd_lightning.flags import FLAGS, make_parser
 from ppd_lightning.light_imports import light_imports
 from ppd_lightning.logging_setup import set_up_logging
+from ppd_lightning.masking import for_people
+from ppd_lightning.places import require_places
 
 
 @dataclass(frozen=True)
@@ -40,22 +45,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, or complete it where a shell asks for that.
 
     Returns:
-        the exit code: 0, 1 where something is missing or failed, 2 for a mistake in what was asked.
+        the exit code: 0, 1 where something is missing or failed, 2 for a mistake in what was asked, 128 + N where
+            signal N stopped it, 141 where nobody reads its output any more.
     """
     if "_ARGCOMPLETE" in os.environ:
         from ppd_lightning.completion import complete
 
         complete(make_parser())
-    set_up_logging()
-    try:
-        return _answer(_parse(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
-        for fault in error.faults:
-            print(f"ppd: {fault}", file=sys.stderr)
-        return USER_MISTAKE
-    except KeyboardInterrupt:
-        print("ppd: stopped; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+    with signals.answering():
+        set_up_logging()
+        write_anything()
+        try:
+            code = _answer(_parse(sys.argv[1:] if arguments is None else arguments))
+            sys.stdout.flush()
+        except BaseException as error:
+            ending = ended_by(error)
+            if ending is None:
+                raise
+            if current_rank().is_first:
+                for line in ending.lines:
+                    print(f"ppd: {for_people(line)}", file=sys.stderr)
+            code = ending.code
+        quiet_output()
+    return code
 
 
 def _parse(arguments: Sequence[str]) -> Request:
@@ -87,6 +99,7 @@ def _answer(request: Request) -> int:
 
         print_help(request.verbs, request.config_dir)
         return 0 if request.help else USER_MISTAKE
+    require_places()
     if request.multirun:
         from ppd_lightning.multirun import multirun
 
@@ -97,12 +110,14 @@ def _answer(request: Request) -> int:
 
     config = compose(request.overrides, request.config_dir)
     if request.dry_run:
-        print(f"would run: {' '.join(request.verbs)}\ndata: {data_folder(config)}\nrun:  {run_folder(config)}")
+        folders = f"data: {data_folder(config)}\nrun:  {run_folder(config)}"
+        print(f"would run: {' '.join(request.verbs)}\n{for_people(folders)}")
         return 0
     for verb in request.verbs:
+        at_work(verb, config)
         result = result_of(run_verb(verb, config))
         if result is not None:
-            print(f"{verb}: {result}")
+            print(for_people(f"{verb}: {result}"))
     return 0
 
 

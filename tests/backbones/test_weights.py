@@ -72,6 +72,16 @@ def test_weights_are_cast_to_what_is_asked_for(file: Path, stored: torch.dtype, 
     assert network.norm.num_batches_tracked.dtype == torch.int64
 
 
+@pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_fp8_weights_are_read_with_every_value_and_refused_where_one_is_none(file: Path, stored: torch.dtype) -> None:
+    small = load_file(file)["linear.weight"].to(stored)
+    change(file, lambda tensors: tensors.update({"linear.weight": small}))
+    assert torch.equal(load_weights(Small, file).linear.weight, small.float())
+    change(file, lambda tensors: tensors.update({"linear.weight": torch.full((2, 3), float("nan")).to(stored)}))
+    with pytest.raises(UserError, match=r"1 of its tensors hold NaN or infinity, such as linear\.weight"):
+        load_weights(Small, file)
+
+
 def test_a_batch_norms_counter_may_be_left_out(file: Path) -> None:
     change(file, lambda tensors: tensors.pop("norm.num_batches_tracked"))
     assert load_weights(Small, file).norm.num_batches_tracked == 0

@@ -22,13 +22,14 @@ from tests.killing import killed_at
 from ppd_lightning.data import images
 from ppd_lightning.data.caption_encoding import encode_captions
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images, open_encoded
+from ppd_lightning.data.loading import Loader
 from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError, UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -262,3 +263,24 @@ def test_captions_are_encoded_in_units_and_what_is_there_is_kept(
     assert next(calls) == 5  # 4 units, of which one was begun twice
     assert bytes_below(tmp_path / "one/data") == bytes_below(tmp_path / "other/data")
     encode_captions(other, pytest.fail, progress=False)
+
+
+def test_a_unit_that_lost_images_on_the_way_is_not_finished(
+    source: Path, tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Loader.__iter__
+
+    def leaky(loader: Loader[Any]) -> Iterator[Any]:
+        lost: list[Any] = []
+        for batch in whole(loader):
+            if batch.ids and not lost:
+                lost.append(batch)
+            else:
+                yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loader, "__iter__", leaky)
+        with pytest.raises(MachineError, match=r"were lost on the way .* nothing of the part was written"):
+            encode(prepared(source, tmp_path), workers=2)
+    encode(prepared(source, tmp_path))
+    assert bytes_below(tmp_path / "data") == undisturbed

@@ -127,7 +127,7 @@ def test_a_kill_ends_all_and_the_same_command_goes_on(alone: Path, world: Path, 
     settings = on(world, tmp_path, 2)
     command = [sys.executable, "-m", "ppd_lightning", "train", *settings]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    started = wait_for_ranks(process.pid, last_checkpoint(run_folder(compose(settings))))
+    started = wait_for_ranks(process.pid, run_folder(compose(settings)))
     os.kill(started[1] if who == "a rank" else process.pid, signal.SIGKILL)
     assert process.wait(60) == (1 if who == "a rank" else -signal.SIGKILL)
     if who == "a rank":
@@ -141,10 +141,10 @@ def test_a_kill_ends_all_and_the_same_command_goes_on(alone: Path, world: Path, 
     assert_same_run(run_folder(compose(settings)), alone)
 
 
-def wait_for_ranks(parent: int, checkpoint: Path) -> list[int]:
+def wait_for_ranks(parent: int, folder: Path) -> list[int]:
     """The processes that `parent` has started, once there is a checkpoint."""
     until = time.monotonic() + 300
-    while not checkpoint.exists():
+    while last_checkpoint(folder) is None:
         assert time.monotonic() < until
         time.sleep(0.02)
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.backbones.cascade.text import TextStates
 from ppd_lightning.backbones.user_branch import UserBranch
+from ppd_lightning.errors import UserError
 from ppd_lightning.generation import pipeline
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
 from ppd_lightning.worlds.emoji.backbone import EmojiBackbone
@@ -112,6 +113,19 @@ def test_users_who_are_nobody_are_the_released_pipeline_to_the_last_bit_beside_o
     drawn, expected = draw(drawer, users, steps=20, text=4.0, user=2.0), released(drawer, 20)
     assert torch.equal(drawn[:2], expected[:2])
     assert (drawn[2] - expected[2]).norm() > 0.05 * expected[2].norm()
+
+
+@pytest.mark.parametrize("guidance", [{"user": 1e30}, {"text": 1e30}, {"user": 1e6}])
+def test_what_is_no_image_is_not_drawn_and_the_guidance_is_named(guidance: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"'red fox' with seed 0, reach .* generation.user_guidance \(") as error:
+        draw(made(), tiny.users(3), **guidance)
+    assert f"({next(iter(guidance.values())):g})" in str(error.value)
+
+
+def test_pixels_that_are_not_finite_are_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AsTheyAre, "preview", lambda self, latents: latents / 0)
+    with pytest.raises(UserError, match="the pixels of the first"):
+        draw(made(decoder="preview"), None)
 
 
 def test_a_decoder_gets_the_captions_and_a_noise_of_its_own_for_each_image() -> None:

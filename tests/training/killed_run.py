@@ -21,7 +21,7 @@ MOMENTS: dict[str, tuple[Any, str, str]] = {
     "after a validation": (LastCheckpoint, "on_validation_end", "before"),
     "before a checkpoint is renamed": (checkpoints.torch, "save", "after"),
     "right after a checkpoint": (AtomicCheckpointIO, "save_checkpoint", "after"),
-    "after the adapter": (train, "save_adapter", "after"),
+    "after the adapter": (train, "save_branch", "after"),
 }
 """What is called when the process dies, and on which side of that call."""
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.training.accumulation import ends_step
-from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint
+from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
 from ppd_lightning.training.ema import BranchAverage
 from ppd_lightning.training.module import PPDModule
 
@@ -46,8 +46,8 @@ class Kept(Callback):
         self.folder = folder
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: PPDModule, batch: Any, batch_index: int) -> None:
-        if trainer.global_step == SAVED and not (self.folder / "saved.ckpt").exists():
-            shutil.copy(self.folder / "last.ckpt", self.folder / "saved.ckpt")
+        if trainer.global_step == SAVED and not (self.folder / "saved").exists():
+            shutil.copytree(self.folder / "checkpoints", self.folder / "saved" / "checkpoints")
 
 
 class Stream(IterableDataset[Any]):
@@ -91,7 +91,7 @@ def fit(
 ) -> tuple[BranchAverage, Trajectory]:
     """A real `Trainer.fit` that leaves a checkpoint of step `SAVED` and one of the last."""
     seen, ours = Trajectory(), BranchAverage(trained.branch, DECAY)
-    checkpoint = LastCheckpoint(folder / "last.ckpt", SAVED, validates=validates)
+    checkpoint = LastCheckpoint(folder, SAVED, validates=validates)
     trainer = Trainer(
         accelerator="cpu",
         max_steps=STEPS,
@@ -110,7 +110,8 @@ def fit(
     )
     batches = DataLoader(Stream(1 + SAVED * parts if resume else 1), batch_size=None)
     validation = DataLoader([tiny.batch(2, 99)], batch_size=None) if validates else None
-    trainer.fit(trained, batches, validation, ckpt_path=folder / "saved.ckpt" if resume else None, weights_only=True)
+    saved = last_checkpoint(folder / "saved") if resume else None
+    trainer.fit(trained, batches, validation, ckpt_path=saved, weights_only=True)
     return ours, seen
 
 
@@ -143,7 +144,7 @@ def test_the_network_is_neither_copied_nor_averaged(tmp_path: Path) -> None:
     assert sum(weight.numel() for weight in held) == sum(weight.numel() for weight in trained.branch.parameters())
     assert not {id(weight) for weight in held} & {id(weight) for weight in trained.parameters()}
     assert not {weight.data_ptr() for weight in held} & {weight.data_ptr() for weight in trained.parameters()}
-    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    saved = torch.load(last_checkpoint(tmp_path), weights_only=True)
     assert not any("network" in name for part in ("state_dict", "average") for name in saved[part])
 
 

@@ -132,6 +132,28 @@ def test_wandb_gets_the_project_the_run_and_is_ended(
     assert codes == ["failed", 1, "success", 0]
 
 
+def test_mlflow_gets_no_second_value_of_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was resumed may have another trainer.log_every; MLflow would refuse it."""
+    sent: list[dict[str, Any]] = []
+
+    class Standin:
+        run_id = "a"
+        experiment = SimpleNamespace(
+            get_run=lambda run_id: SimpleNamespace(data=SimpleNamespace(params={"seed": "0", "trainer.log_every": "5"}))
+        )
+
+        def log_hyperparams(self, values: dict[str, Any]) -> None:
+            sent.append(values)
+
+        def log_metrics(self, figures: dict[str, float], step: int) -> None:
+            sent.append(figures)
+
+    monkeypatch.setattr(loggers, "MLFlowLogger", Standin)
+    settings = {"seed": 0, "trainer.log_every": 4, "objective.beta": 2.0}
+    loggers.log_final([Standin()], settings, {"train/loss": 0.5}, 3)  # type: ignore[list-item]
+    assert sent == [{"objective.beta": 2.0}, {"final/train/loss": 0.5}]
+
+
 def test_mlflow_goes_on_in_the_run_that_the_folder_has_begun(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from tests import tiny
 from torch.utils.data import DataLoader
 
 from ppd_lightning.diffusion.weighting import TimeWeight
-from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint
+from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.previews import Previews, preview_path
 
@@ -57,7 +57,7 @@ def fit(
         **{"logger": False} | settings,
     )
     batches = [tiny.batch(4, seed) for seed in range(start, 3 * STEPS)]
-    checkpoint = folder / "last.ckpt"
+    checkpoint = last_checkpoint(folder)
     trainer.fit(
         module, DataLoader(batches, batch_size=None), ckpt_path=checkpoint if start else None, weights_only=True
     )
@@ -152,7 +152,7 @@ def test_a_resumed_run_draws_the_steps_after_its_checkpoint_again(tmp_path: Path
     expected = sheets(folder)
 
     module = made()
-    last = LastCheckpoint(tmp_path / "last.ckpt", 4, validates=False)
+    last = LastCheckpoint(tmp_path, 4, validates=False)
     for path in folder.iterdir():
         path.unlink()
     # The checkpoint is listed first, and yet is made after the sheet of its step.
@@ -177,7 +177,7 @@ def test_a_checkpoint_comes_after_the_sheet_of_its_step(tmp_path: Path) -> None:
         order.append("sheet")
         return Image.new("RGB", (4, 4))
 
-    noted = Noted(tmp_path / "last.ckpt", 1, validates=False)
+    noted = Noted(tmp_path, 1, validates=False)
     fit(module, tmp_path, noted, Previews(draw, tmp_path / "previews", 1), steps=2)
     assert order == ["sheet", "sheet", "checkpoint", "sheet", "checkpoint"]
 

@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_to_the_same_end(world: Path, tmp_path: Path, kills
         assert exit_code(settings, moment, call) == -signal.SIGKILL
         assert not (folder / ".done").exists()
         checkpoint = last_checkpoint(folder)
-        steps = torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
+        steps = 0 if checkpoint is None else torch.load(checkpoint, weights_only=True)["global_step"]
         assert (moment, steps) == (moment, saved)
     assert exit_code(settings) == 0
 

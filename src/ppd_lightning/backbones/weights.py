@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ppd_lightning.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 COUNTER = "num_batches_tracked"
 """A buffer of batch norms that training alone reads, and that some files leave out."""
 
@@ -39,8 +40,8 @@ def load_weights(
         file: ends in .safetensors, unless `pickles`.
         more: further files of the same weights, where they lie in several.
         convert: from the file's names to the network's, where they differ.
-        dtype: of the weights; what the file has is cast, but single numbers: CLIP's logit scale in bf16 would change
-            every score by 1 %.
+        dtype: of the weights; what the file has (fp8 too) is cast, but single numbers: CLIP's logit scale in bf16 would
+            change every score by 1 %.
         pickles: read a file of another ending as a pickle of weights.
 
     Raises:
@@ -50,6 +51,7 @@ def load_weights(
     tensors = read_pickle(file) if pickles and file.suffix != ".safetensors" else read_safetensors(file)[0]
     for further in more:
         tensors |= read_safetensors(further)[0]
+    tensors = {name: _widened(tensor) for name, tensor in tensors.items()}
     if convert is not None:
         tensors = convert(tensors)
     with torch.device("meta"):
@@ -62,17 +64,14 @@ def load_weights(
             f"{file}: these are not the weights of this network ({'; '.join(faults)}); "
             "is this file, or the configuration beside it, of another model?"
         )
+    tensors = {name: tensor.to(dtype if tensor.ndim else torch.float32) for name, tensor in tensors.items()}
     broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(
             f"{file}: {len(broken)} of its tensors hold NaN or infinity, such as {broken[0]}; fetch or make it again"
         )
     counters = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith(COUNTER)}
-    network.load_state_dict(
-        {name: tensor.to(dtype if tensor.ndim else torch.float32) for name, tensor in tensors.items()} | counters,
-        strict=True,
-        assign=True,
-    )
+    network.load_state_dict(tensors | counters, strict=True, assign=True)
     _fill_computed(network, make, dtype)
     return network.eval().requires_grad_(False)
 
@@ -122,6 +121,17 @@ def require_safetensors(file: Path) -> None:
         raise UserError(_damaged(file, error)) from None
 
 
+def _widened(tensor: Tensor) -> Tensor:
+    """An fp8 tensor in bf16, which holds all of its values and can be computed with; others as they are."""
+    return tensor.to(torch.bfloat16) if tensor.dtype in FP8 else tensor
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it holds numbers as they are: floats of at least 16 bits, all of them there."""
+    stored = tensor.layout == torch.strided and not tensor.is_meta
+    return stored and tensor.is_floating_point() and tensor.itemsize > 1
+
+
 def _fill_computed(network: nn.Module, make: Callable[[], nn.Module], dtype: torch.dtype) -> None:
     """Give the buffers that no file has (masks, positions) what the network's constructor computes."""
     lacking = [name for name, buffer in network.named_buffers() if buffer.is_meta]
@@ -143,7 +153,7 @@ def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> I
     missing = [name for name in wanted if name not in found and not name.endswith(COUNTER)]
     unknown = [name for name in found if name not in wanted]
     other = [name for name in found if name in wanted and found[name].shape != wanted[name].shape]
-    whole = [name for name in found if not found[name].is_floating_point()]
+    whole = [name for name in found if not _is_plain(found[name])]
     if missing:
         yield f"{len(missing)} tensors are missing, such as {missing[0]}"
     if unknown:
@@ -152,7 +162,8 @@ def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> I
         shapes = f"{tuple(found[other[0]].shape)}, expected {tuple(wanted[other[0]].shape)}"
         yield f"{len(other)} have another shape, such as {other[0]}: {shapes}"
     if whole:
-        yield f"{len(whole)} hold no fractions, such as {whole[0]}: {found[whole[0]].dtype}"
+        kind = f"{found[whole[0]].layout} {found[whole[0]].dtype}".removeprefix("torch.strided ")
+        yield f"{len(whole)} hold no fractions, such as {whole[0]}: {kind}"
 
 
 def misfits(found: Mapping[str, Any]) -> str:

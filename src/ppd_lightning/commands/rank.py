@@ -1,51 +1,71 @@
 """`python -m ppd_lightning.commands.rank CONFIG REPORT`: one rank of a training on several devices of this machine.
 
-Started by `ppd train`, with its rank in the environment. CONFIG is the run's `config.yaml`; REPORT is the file in which
-it leaves why it failed. It ends when its standard input is closed, which the process holds that started it.
+Started by `ppd train`, with its rank in the environment. CONFIG is the run's `config.yaml`; REPORT is the number of an
+open file in which it leaves why it failed. On standard input comes the signal that the training was asked to stop by;
+the rank ends when this is closed by the process that started it.
 """
 
 from __future__ import annotations
 
-import _thread
 import faulthandler
+import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
 
-from ppd_lightning.commands.verbs import run_verb
-from ppd_lightning.config.compose import read_config
-from ppd_lightning.errors import INTERRUPTED, USER_MISTAKE, UserError
-from ppd_lightning.logging_setup import set_up_logging
-from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning import signals
+from ppd_lightning.errors import USER_MISTAKE, MachineError, UserError
+from ppd_lightning.masking import for_people
 
 GRACE = 10.0
 """Seconds from the interrupt to the end, whatever the process is waiting for."""
 
 
-def main(config: Path, report: Path) -> int:
+def main(config: Path, report: int) -> int:
     """Train; the exit code is that of `ppd`."""
-    set_up_logging()
-    threading.Thread(target=_end_with_standard_input, daemon=True).start()
-    try:
-        run_verb("train", read_config(config))
-    except UserError as error:
-        write_json_atomic(report, {"faults": error.faults})
-        return USER_MISTAKE
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:
-        write_json_atomic(report, {"error": f"{type(error).__name__}: {error}"})
-        raise
+    with signals.answering(single=True):
+        threading.Thread(target=_end_with_standard_input, daemon=True).start()
+        try:
+            with signals.deferred():
+                from ppd_lightning.commands.verbs import run_verb
+                from ppd_lightning.config.compose import read_config
+                from ppd_lightning.logging_setup import set_up_logging
+                from ppd_lightning.machine_faults import fault_of
+
+            set_up_logging()
+            run_verb("train", read_config(config))
+        except signals.Stopped as stop:
+            return stop.code
+        except UserError as error:
+            _leave(report, {"faults": error.faults})
+            return USER_MISTAKE
+        except Exception as error:
+            stop_ = signals.stopping()
+            if stop_ is not None:
+                return stop_.code
+            fault = MachineError(str(error)) if isinstance(error, MachineError) else fault_of(error)
+            if fault is not None:
+                _leave(report, {"machine": getattr(fault, "sentence", str(fault))})
+                return 1
+            _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
+            raise
     return 0
 
 
+def _leave(report: int, content: dict[str, object]) -> None:
+    os.write(report, json.dumps(content).encode())
+
+
 def _end_with_standard_input() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # not through its buffer, whose lock Python wants at its own end
-        pass
-    faulthandler.dump_traceback_later(GRACE, exit=True)  # needs no lock of Python's, whatever the others are stuck in
-    _thread.interrupt_main()
+    while number := os.read(sys.stdin.fileno(), 1):  # not through its buffer, whose lock Python wants at its own end
+        signals.ask(number[0])
+    nowhere = open(os.devnull, "w")  # noqa: SIM115  # stays open for the other thread of faulthandler
+    # Needs no lock of Python's, whatever the others are stuck in.
+    faulthandler.dump_traceback_later(GRACE, exit=True, file=nowhere)
+    signals.ask(signal.SIGTERM, now=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

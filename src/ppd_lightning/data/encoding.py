@@ -12,7 +12,6 @@ B = images in a batch, H, W = height and width.
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from ppd_lightning.data.images import (
     Preprocess,
@@ -32,18 +30,17 @@ from ppd_lightning.data.images import (
     images_fingerprint,
     index_images,
     read_images,
+    why_unusable,
 )
+from ppd_lightning.data.loading import Loader, workers_may_die
 from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.stores import Store, finish_store
 from ppd_lightning.data.tables import table_key, write_table
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError, UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.fingerprints import fingerprint
-
-START_METHOD = "fork" if sys.platform == "linux" else "spawn"
-"""How workers are started. Those of a fork server would outlive this process if it is killed."""
 
 Encode = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 """Pixels (B, 3, H, W), as the encoder's preprocess gives them, and their B image ids to an array (B, ...)."""
@@ -56,6 +53,7 @@ class ImageEncoder:
     store: the store's folder below the data folder. key: what the numbers depend on, beside the images. load: gives the
     function that computes the array; called if there is work. preprocess: what it sees of a picture, computed where the
     picture is decoded; None is the square of the data's image size. array: the array's name, if not the store's.
+    finite: whether no NaN or infinity may be in it.
     """
 
     store: str
@@ -63,6 +61,7 @@ class ImageEncoder:
     load: Callable[[], Encode]
     preprocess: Preprocess | None = None
     array: str | None = None
+    finite: bool = False
 
     @property
     def array_name(self) -> str:
@@ -102,14 +101,17 @@ def encode_images(
     units = image_units(index)
     plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
     shards = [
-        _Shards(data.folder / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key})
+        _Shards(
+            data.folder / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key}, encoder.finite
+        )
         for encoder in encoders
     ]
     _encode_units(data, "images", index, units, encoders, shards, workers, progress)
     parts = [read_shard(shards[0].folder, unit, shards[0].key) for unit in units]
     ids = pa.concat_arrays([own for own, _ in parts])
     if not len(ids):
-        raise UserError(f"{data.source.root}: none of its {len(index)} images can be decoded")
+        first = "; ".join(f"{image} {why}" for image, why in why_unusable(data.source.root, index.slice(0, 1)).items())
+        raise UserError(f"{data.source.root}: none of its {len(index)} images can be decoded; {first}")
     images = images_fingerprint(ids, np.concatenate([arrays["digest"] for _, arrays in parts]), size)
     for encoder, own_shards in zip(encoders, shards, strict=True):
         finish_store(own_shards.folder, list(units), {"images": images, **encoder.key}, own_shards.key)
@@ -139,7 +141,8 @@ def encode_usable(
     units = image_units(index)
     plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
     shards = [
-        _Shards(data.folder / encoder.store, {"images": images, "plan": plan, **encoder.key}) for encoder in missing
+        _Shards(data.folder / encoder.store, {"images": images, "plan": plan, **encoder.key}, encoder.finite)
+        for encoder in missing
     ]
     _encode_units(data, what, index, units, missing, shards, workers, progress)
     for encoder, own in zip(missing, shards, strict=True):
@@ -161,10 +164,14 @@ def open_encoded(data: PreparedData, encoder: ImageEncoder, *, made_by: str = "p
 
 @dataclass(frozen=True)
 class _Shards:
-    """Where the units of one store are, finished or not; key: what their numbers depend on."""
+    """Where the units of one store are, finished or not.
+
+    key: what their numbers depend on. finite: whether no NaN or infinity may be in them.
+    """
 
     folder: Path
     key: dict[str, Any]
+    finite: bool
 
     def have(self, unit: str) -> bool:
         """Whether the unit is there, whoever made it."""
@@ -175,14 +182,14 @@ class _Shards:
 class _Batch:
     """What is decoded of a unit at once, or only that the unit ends here, or what stops the command.
 
-    ids: B image ids. digests: of their bytes. pixels: for each view, (B, 3, H, W), in memory that processes share.
-    passed: how many images of the plan are done with it, damaged ones too.
+    ids: B image ids. digests: of their bytes. pixels: for each view, (B, 3, H, W). passed: how many images of the plan
+    are done with it, damaged ones too.
     """
 
     unit: str
     ids: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
-    pixels: tuple[torch.Tensor, ...] = ()
+    pixels: tuple[np.ndarray, ...] = ()
     passed: int = 0
     ends: bool = False
     faults: tuple[str, ...] = ()
@@ -218,7 +225,7 @@ class _Decoding(IterableDataset[_Batch]):
             return
         for batch in read_images(self.root, self.images.slice(begin, end - begin), self.views):
             passed = len(batch.ids) + len(batch.damaged)
-            yield _Batch(unit, batch.ids, batch.digests, tuple(map(torch.from_numpy, batch.pixels)), passed)
+            yield _Batch(unit, batch.ids, batch.digests, batch.pixels, passed)
         yield _Batch(unit, ends=True)
 
 
@@ -226,31 +233,44 @@ class _UnitWriter:
     """Encodes the batches of one unit and writes it.
 
     Args:
+        planned: images of the unit, damaged ones too.
         work: of each store: which view it is made of, its array's name, its function, and its shards.
     """
 
-    def __init__(self, unit: str, work: Sequence[tuple[int, str, Encode, _Shards]]) -> None:
-        self.unit = unit
+    def __init__(self, unit: str, planned: int, work: Sequence[tuple[int, str, Encode, _Shards]]) -> None:
+        self.unit, self.planned, self.passed = unit, planned, 0
         self.work = [one for one in work if not one[3].have(unit)]
         self.ids: list[str] = []
         self.digests: list[bytes] = []
         self.parts: list[list[np.ndarray]] = [[] for _ in self.work]
 
     def add(self, batch: _Batch) -> None:
+        self.passed += batch.passed
         if not batch.ids:
             return
         self.ids += batch.ids
         self.digests += batch.digests
         for parts, (view, _, encode, _) in zip(self.parts, self.work, strict=True):
-            parts.append(encode(batch.pixels[view].numpy(), batch.ids))
+            parts.append(encode(batch.pixels[view], batch.ids))
 
     def write(self, views: Sequence[Preprocess]) -> None:
+        """Write the unit to the stores that lack it.
+
+        Raises:
+            MachineError: not all of its images have come; nothing is written.
+        """
+        if self.passed != self.planned:
+            raise MachineError(
+                f"of {self.planned} images of the part {self.unit} {self.passed} came, the others were lost on the way "
+                "from the process that decodes them; nothing of the part was written: run the same command again, with "
+                "data.workers=0 if it happens again"
+            )
         digests = np.frombuffer(b"".join(self.digests), np.uint8).reshape(-1, 32)
         for parts, (view, name, encode, shards) in zip(self.parts, self.work, strict=True):
             if not self.ids:  # the shape is that of an image, although there is none
                 parts.append(encode(np.stack([views[view](Image.new("RGB", (64, 64)))]), [""])[:0])
             arrays = {name: np.concatenate(parts), "digest": digests}
-            write_shard(shards.folder, self.unit, self.ids, arrays, shards.key)
+            write_shard(shards.folder, self.unit, self.ids, arrays, shards.key, [name] if shards.finite else [])
 
 
 def _encode_units(
@@ -271,38 +291,34 @@ def _encode_units(
     needed = [encoder.preprocess or Square(data.image_size) for encoder in encoders]
     views = [view for place, view in enumerate(needed) if view not in needed[:place]]
     decoding = _Decoding(data.source.root, index, views, missing, shards)
-    # The workers are started before the networks are there, so that they do not carry their memory along.
-    batches = iter(_loader(decoding, min(workers, len(missing))))
-    try:
-        work = [
-            (views.index(view), encoder.array_name, encoder.load(), own)
-            for encoder, view, own, absent in zip(encoders, needed, shards, lacking, strict=True)
-            if absent
-        ]
-        begun: dict[str, _UnitWriter] = {}
-        done = len(index) - sum(end - begin for begin, end in missing.values())
-        with Counted(what, len(index), done=done, bar=progress) as counted:
-            for batch in batches:
-                if batch.faults:
-                    raise UserError(batch.faults)
-                if batch.pixels or batch.ends:
-                    if batch.unit not in begun:
-                        begun[batch.unit] = _UnitWriter(batch.unit, work)
-                    begun[batch.unit].add(batch)
-                if batch.ends:
-                    begun.pop(batch.unit).write(views)
-                counted.add(batch.passed)
-    finally:
-        del batches  # ends the workers now, not when an error is forgotten
-
-
-def _loader(decoding: _Decoding, workers: int) -> DataLoader[_Batch]:
-    """Batches as they come; what is made of them does not depend on the order of the units."""
-    if not workers:
-        return DataLoader(decoding, batch_size=None)
-    return DataLoader(
-        decoding, batch_size=None, num_workers=workers, multiprocessing_context=START_METHOD, in_order=False
-    )
+    workers = min(workers, len(missing))
+    with workers_may_die("data.workers", workers):
+        # The workers are started before the networks are there, so that they do not carry their memory along.
+        batches = iter(Loader(decoding, workers, "data.workers", in_order=False))
+        try:
+            work = [
+                (views.index(view), encoder.array_name, encoder.load(), own)
+                for encoder, view, own, absent in zip(encoders, needed, shards, lacking, strict=True)
+                if absent
+            ]
+            begun: dict[str, _UnitWriter] = {}
+            done = len(index) - sum(end - begin for begin, end in missing.values())
+            with Counted(what, len(index), done=done, bar=progress) as counted:
+                for batch in batches:
+                    if batch.faults:
+                        raise UserError(batch.faults)
+                    if batch.pixels or batch.ends:
+                        if batch.unit not in begun:
+                            begin, end = missing[batch.unit]
+                            begun[batch.unit] = _UnitWriter(batch.unit, end - begin, work)
+                        begun[batch.unit].add(batch)
+                    if batch.ends:
+                        begun.pop(batch.unit).write(views)
+                    counted.add(batch.passed)
+            for unfinished in begun.values():
+                unfinished.write(views)
+        finally:
+            del batches  # ends the workers now, not when an error is forgotten
 
 
 def in_own_order(units: Iterable[str]) -> list[str]:

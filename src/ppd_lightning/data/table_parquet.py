@@ -6,12 +6,16 @@ counts, and nothing fails on columns that nobody asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ppd_lightning.data.saved_datasets import class_names, label_of
 from ppd_lightning.data.table_json import is_blank
 from ppd_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IMAGE_ROWS, TEXT_ROWS = 16, 1 << 16
 """Rows that are in memory at once, where the columns hold images and where they do not."""
@@ -45,10 +49,26 @@ def parquet_rows(
         OSError, ValueError: the file is damaged or no parquet.
     """
     try:
-        import pyarrow as pa  # where this is read in an export, it need not be installed
-        import pyarrow.parquet as pq
+        import pyarrow.parquet as pq  # where this is read in an export, it need not be installed
     except ImportError:
         raise UserError(f"{url}: parquet is read by pyarrow, which is not installed; save it as CSV") from None
+    opened = pq.ParquetFile(file, buffer_size=PIECE)
+    yield from batch_rows(
+        opened.schema_arrow, lambda names, rows: opened.iter_batches(rows, columns=names, use_threads=False), choose
+    )
+
+
+def batch_rows(
+    schema: pa.Schema,
+    batches: Callable[[list[str], int], Iterable[pa.RecordBatch]],
+    choose: Callable[[list[str]], Collection[str]],
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """As `parquet_rows`, of record batches; numbers of class labels are their names.
+
+    Args:
+        batches: gives, of some columns, all rows in batches of at most so many.
+    """
+    import pyarrow as pa
 
     def stored(kind: pa.DataType) -> pa.DataType:
         if isinstance(kind, pa.BaseExtensionType):
@@ -87,13 +107,14 @@ def parquet_rows(
         except (ValueError, OverflowError):
             return [cell(scalar) for scalar in column]
 
-    opened = pq.ParquetFile(file, buffer_size=PIECE)
-    schema = opened.schema_arrow
     names = list(dict.fromkeys(choose(list(schema.names))))
     light = not any(is_image(stored(schema.field(name).type)) for name in names)
-    number = 0
-    for batch in opened.iter_batches(TEXT_ROWS if light else IMAGE_ROWS, columns=names, use_threads=False):
+    classes, number = class_names(schema), 0
+    for batch in batches(names, TEXT_ROWS if light else IMAGE_ROWS):
         columns = [cells(batch.column(name)) for name in names]
+        for place, name in enumerate(names):
+            if name in classes:
+                columns[place] = [label_of(classes[name], value) for value in columns[place]]
         for values in zip(*columns, strict=True):
             number += 1
             row = dict(zip(names, values, strict=True))

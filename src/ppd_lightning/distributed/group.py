@@ -187,16 +187,17 @@ class RankEnvironment(LightningEnvironment):
 
 
 class OwnSignals(Callback):
-    """Restores the process's own SIGTERM handler: Lightning's answers with a message to all other ranks.
+    """Restores the process's own SIGTERM handler.
 
-    A single rank that is terminated would wait for theirs.
+    Lightning's ends a training with exit code 0, and answers with a message to all other ranks, for which a single one
+    that is terminated would wait.
     """
 
     def __init__(self) -> None:
         self.handler = signal.getsignal(signal.SIGTERM)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """After Lightning has set its own."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After Lightning has set its own, which it does when all is set up."""
         signal.signal(signal.SIGTERM, self.handler)
 
 

@@ -13,14 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from contextlib import ExitStack, suppress
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from ppd_lightning.errors import UserError
+from ppd_lightning import signals
+from ppd_lightning.errors import MachineError, UserError
 
 GRACE = 10.0
 """Seconds that a rank has to end by itself."""
@@ -29,16 +29,29 @@ PAUSE = 0.1
 
 HOST = "127.0.0.1"
 
+STOPPED = {code: number for number in map(int, signals.ANSWERED) for code in (128 + number, -number)}
+"""Return codes of a rank that was asked to stop, also before it could answer, and the signals."""
+
 
 def run_ranks(module: str, arguments: Sequence[str], count: int, threads: int | None = None) -> None:
     """Run `python -m module arguments... REPORT` as ranks 0 to `count` - 1, until all are done.
 
-    REPORT is the JSON file in which a rank that fails leaves `faults`, of a UserError, or `error`.
+    REPORT is an open file in which a rank that fails leaves, as JSON, `faults` of a UserError, or `machine`, a fault of
+    the machine, or `error`. A signal to this process is handed on to all, as a byte on their standard input, and they
+    have the time of `signals.GRACE` to save. If whoever answers it comes back, they are started again.
 
     Raises:
         UserError: with the faults of all ranks.
+        MachineError: a rank had one.
+        Stopped: this process or a rank was asked to stop.
         RuntimeError: a rank failed in another way, or was killed.
     """
+    while _stopped(module, arguments, count, threads):
+        signals.act()
+
+
+def _stopped(module: str, arguments: Sequence[str], count: int, threads: int | None) -> bool:
+    """Run the ranks once; whether they ended because a signal came that waits to be acted on."""
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # on a free port that it holds
     shared = {
         "WORLD_SIZE": count,
@@ -48,16 +61,17 @@ def run_ranks(module: str, arguments: Sequence[str], count: int, threads: int | 
         "TORCHELASTIC_USE_AGENT_STORE": True,
         "OMP_NUM_THREADS": threads or os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // count),
     }
-    with TemporaryDirectory(prefix="ppd-ranks-") as folder:
-        reports = [Path(folder) / f"{index}.json" for index in range(count)]
-        processes: list[subprocess.Popen[bytes]] = []
+    processes: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as opened, signals.deferred():
+        reports = [opened.enter_context(TemporaryFile()) for _ in range(count)]  # without a name: nothing is left over
         try:
             for index, report in enumerate(reports):
                 own = {name: str(value) for name, value in {**shared, "RANK": index, "LOCAL_RANK": index}.items()}
                 processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", module, *arguments, str(report)],
+                        [sys.executable, "-m", module, *arguments, str(report.fileno())],
                         env=os.environ | own,
+                        pass_fds=[report.fileno()],
                         stdin=subprocess.PIPE,  # a rank ends when this closes, also when this process is killed
                         start_new_session=True,  # an interrupt of this process does not reach it
                     )
@@ -66,19 +80,40 @@ def run_ranks(module: str, arguments: Sequence[str], count: int, threads: int | 
         finally:
             _end(processes)
         if failed is not None:
-            _raise(failed, processes[failed].returncode, [_read(report) for report in reports])
+            code = processes[failed].returncode
+            if signals.asked() is not None and code in STOPPED:
+                return True
+            _raise(failed, code, [_read(report) for report in reports])
+    return False
 
 
 def _first_to_fail(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait for all, or for the first that fails: its index."""
+    """Wait for all, or for the first that fails: its index. One that was asked to stop fails when all have ended."""
+    handed_on = False
     while True:
+        number = signals.asked()
+        if number is not None and not handed_on:
+            handed_on = True
+            _hand_on(number, processes)
         codes = [process.poll() for process in processes]
+        stopped = [code in STOPPED for code in codes]
         for index, code in enumerate(codes):
-            if code:
+            if code and not stopped[index]:
                 return index
-        if all(code == 0 for code in codes):
-            return None
+        if None not in codes:
+            return stopped.index(True) if any(stopped) else None
+        if any(stopped) and not handed_on:  # somebody else has signalled a rank; the others stop with it
+            handed_on = True
+            _hand_on(next(STOPPED[code] for code in codes if code in STOPPED), processes)
         time.sleep(PAUSE)
+
+
+def _hand_on(number: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        with suppress(OSError):
+            process.stdin.write(bytes([number]))
+            process.stdin.flush()
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -96,9 +131,10 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def _read(report: Path) -> dict[str, Any]:
+def _read(report: IO[bytes]) -> dict[str, Any]:
+    report.seek(0)
     try:
-        content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(report.read())
     except (OSError, ValueError):
         return {}
     return content
@@ -108,5 +144,10 @@ def _raise(index: int, code: int, reports: Sequence[dict[str, Any]]) -> None:
     faults = dict.fromkeys(fault for report in reports for fault in report.get("faults", ()))
     if faults:
         raise UserError(faults)
+    machine = [report["machine"] for report in reports if "machine" in report]
+    if machine:
+        raise MachineError(machine[0])
+    if code in STOPPED:
+        raise signals.Stopped(STOPPED[code])
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     raise RuntimeError(f"rank {index} of {len(reports)}: {reports[index].get('error', ended)}")

@@ -15,6 +15,11 @@ from torch import Tensor, nn
 
 from ppd_lightning.backbones.interfaces import Base, Codec, Conditions, Decoder, TextEncoder
 from ppd_lightning.backbones.user_branch import UserBranch
+from ppd_lightning.errors import UserError
+
+LARGEST = 1e4
+"""Of a latent, in magnitude: those of images are within a few tens, and a decoder makes one colour of much larger ones.
+"""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ class UserPipeline:
             images (B, 3, H, W) float in [0, 1].
 
         Raises:
+            UserError: an image is none: its latents or pixels are not finite, or absurdly large.
             ValueError: users without a branch, or lengths that differ.
         """
         if users is not None and self.branch is None:
@@ -147,9 +153,13 @@ class UserPipeline:
                 of_user = self._for_users(self.branch, users.to(device), of_text, latents, times, conditions)
                 prediction = prediction + guidance.user * (of_user - of_text)
             latents = self.sampler.step(prediction, t, latents, generators)
+        _require_drawn(latents, "latents", captions, seeds, guidance)
         if self.decoder == "preview":
-            return self.codec.preview(latents)
-        return self.codec.decode(latents, conditions, [_generator("decoder", *key) for key in keys])
+            images = self.codec.preview(latents)
+        else:
+            images = self.codec.decode(latents, conditions, [_generator("decoder", *key) for key in keys])
+        _require_drawn(images, "pixels", captions, seeds, guidance)
+        return images
 
     def _for_users(
         self,
@@ -171,6 +181,22 @@ class UserPipeline:
 
     def _predict(self, noised: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
         return self.backbone.predict(self.network, noised, times, conditions)
+
+
+def _require_drawn(
+    values: Tensor, what: str, captions: Sequence[str], seeds: Sequence[int], guidance: Guidance
+) -> None:
+    """Refuse values (B, ...) that are those of no image, with the first of them."""
+    largest = values.detach().abs().flatten(1).amax(1).cpu()
+    broken = (~(largest <= LARGEST)).nonzero().flatten().tolist()
+    if broken:
+        first = broken[0]
+        raise UserError(
+            f"{len(broken)} of {len(captions)} images that were to be drawn are none: the {what} of the first, "
+            f"{captions[first]!r} with seed {seeds[first]}, reach {largest[first].item():g}; lower "
+            f"generation.user_guidance ({guidance.user:g}) or generation.text_guidance ({guidance.text:g}), or take an "
+            "adapter of a training that did not diverge"
+        )
 
 
 def _generator(stage: Literal["network", "decoder"], caption: str, seed: int) -> torch.Generator:

@@ -16,13 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ppd_lightning.storage.writers import lives, temporary_beside
+
 log = logging.getLogger(__name__)
 
 RENEWAL = 10.0
 """Seconds between two renewals of a lease."""
 
 EXPIRY = 120.0
-"""Seconds without a renewal after which a holder counts as dead; network file systems and clocks are late by less."""
+"""Seconds without a renewal after which a holder counts as dead, by the clock of the file system."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,10 @@ def this_process() -> Holder:
 def holder_of(path: Path) -> Holder | None:
     """The living process that holds the lease; None where there is none."""
     try:
-        age = time.time() - path.stat().st_mtime
         text = path.read_text(encoding="utf-8")
+        if _age(path) > EXPIRY:
+            return None
     except FileNotFoundError:
-        return None
-    if age > EXPIRY:
         return None
     try:
         holder = Holder(**json.loads(text))
@@ -125,7 +126,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _create(path: Path) -> bool:
     """Create the file for this process; False where there is one."""
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
     with open(descriptor, "w", encoding="utf-8") as file:
@@ -150,13 +151,22 @@ def _remove_expired(path: Path) -> None:
 
 def _may_live(holder: Holder) -> bool:
     """False where the process was on this machine and is gone; one on another machine dies by expiry only."""
-    if holder.host != socket.gethostname():
-        return True
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's, so it is there
-        return True
-    state = Path(f"/proc/{holder.pid}/stat")  # on Linux: a dead process that nobody has waited for is a zombie
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    return holder.host != socket.gethostname() or lives(holder.pid)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was renewed.
+
+    By this machine's clock, where that makes sense; else a file that is written now tells what time the file system
+    has, whose clock may differ by any amount.
+    """
+    age = time.time() - path.stat().st_mtime
+    if not 0 <= age <= EXPIRY / 2:
+        probe = temporary_beside(path)
+        with suppress(OSError):  # of somebody else's folder, where nothing can be written
+            try:
+                probe.write_bytes(b"?")
+                return probe.stat().st_mtime - path.stat().st_mtime
+            finally:
+                probe.unlink(missing_ok=True)
+    return age

@@ -7,8 +7,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,18 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from ppd_lightning.config.compose import Composed, as_yaml, quoted
+from ppd_lightning import signals
+from ppd_lightning.config.compose import Composed, as_yaml
 from ppd_lightning.config.folders import run_folder
-from ppd_lightning.storage.atomic import write_text_atomic
-from ppd_lightning.storage.sweep_table import SweepRun, config_file, read_run, read_runs, record
-from ppd_lightning.sweeps.devices import offer_devices
+from ppd_lightning.config.typed import quoted
+from ppd_lightning.errors import UserError
+from ppd_lightning.masking import for_people, without_access
+from ppd_lightning.storage.finished_run import is_whole
+from ppd_lightning.storage.sweep_table import SweepRun, config_text, read_run, read_runs, record, write_config
+from ppd_lightning.sweeps.devices import LAUNCHERS, offer_devices
 from ppd_lightning.sweeps.job import job
+from ppd_lightning.sweeps.slurm import largest_array
+from ppd_lightning.sweeps.stopping import stop_runs
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +52,7 @@ class PlannedRun:
 
     def noted(self, state: str) -> SweepRun:
         """The run in the sweep's folder."""
-        values = dict(text.partition("=")[::2] for text in self.overrides)
+        values = dict(without_access(text).partition("=")[::2] for text in self.overrides)
         return SweepRun(self.number, values, str(run_folder(self.composed.config)), state)
 
 
@@ -63,11 +71,11 @@ def note(folder: Path, verbs: Sequence[str], runs: Sequence[PlannedRun]) -> None
     """Write each run's configuration; those that are neither finished nor under way are waiting from now on."""
     waiting = []
     for run in runs:
-        before, file, text = read_run(folder, run.number), config_file(folder, run.number), as_yaml(run.composed.config)
-        same = file.exists() and file.read_text(encoding="utf-8") == text
+        before, text = read_run(folder, run.number), as_yaml(run.composed.config)
+        same = _has_config(folder, run.number, text)
         if before is not None and (before.state == "running" or (same and _is_finished(before, verbs))):
             continue
-        write_text_atomic(file, text)
+        write_config(folder, run.number, text)
         waiting.append(run.noted("waiting"))
     record(folder, *waiting)
 
@@ -105,9 +113,16 @@ def launch(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
             return
 
 
+def _has_config(folder: Path, number: int, text: str) -> bool:
+    try:
+        return config_text(folder, number) == text
+    except UserError:
+        return False  # missing or damaged: written anew
+
+
 def _is_finished(run: SweepRun, verbs: Sequence[str]) -> bool:
     """Whether the run is done and its training still lies there; whoever removes that wants it anew."""
-    return run.state == "done" and ("train" not in verbs or (Path(run.folder) / ".done").exists())
+    return run.state == "done" and ("train" not in verbs or is_whole(Path(run.folder)))
 
 
 def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, master: DictConfig) -> str:
@@ -121,11 +136,15 @@ def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
             config.hydra.job.config_name = None
         began = time.time()
         offer_devices(settings["_target_"])
+        elsewhere = settings["_target_"].endswith(LAUNCHERS)
         try:
             launcher = Plugins.instance().instantiate_launcher(context, job, config)
-            launcher.launch([[f"+run={run.number}"] for run in group], initial_job_idx=group[0].number)
+            with signals.deferred(partial(stop_runs, folder)) if elsewhere else nullcontext():
+                launcher.launch([[f"+run={run.number}"] for run in group], initial_job_idx=group[0].number)
         except Exception as error:  # one that waits for its jobs breaks at the first that died
-            words.append(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+            if signals.stopping() is not None:
+                raise
+            words.append(for_people((str(error).strip().splitlines() or [type(error).__name__])[0]))
             log.debug("%s", error)
             if settings["_target_"].endswith("SlurmLauncher"):
                 _outlast(folder / ".submitit", began)
@@ -133,11 +152,23 @@ def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
 
 
 def _by_launcher(runs: Sequence[PlannedRun]) -> Iterator[tuple[dict[str, Any], list[PlannedRun]]]:
+    """Runs with the same launcher, for Slurm in parts that fit into an array job each."""
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
         groups.setdefault(json.dumps(run.composed.launcher, sort_keys=True, default=str), []).append(run)
     for group in groups.values():
-        yield group[0].composed.launcher, group
+        settings, most = group[0].composed.launcher, len(group)
+        if settings["_target_"].endswith("SlurmLauncher"):
+            most = min(most, largest_array() or most)
+        if most < len(group):
+            parts = -(-len(group) // most)
+            log.info(
+                "Slurm takes arrays of %d jobs here (MaxArraySize); %d runs are submitted as %d arrays, one after the "
+                "other",
+                *(most, len(group), parts),
+            )
+        for begin in range(0, len(group), most):
+            yield settings, group[begin : begin + most]
 
 
 def _outlast(jobs: Path, began: float) -> None:

@@ -15,6 +15,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.finite import first_nonfinite
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.noisy_latents import Batch
 from ppd_lightning.training.objectives.objective import Objective
@@ -81,6 +82,7 @@ def build_module(
         micro_batches=micro_batches(trainer.batch_size, trainer.micro_batch_size, world_size),
         log_every=trainer.log_every,
         text=text,
+        skip_nonfinite=trainer.skip_nonfinite,
     )
 
 
@@ -110,11 +112,20 @@ def step0_test(module: PPDModule, data: PreferenceDataModule) -> float:
         the loss.
 
     Raises:
-        UserError: stored errors of the reference add too much noise.
+        UserError: stored errors of the reference add too much noise, or a weight, an input or the loss is not finite.
         RuntimeError: the loss is another.
     """
     batch = _on(module.device, {name: part[:16] for name, part in data.first_batch().items()})
+    broken = first_nonfinite(module.branch.state_dict())
+    if broken is not None:
+        raise UserError(f"step-0 self-test: the weight {broken[0]} of the new user branch is {broken[1]}")
     loss = module.step0_loss(batch)
+    if not math.isfinite(loss):
+        raise UserError(
+            data.unsound_inputs(batch["pair"].tolist())
+            or f"step-0 self-test: the loss is {loss} before the first step; lower objective.beta or "
+            f"objective.timesteps_weight (C = {module.coefficient:g})"
+        )
     log.info(
         "step-0 self-test: loss %.6f (ln 2 = %.6f); C = %.1f, as Diffusion-DPO counts it beta = %.1f",
         loss,

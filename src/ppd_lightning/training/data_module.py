@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from ppd_lightning.data.loading import Loader
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.diffusion.draws import choose
@@ -28,6 +29,7 @@ from ppd_lightning.training.caption_states import CaptionNumbers, open_captions
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import EachItsOwn, Groupings
 from ppd_lightning.training.noisy_latents import Batch
+from ppd_lightning.training.sound_inputs import unsound_inputs
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
@@ -171,21 +173,27 @@ class PreferenceDataModule(LightningDataModule):
             np.minimum(order.positions(pairs, epochs), len(errors))
         ]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def unsound_inputs(self, pairs: Sequence[int]) -> list[str]:
+        """A sentence for each store that holds something not finite of training or validation pairs, by stable ids."""
+        self._examples()
+        parts = [part for part in (self._training, self._validation) if part is not None]
+        return [fault for part in parts for fault in unsound_inputs(part, pairs)]
+
+    def train_dataloader(self) -> Loader[Batch]:
         """The endless stream of micro-batches from `start_step` on."""
         rank, world_size = self._rank_and_world_size()
         parts = self._micro_batches()
         stream = TrainingStream(self._examples(), self.batch_size, rank, world_size, self.start_step, parts)
-        return DataLoader(stream, batch_size=None, num_workers=self.workers)
+        return Loader(stream, self.workers, "PreferenceDataModule.workers")
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+    def val_dataloader(self) -> Loader[Batch] | list[Loader[Batch]]:
         """The validation split in the order of its pair ids, as of epoch 0; nothing where the split is empty."""
         self._examples()
         assert self._validation is not None
         rank, world_size = self._rank_and_world_size()
         size = self.batch_size // self._micro_batches()
         batches = ValidationBatches(self._validation, size, rank, world_size)
-        return DataLoader(batches, batch_size=None, num_workers=self.workers) if len(batches) else []
+        return Loader(batches, self.workers, "PreferenceDataModule.workers") if len(batches) else []
 
     def _examples(self) -> Examples:
         if self._training is None:

@@ -16,12 +16,17 @@ from lightning.pytorch.loggers import Logger
 
 from ppd_lightning.distributed.group import OwnSignals, RankEnvironment, strategy
 from ppd_lightning.distributed.rank import ALONE, Rank
+from ppd_lightning.errors import UserError
+from ppd_lightning.signals import deferred
 from ppd_lightning.training.accumulation import micro_batches
-from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint
+from ppd_lightning.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, last_checkpoint, step_of
 from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.drift import DriftWarning
+from ppd_lightning.training.health import NotFiniteError
 from ppd_lightning.training.metrics_csv import MetricsCsv
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.settings import Trainer as Settings
+from ppd_lightning.training.stopping import SaveWhenStopped
 from ppd_lightning.training.throughput import Speed
 
 
@@ -57,15 +62,17 @@ def build_trainer(
     warnings.filterwarnings("ignore", ".*lru_cache.*")  # of diffusers, where its checkpointing is compiled
     warnings.filterwarnings("ignore", ".*LeafSpec.*", category=FutureWarning)
     terminal = settings.progress and sys.stderr.isatty() and rank.is_first
+    checkpoints = LastCheckpoint(folder, settings.checkpoint_every, validates=validates)
     callbacks: list[Callback] = [
         *first,
-        LastCheckpoint(last_checkpoint(folder), settings.checkpoint_every, validates=validates),
+        OwnSignals(),
+        checkpoints,
+        SaveWhenStopped(checkpoints, folder),
         Speed(settings.batch_size, settings.log_every, bar=terminal),
+        DriftWarning(settings.log_every),
     ]
     if csv:
         callbacks.append(MetricsCsv(folder / "metrics.csv", start, settings.log_every))
-    if rank.size > 1:
-        callbacks.append(OwnSignals())
     parts = micro_batches(settings.batch_size, settings.micro_batch_size, rank.size)
     return Trainer(
         accelerator=settings.accelerator,
@@ -107,12 +114,28 @@ def loop_arguments(
 
 
 def fit(trainer: Trainer, module: PPDModule, data: PreferenceDataModule, checkpoint: Path | None) -> None:
-    """Lightning's training; an interrupt stays one, where Lightning would end the whole process."""
+    """Lightning's training; a signal waits for the end of the step, where Lightning would end the whole process.
+
+    Raises:
+        UserError: a loss, a gradient or a weight is not finite, with what is to be changed and what is kept.
+    """
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        with deferred():
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except NotFiniteError as stop:
+        faults = data.unsound_inputs(stop.found.pairs) or stop.faults
+        raise UserError([f"{fault}; {_kept(trainer)}" for fault in faults]) from None
     except SystemExit as ended:
-        signal.signal(signal.SIGINT, handler)
         if isinstance(ended.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from ended
+            signal.signal(signal.SIGINT, handler)
+            raise ended.__context__ from None
         raise  # submitit's, which has queued the job again
+
+
+def _kept(trainer: Trainer) -> str:
+    """What there is of a training that stops."""
+    checkpoint = last_checkpoint(Path(trainer.default_root_dir))
+    if checkpoint is None:
+        return "no checkpoint was saved before"
+    return f"the last sound checkpoint is kept: {checkpoint}, of step {step_of(checkpoint)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,10 @@ from ppd_lightning.storage.atomic import write_text_atomic
 from ppd_lightning.training.hparams import FOLDER, log_session
 from ppd_lightning.training.settings import Logger as Settings
 
+log = logging.getLogger(__name__)
+
+LONGEST = 250
+"""Characters of a parameter that Lightning sends to MLflow."""
 FINISHED, FAILED = "success", "failed"
 """The outcomes of a run, in Lightning's words."""
 
@@ -80,7 +85,7 @@ def log_final(loggers: Sequence[Logger], settings: Mapping[str, Any], figures: M
             logger.log_metrics(final, step)
             log_session(logger.experiment._get_file_writer(), plain, step)
         else:
-            logger.log_hyperparams(plain)
+            logger.log_hyperparams(_not_logged(logger, plain) if isinstance(logger, MLFlowLogger) else plain)
             logger.log_metrics(final, step=step)
 
 
@@ -92,6 +97,15 @@ def end_loggers(loggers: Sequence[Logger], outcome: str) -> None:
             import wandb  # type: ignore[import-not-found,unused-ignore]
 
             wandb.finish(exit_code=0 if outcome == FINISHED else 1)
+
+
+def _not_logged(logger: MLFlowLogger, settings: Mapping[str, bool | float | str]) -> dict[str, bool | float | str]:
+    """Those that MLflow does not have yet: what it has of a run that was resumed cannot be changed."""
+    known: Mapping[str, str] = logger.experiment.get_run(logger.run_id).data.params
+    others = [name for name, value in settings.items() if name in known and str(value)[:LONGEST] != known[name]]
+    if others:
+        log.info("MLflow keeps what it has of %s, though it is another value now", ", ".join(others))
+    return {name: value for name, value in settings.items() if name not in known}
 
 
 def _mlflow(settings: Settings, output: Path, folder: Path, rank: Rank) -> MLFlowLogger:

@@ -7,8 +7,8 @@ B = pairs in the batch.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,20 @@ from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.devices import peak_memory
 from ppd_lightning.diffusion.draws import Draw, draw_batch
 from ppd_lightning.diffusion.weighting import TimeWeight
+from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import is_due
 from ppd_lightning.training.caption_states import CaptionStates
+from ppd_lightning.training.health import Fault, Health, NotFiniteError, remedy, require_finite
 from ppd_lightning.training.learning_rate import learning_rate_factor
+from ppd_lightning.training.mean_figures import figures_of, means_of_all, own_waiting, waiting_of_all
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Loss, Objective, PairErrors
 from ppd_lightning.training.settings import Optimizer
 
 if TYPE_CHECKING:
     from ppd_lightning.backbones.backbone import Backbone
+
+log = logging.getLogger(__name__)
 
 
 class PPDModule(LightningModule):
@@ -53,9 +58,12 @@ class PPDModule(LightningModule):
         max_steps: for the learning rate's schedule.
         seed: of the draws.
         micro_batches: batches that make up an optimizer step.
-        log_every: steps between logged figures, which are means over all pairs of these steps (after a resume, over
-            those since).
+        log_every: steps between logged figures, which are means over all pairs of these steps.
         text: gives the text states of batches that hold none.
+        skip_nonfinite: most steps that may be left out because a figure or the gradient is not finite.
+
+    What is not finite ends a training with `NotFiniteError`: on a CPU in its step, with a GPU or several processes at
+    the next logged step or checkpoint. Where steps may be left out, each is looked at before it is made.
 
     Raises:
         ValueError: the network is trainable or in training mode.
@@ -76,6 +84,7 @@ class PPDModule(LightningModule):
         micro_batches: int = 1,
         log_every: int = 1,
         text: CaptionStates | None = None,
+        skip_nonfinite: int = 0,
     ) -> None:
         super().__init__()
         if network.training or any(parameter.requires_grad for parameter in network.parameters()):
@@ -87,7 +96,8 @@ class PPDModule(LightningModule):
         self.coefficient = objective.coefficient(math.prod(latent_shape))
         self.strict_loading = False  # checkpoints hold the branch only; on_load_checkpoint checks that it is whole
         self.micro_batches, self.log_every, self.text = micro_batches, log_every, text
-        self._figures = _figures_of(objective)
+        self.skip_nonfinite, self.skipped_steps, self.health = skip_nonfinite, 0, Health()
+        self._figures = figures_of(objective)
         self._micro_batch = 0  # its number in the step
         self._training_figures: list[dict[str, Tensor]] = []
         self._gradient_norms: list[Tensor] = []
@@ -117,6 +127,8 @@ class PPDModule(LightningModule):
         errors = self._errors(batch, draws, both=self.objective.needs_reference)
         weight = self.objective.weight(self._time_weight(draws), self.coefficient)
         loss = self.objective.training_loss(errors, weight)
+        others = {name: value for name, value in loss.figures.items() if name != "loss"}
+        self.health.note("train", self.global_step + 1, batch["pair"], {"loss": loss.total, **others})
         self._note(loss.figures)
         return loss.total.sum() / count
 
@@ -125,18 +137,30 @@ class PPDModule(LightningModule):
         self._user.close()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note the norm of the step's gradient, before it is clipped; log it with the learning rate and the memory."""
+        """Note the norm of the step's gradient, before it is clipped; log it with the learning rate and the memory.
+
+        Raises:
+            NotFiniteError: a figure or the gradient is not finite, and the step may not be left out.
+        """
         gradients = [weight.grad for weight in self.branch.parameters() if weight.grad is not None]
         self._gradient_norms.append(nn.utils.get_total_norm(gradients))
+        self.health.note_number("train/gradient_norm", self.global_step + 1, self._gradient_norms[-1])
+        alone = self.device.type == "cpu" and not distributed.is_initialized()
+        if alone or self.skip_nonfinite or self._logs():
+            self._check_step()
         if self._logs():
-            norms, self._gradient_norms = torch.stack(self._gradient_norms), []
-            self.log("train/gradient_norm", norms.mean())
+            norms, self._gradient_norms = self._gradient_norms, []
+            if norms:
+                self.log("train/gradient_norm", torch.stack(norms).mean())
+            if self.skip_nonfinite:
+                self.log("train/skipped_steps", float(self.skipped_steps))
             self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
             self.log("train/memory_gib", peak_memory(self.device) / 2**30)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The preference loss (Eq. 6 of PPD) and its accuracy on held-out pairs, whatever the objective."""
         figures = self._preference(batch).figures
+        self.health.note("validation", self.global_step, batch["pair"], figures)
         if distributed.is_initialized():
             self._validation_figures.append(figures)
             return
@@ -145,11 +169,16 @@ class PPDModule(LightningModule):
         )
 
     def on_validation_epoch_end(self) -> None:
-        """The means over the pairs of all ranks: Lightning's own rounds the numbers of pairs."""
+        """The means over the pairs of all ranks: Lightning's own rounds the numbers of pairs.
+
+        Raises:
+            NotFiniteError: a figure of a pair is not finite.
+        """
+        self._require(self.health.check())
         if self._validation_figures:
             parts, self._validation_figures = self._validation_figures, []
             figures = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            means, count = _means_of_all(figures, tuple(figures), self.device)
+            means, count = means_of_all(figures, tuple(figures), self.device)
             self.log_dict({f"validation/{name}": mean for name, mean in means.items()}, batch_size=count)
 
     @torch.no_grad()
@@ -182,18 +211,37 @@ class PPDModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the trained weights only: the network is on disk already."""
+        """Keep the trained weights only, the network is on disk already; raises as `require_sound`."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("branch.")}
+        self.require_sound()
+        others = {name: checkpoint.get(name) for name in ("optimizer_states", "average")}
+        require_finite(others, "in the checkpoint,", self.global_step, self.remedy())
+        if self.skip_nonfinite:
+            checkpoint["skipped_steps"] = self.skipped_steps
+        waiting = waiting_of_all(self._training_figures, self._gradient_norms)
+        if any(part["figures"] for part in waiting):  # of steps since figures were logged last
+            checkpoint["waiting_figures"] = waiting
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that lacks a part of the branch; count its steps in micro-batches of today's size.
 
         Another number of devices makes other micro-batches, which Lightning would take up in the middle of a step.
+
+        Raises:
+            UserError: so it is, or a part has another shape.
         """
-        missing = {f"branch.{name}" for name in self.branch.state_dict()} - set(checkpoint["state_dict"])
-        if missing:
-            raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing))}")
+        found = checkpoint["state_dict"]
+        expected = {f"branch.{name}": value.shape for name, value in self.branch.state_dict().items()}
+        other = [name for name in expected if name not in found or found[name].shape != expected[name]]
+        if other:
+            raise UserError(
+                f"the checkpoint lacks {', '.join(sorted(other))} in the shape of this user branch; delete the folder "
+                "of the checkpoints and run the same command again, which trains from step 0"
+            )
+        self.skipped_steps = int(checkpoint.get("skipped_steps", 0))
+        waiting = own_waiting(checkpoint.get("waiting_figures", []), self.device)
+        self._training_figures, self._gradient_norms = waiting
         if "loops" not in checkpoint:  # weights alone
             return
         batches = checkpoint["global_step"] * self.micro_batches
@@ -201,6 +249,35 @@ class PPDModule(LightningModule):
         for part in (progress["total"], progress["current"]):
             shift = batches - part["ready"]
             part |= {name: part[name] + shift for name in ("ready", "started", "processed", "completed")}
+
+    def _check_step(self) -> None:
+        """Leave a step out that is not finite, as if it had not been: no weight and no moment changes."""
+        fault = self.health.check()
+        if fault is not None and self.skipped_steps < self.skip_nonfinite:
+            self.skipped_steps += 1
+            log.warning("%s; step left out, %d of at most %d", fault, self.skipped_steps, self.skip_nonfinite)
+            self._gradient_norms.pop()
+            for weight in self.branch.parameters():
+                weight.grad = None  # the optimizer passes over a weight that has none
+            return
+        self._require(fault)
+
+    def _require(self, fault: Fault | None) -> None:
+        if fault is not None:
+            raise NotFiniteError(fault, self.remedy())
+
+    def require_sound(self) -> None:
+        """Refuse what the training has come to since it was last looked at, on all ranks at the same time.
+
+        Raises:
+            NotFiniteError: a figure, a gradient or a weight is not finite.
+        """
+        self._require(self.health.check())
+        require_finite(self.branch.state_dict(), "the weight", self.global_step, self.remedy())
+
+    def remedy(self) -> str:
+        """What to change where this training comes to something that is not finite."""
+        return remedy(self.objective, self.optimizer_config, self.skip_nonfinite)
 
     def _preference(self, batch: Batch, *, over_time: bool = True) -> Loss:
         """The preference loss of a batch that is not trained on, weighted over time or not; the user is off again."""
@@ -218,6 +295,8 @@ class PPDModule(LightningModule):
 
     def _note(self, figures_of_pairs: dict[str, Tensor]) -> None:
         """Keep a micro-batch's figures, each (B,); at the end of a logged step, log the means over all kept."""
+        if self.skip_nonfinite and not all(bool(values.isfinite().all()) for values in figures_of_pairs.values()):
+            figures_of_pairs = {}
         self._training_figures.append(figures_of_pairs)
         self._micro_batch = (self._micro_batch + 1) % self.micro_batches
         if self._micro_batch or not self._logs():
@@ -226,10 +305,12 @@ class PPDModule(LightningModule):
         self._training_figures = []
         figures = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
         if distributed.is_initialized():
-            means, count = _means_of_all(figures, self._figures, self.device)
+            means, count = means_of_all(figures, self._figures, self.device)
         else:
             means = {name: values.mean() for name, values in figures.items()}
             count = len(next(iter(figures.values()), ()))
+        for name, mean in means.items():
+            self.health.note_number(f"train/{name}", self.global_step + 1, mean)
         if count:
             self.log_dict({f"train/{name}": mean for name, mean in means.items()}, batch_size=count)
 
@@ -267,23 +348,3 @@ class PPDModule(LightningModule):
             {name: value[keep] for name, value in batch.items()},
             Draw(**{name: value[keep] for name, value in vars(draws).items()}),
         )
-
-
-def _figures_of(objective: Objective) -> tuple[str, ...]:
-    """The names of its figures: a rank without pairs in a step has to know them too."""
-    zeros = (torch.zeros(1), torch.zeros(1)) if objective.needs_reference else (torch.zeros(1),)
-    errors = PairErrors(zeros, zeros if objective.needs_reference else ())
-    return tuple(objective.loss(errors, torch.ones(1)).figures)
-
-
-def _means_of_all(
-    figures: dict[str, Tensor], names: Sequence[str], device: torch.device
-) -> tuple[dict[str, Tensor], int]:
-    """The means of each pair's figures over all ranks, and how many pairs these have; a rank may have none."""
-    sums = torch.zeros(len(names) + 1, device=device)
-    if figures:
-        own = [figures[name].sum() for name in names]
-        sums = torch.stack([*own, sums.new_tensor(float(len(figures[names[0]])))])
-    distributed.all_reduce(sums)
-    count = int(sums[-1])
-    return {name: total / count for name, total in zip(names, sums[:-1], strict=True)} if count else {}, count

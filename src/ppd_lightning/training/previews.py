@@ -13,8 +13,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.training.accumulation import ends_step
+from ppd_lightning.training.module import PPDModule
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +44,27 @@ class Previews(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The sheet of an optimizer step that gets one."""
+        """The sheet of an optimizer step that gets one.
+
+        Raises:
+            UserError: a figure, the gradient or a weight is not finite.
+        """
         step = trainer.global_step
         if ends_step(trainer, batch_idx) and (step % self.every == 0 or step == trainer.max_steps):
+            if isinstance(pl_module, PPDModule):
+                pl_module.require_sound()
             self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:
             return
         step = trainer.global_step
-        sheet, path = self.draw(), preview_path(self.folder, step)
+        path = preview_path(self.folder, step)
+        try:
+            sheet = self.draw()
+        except UserError as error:  # a training that draws nothing yet may learn it again
+            log.warning("step %d has no preview: %s", step, error)
+            return
         with atomic_path(path) as unfinished:
             sheet.save(unfinished)
         for logger in trainer.loggers:

@@ -1,0 +1,53 @@
+"""A sweep that is stopped while its runs are at work in other processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ppd_lightning.signals import GRACE, descendants
+from ppd_lightning.storage.leases import holder_of
+from ppd_lightning.storage.sweep_table import SweepRun, read_runs, record
+
+PAUSE = 0.1
+"""Seconds between two looks at the runs."""
+
+
+def stop_runs(folder: Path, number: int) -> None:
+    """Let no further run of the sweep begin, stop those at work here, and wait until they have saved.
+
+    Runs that had not begun wait again afterwards.
+
+    Args:
+        folder: the sweep's.
+        number: of the signal that this process got; its runs get SIGINT, for launchers answer others themselves.
+    """
+    held: dict[int, SweepRun] = {}
+    signalled: set[int] = set()
+    until = time.monotonic() + GRACE + 5
+    while time.monotonic() < until:
+        runs = read_runs(folder)
+        waiting = [run for run in runs if run.state == "waiting" and not run.lost]
+        if waiting:
+            held |= {run.number: run for run in waiting}
+            record(folder, *(replace(run, state="stopped") for run in waiting))
+        working = {process for run in runs if run.state == "running" and (process := _process_here(run))}
+        working &= set(descendants(os.getpid()))
+        for process in working - signalled:
+            signalled.add(process)
+            with suppress(OSError):
+                os.kill(process, signal.SIGINT)
+        if not working and not waiting:
+            break
+        time.sleep(PAUSE)
+    record(folder, *held.values())
+
+
+def _process_here(run: SweepRun) -> int | None:
+    holder = holder_of(Path(run.lease))
+    return holder.pid if holder is not None and holder.host == socket.gethostname() else None
