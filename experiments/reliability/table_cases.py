@@ -94,7 +94,6 @@ def separated() -> list[Case]:
         "choice 0,0": table([*ROW[:3], "0,0", "ann"], by=";"),
         "choice False": table([*ROW[:3], "False", "ann"]),
         "spaces around": table(["  a   cat ", "a.png ", " b.png", " 0", " ann "]),
-        "header alone quoted, semicolon in the caption": table(ROW),
     }
     cases = [Case(name, ".csv", text.encode(), SOUND) for name, text in read.items()]
     cases += [
@@ -173,7 +172,6 @@ def in_json() -> list[Case]:
         "empty objects": (".jsonl", f"{line}\n{{}}\n"),
         "choice 0.0": (".jsonl", json.dumps(changed(choice=0.0))),
         "choice false": (".jsonl", json.dumps(changed(choice=False))),
-        "a user from the second row on": (".jsonl", f"{line}\n{{}}\n"),
     }
     half = line.replace('"a cat"', '"a cat \\ud83d"')
     refuse = {
@@ -214,7 +212,6 @@ def in_parquet() -> list[Case]:
         "large_string": parquet(caption=texts.cast(pa.large_string())),
         "string_view": parquet(caption=texts.cast(pa.string_view())),
         "an index of pandas": parquet(__index_level_0__=[7]),
-        "an index called caption beside": parquet(index=["x"]),
         "floats": parquet(choice=[0.0]),
         "half floats": parquet(choice=pa.array([0.0], pa.float32()).cast(pa.float16())),
         "switches": parquet(choice=[False]),
@@ -354,7 +351,7 @@ def texts() -> list[Case]:
 def settings() -> list[Case]:
     """Users whom settings name."""
     read = {"[12.0]": "- '12'\n", "[12]": "- '12'\n", "['12.0']": "- '12'\n", "[1e16]": "- '10000000000000000'\n"}
-    read["[.nan]"] = "- .nan\n"  # text in the grammar of the command line, where nan is the number
+    read["[.nan]"] = "- '.nan'\n"  # text in the grammar of the command line, where nan is the number
     refused = ("[true]", "[null]", "[12.5]", "[[1]]", "[{a: 1}]", "[nan]")
     cases = [Case(f"settings: {value}", value, None, [line], reader="settings") for value, line in read.items()]
     return cases + [
