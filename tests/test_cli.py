@@ -63,7 +63,7 @@ def test_without_a_verb_the_help_is_shown_and_it_is_a_mistake(capsys: pytest.Cap
         (["train", "--config-dir"], "--config-dir: expected one argument"),
         (["train", "objective.betta=1"], "objective.betta: no such key; did you mean objective.beta?"),
         (["train", "trainer.precision=fp16"], "trainer.precision: fp16 is refused"),
-        (["train", "-m", "objective.beta=1,-1"], "objective.beta: must be a number > 0, not -1"),
+        (["train", "-m", "objective.beta=1,-1"], "objective.beta: must be a number > 0 and <= 1,000,000, not -1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,8 @@ from ppd_lightning.errors import USER_MISTAKE, UserError
 from ppd_lightning.flags import FLAGS, make_parser
 from ppd_lightning.light_imports import light_imports
 from ppd_lightning.logging_setup import set_up_logging
+from ppd_lightning.masking import for_people
+from ppd_lightning.places import require_places
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             if current_rank().is_first:
                 for line in ending.lines:
-                    print(f"ppd: {line}", file=sys.stderr)
+                    print(f"ppd: {for_people(line)}", file=sys.stderr)
             code = ending.code
         quiet_output()
     return code
@@ -97,6 +99,7 @@ def _answer(request: Request) -> int:
 
         print_help(request.verbs, request.config_dir)
         return 0 if request.help else USER_MISTAKE
+    require_places()
     if request.multirun:
         from ppd_lightning.multirun import multirun
 
@@ -107,13 +110,14 @@ def _answer(request: Request) -> int:
 
     config = compose(request.overrides, request.config_dir)
     if request.dry_run:
-        print(f"would run: {' '.join(request.verbs)}\ndata: {data_folder(config)}\nrun:  {run_folder(config)}")
+        folders = f"data: {data_folder(config)}\nrun:  {run_folder(config)}"
+        print(f"would run: {' '.join(request.verbs)}\n{for_people(folders)}")
         return 0
     for verb in request.verbs:
         at_work(verb, config)
         result = result_of(run_verb(verb, config))
         if result is not None:
-            print(f"{verb}: {result}")
+            print(for_people(f"{verb}: {result}"))
     return 0
 
 

@@ -7,8 +7,19 @@ import sys
 
 import torch
 
+from ppd_lightning.errors import UserError
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What the frozen network's weights are kept in, by trainer.precision."""
+
+
+def require_accelerator(accelerator: str) -> None:
+    """Raise a `UserError` where `trainer.accelerator` asks for a GPU and there is none."""
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator: gpu is asked for, and PyTorch {torch.__version__} sees none on this machine; use "
+            "trainer.accelerator=auto, which takes the CPU where there is no GPU, or see `ppd doctor`"
+        )
 
 
 def compute_device(accelerator: str) -> torch.device:

@@ -6,6 +6,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppd_lightning.settings.paths import home_expanded
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -28,13 +30,20 @@ FLAGS = (
 )
 
 
+def _folder(text: str) -> Path:
+    try:
+        return Path(home_expanded(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line: `words` are the verbs and settings, in any order among the flags."""
     parser = argparse.ArgumentParser(prog="ppd", add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("words", nargs="*")
     for flag in FLAGS:
         if flag.value:
-            parser.add_argument(*flag.names, type=Path, metavar=flag.value, help=flag.meaning)
+            parser.add_argument(*flag.names, type=_folder, metavar=flag.value, help=flag.meaning)
         else:
             parser.add_argument(*flag.names, action="store_true", help=flag.meaning)
     return parser

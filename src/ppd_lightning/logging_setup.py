@@ -1,13 +1,18 @@
-"""What a process tells as it works: lines on standard error."""
+"""What a process tells as it works: lines on standard error, without secrets."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TextIO
+
+from ppd_lightning.masking import for_people
 
 RUN = "PPD_RUN"
 """The environment variable that holds a sweep's run, such as 3/12: the ranks that a run starts inherit it."""
@@ -25,13 +30,25 @@ class StandardError(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+class Lines(logging.Formatter):
+    """Lines, and the tracebacks below them, as `masking.for_people` has them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the base class."""
+        return for_people(super().format(record))
+
+
 def set_up_logging() -> None:
-    """Plain lines with the time on standard error: ours from INFO, other libraries' from WARNING."""
+    """Plain lines with the time on standard error: ours from INFO, other libraries' from WARNING.
+
+    In these, in warnings and in the traceback that ends a process secrets are masked.
+    """
     handler = StandardError()
     handler.addFilter(_shown)
-    logging.basicConfig(
-        level=logging.INFO, handlers=[handler], format="%(asctime)s %(run)s%(message)s", datefmt="%H:%M:%S", force=True
-    )
+    handler.setFormatter(Lines("%(asctime)s %(run)s%(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    sys.excepthook = _print_traceback
+    warnings.formatwarning = _warning
 
 
 @contextmanager
@@ -56,3 +73,13 @@ def lines_of_run(number: int, count: int) -> Iterator[None]:
 def _shown(line: logging.LogRecord) -> bool:
     line.run = f"[run {os.environ[RUN]}] " if RUN in os.environ else ""
     return line.name.startswith("ppd_lightning") or line.levelno >= logging.WARNING
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(for_people("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return for_people(f"{filename}:{lineno}: {category.__name__}: {message}\n")

@@ -13,12 +13,14 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.table import Table
 
-from ppd_lightning.config.compose import compose_runs, hydra_started, quoted, search_path, sweeper_of
+from ppd_lightning.config.compose import compose_runs, hydra_started, search_path, sweeper_of
 from ppd_lightning.config.folders import sweep_folder
-from ppd_lightning.config.overrides import examples, fixed, sweep_runs
+from ppd_lightning.config.overrides import examples, fixed, in_grammar, presets_of, sweep_runs
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.typed import quoted
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
+from ppd_lightning.masking import without_access
 from ppd_lightning.storage.sweep_table import (
     Sweep,
     SweepRun,
@@ -52,9 +54,9 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
         UserError: with the faults of all runs.
     """
     sweeper = sweeper_of(overrides, config_dir)
-    presets = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    listed = sweeper.get("_target_", "BasicSweeper").endswith("BasicSweeper")
-    combinations = sweep_runs(overrides, presets) if listed else examples(overrides, presets)
+    presets = presets_of(sweeper)
+    listed = str(sweeper.get("_target_", "BasicSweeper")).endswith("BasicSweeper")
+    combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
     runs = [
         PlannedRun(number, texts, composed)
         for number, (texts, composed) in enumerate(
@@ -68,7 +70,7 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
         chosen = "" if listed else "; values such as these, chosen by the sweeper"
         _print_table([run.noted("waiting") for run in runs], f"would run: {' '.join(verbs)}{chosen}")
         return 0
-    write_sweep(folder, Sweep(verbs, kept))
+    write_sweep(folder, Sweep(verbs, list(map(without_access, kept))))
     with hydra_started():
         if listed:
             master = hydra_compose(overrides=settings_of_jobs(folder), return_hydra_config=True)
@@ -76,7 +78,8 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
             log.info("%d runs, their table is %s", len(runs), folder / "runs.csv")
             launch(folder, runs, hydra_context(), master)
         else:
-            settings = [*fixed(overrides), *search_path(config_dir), f"hydra.sweep.dir={quoted(str(folder))}"]
+            own = f"hydra.sweep.dir={quoted(str(folder))}"
+            settings = [*fixed(overrides, config_dir), *search_path(config_dir), own]
             master = hydra_compose("config", overrides=settings, return_hydra_config=True)
             log.info("the table of the runs is %s", folder / "runs.csv")
             _let_choose([*presets, *overrides], folder, config_dir, master)
@@ -99,7 +102,7 @@ def launch_chosen(
         try:
             runs.append(PlannedRun(number, texts, *compose_runs([texts], config_dir)))
         except UserError as error:
-            values = dict(text.partition("=")[::2] for text in texts)
+            values = dict(without_access(text).partition("=")[::2] for text in texts)
             record(folder, SweepRun(number, values, "", "failed", "; ".join(error.faults), True))
     note(folder, verbs, runs)
     launch(folder, runs, context, master)
@@ -129,7 +132,8 @@ def _let_choose(overrides: Sequence[str], folder: Path, config_dir: Path | None,
     assert isinstance(config, DictConfig)
     with open_dict(config):
         config.hydra.launcher = through
-    texts = {text.partition("=")[0]: text for text in overrides if not text.startswith(("hydra", "sweep="))}
+    swept = [text for text in overrides if not text.startswith(("hydra", "sweep="))]
+    texts = {text.partition("=")[0]: text for text in in_grammar(swept, config_dir)}
     try:
         Plugins.instance().instantiate_sweeper(hydra_context=hydra_context(), task_function=job, config=config).sweep(
             list(texts.values())

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
@@ -23,6 +26,7 @@ from tests.worlds.emoji import packages as handmade
 from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
 from ppd_lightning.commands import embed, export, label, prepare, train
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.exported import exported_values, without_places
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
@@ -295,7 +299,7 @@ def test_the_card_says_what_is_special_about_a_run(emoji: Path, overrides: list[
         optimizer=config.optimizer,
         trainer=config.trainer,
         generation=config.generation,
-        settings=export.without_local_folders(asdict(config)),
+        settings=exported_values(config),
         users={"1": 8},
         encoder="nobody new can be described",
     )
@@ -307,14 +311,31 @@ def test_only_the_last_name_of_what_is_on_this_machine_is_left(tmp_path: Path) -
     (tmp_path / "cascade").mkdir()
     here, there = str(tmp_path / "cascade"), str(tmp_path / "absent")
     values = {"model": {"path": here, "codec_path": None}, "captions": ["a fox", here], "steps": 4, "hub": "a/b"}
-    assert export.without_local_folders(values | {"there": there, "long": "x" * 10_000, "null": "a\0b"}) == {
+    places = {
+        "there": there,
+        "long": "x" * 10_000,
+        "null": "a\0b",
+        "home": "~/a/b.csv",
+        "table": "ann/pairs.csv",
+        "windows": r"C:\Users\ann\pairs.csv",
+        "url": "https://ann:pw@host.local/a/b.parquet?key=1",
+        "on the hub": "hf://datasets/a/b",
+        "shipped": "shipped:rewards/heads",
+    }
+    assert without_places(values | places) == {
         "model": {"path": "cascade", "codec_path": None},
         "captions": ["a fox", "cascade"],
         "steps": 4,
         "hub": "a/b",
-        "there": there,
+        "there": "absent",
         "long": "x" * 10_000,
         "null": "a\0b",
+        "home": "b.csv",
+        "table": "pairs.csv",
+        "windows": "pairs.csv",
+        "url": "b.parquet",
+        "on the hub": "hf://datasets/a/b",
+        "shipped": "shipped:rewards/heads",
     }
 
 
@@ -348,6 +369,59 @@ def test_the_card_has_the_evaluations_of_these_weights_with_their_settings(emoji
 def test_nothing_says_where_it_lay_on_this_machine(emoji: Path) -> None:
     for path in filter(Path.is_file, exported(emoji_config(emoji)).rglob("*")):
         assert str(emoji).encode() not in path.read_bytes(), path
+
+
+PLANTED = "/home/ann-of-host7/secret-project"
+SECRETS = ("ann-of-host7", "secret-project", "hush-hush", "s3cret-pw", "s1gned", "host7")
+
+
+def planted(part: Any, key: str = "") -> Any:
+    """The settings with a path of somebody's home wherever a text may stand, alone, in a list or in a mapping."""
+    changes: dict[str, Any] = {}
+    for field in fields(part):
+        value, dotted = getattr(part, field.name), f"{key}.{field.name}"
+        if is_dataclass(value):
+            changes[field.name] = planted(value, dotted)
+        elif dotted == ".rewards":
+            changes[field.name] = {name: planted(one, f"{dotted}.{name}") for name, one in value.items()}
+        elif field.name != "target":
+            kind, text = (
+                TypeAdapter(type(part).__pydantic_fields__[field.name].rebuild_annotation()),
+                f"{PLANTED}/{dotted}",
+            )
+            for candidate in (
+                text,
+                [text],
+                [text, text + "2"],
+                dict.fromkeys(value, text) if isinstance(value, dict) else (),
+            ):
+                with suppress(ValidationError):
+                    changes[field.name] = kind.validate_python(candidate)
+                    break
+    return replace(part, **changes)
+
+
+@pytest.mark.parametrize("choices", [["data=folder", "data.table=t", "user=vlm"], ["data=pickapic", "data.root=r"]])
+def test_no_text_of_the_schema_carries_a_place_into_an_export(choices: list[str]) -> None:
+    config = planted(compose(["model=sd15", "reward=[clip,aesthetic]", *choices]))
+    assert str(asdict(config)).count(PLANTED) > 15
+    exported = str(exported_values(config))
+    assert not any(secret in exported for secret in SECRETS)
+
+
+def test_absurd_settings_leave_nothing_of_themselves_in_an_export(emoji: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hush-hush-token")
+    config = emoji_config(emoji, "logger.project='${oc.env:SOME_TOKEN}'", "judge.model='${oc.env:SOME_TOKEN}'")
+    absurd = planted(config)
+    config = replace(
+        config,
+        **{group: getattr(absurd, group) for group in ("describe", "evaluation", "rewards", "report")},
+        judge=replace(config.judge, base_url="https://ann:s3cret-pw@host7/v1?sig=s1gned"),
+        logger=replace(config.logger, location="postgresql://ann:s3cret-pw@host7/db"),
+    )
+    for path in filter(Path.is_file, exported(config).rglob("*")):
+        found = [secret for secret in SECRETS if secret.encode() in path.read_bytes()]
+        assert not found, (path, found)
 
 
 def test_the_same_command_again_refreshes_every_file(emoji: Path) -> None:

@@ -183,6 +183,13 @@ def test_the_shots_are_the_persons_and_never_of_the_judged_caption(fresh: Path, 
             assert asked not in shots
 
 
+def test_answers_that_used_up_their_tokens_are_counted(fresh: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with judge_server(lambda *_: completion("", "length")) as server:
+        summary = judge.run(by_http(fresh, server, "judge.temperature=0.0"))
+    assert summary["cut_off"] == summary["answers"] > 0
+    assert "judge.max_tokens" in caplog.text
+
+
 def test_equal_images_are_ties_and_not_asked(fresh: Path) -> None:
     with judge_server() as server:
         summary = judge.run(by_http(fresh, server, "generation.user_guidance=0"))

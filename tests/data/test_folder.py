@@ -72,11 +72,18 @@ class Own:
     folder: Path
 
 
-def own(table: str | Path, output: Path, max_unusable: float = 0.05, columns: dict[str, str] | None = None) -> Own:
+def own(
+    table: str | Path,
+    output: Path,
+    max_unusable: float = 0.05,
+    columns: dict[str, str] | None = None,
+    roots: list[str] | None = None,
+) -> Own:
     source = FolderSource(
         name="folder",
         table=str(table),
         columns=columns or {},
+        roots=roots or [],
         labels="people",
         image_size=64,
         validation=0.05,
@@ -224,18 +231,23 @@ def test_a_few_faulty_rows_are_left_out_and_reported_by_their_lines(
         ROWS[0] | {"image_1": "img/a.jpg"},
         ROWS[0] | {"image_0": ""},
     ]
-    reasons = ["no_image", "unclear_label", "empty_caption", "no_user", "same_image", "no_image"]
+    here = tmp_path / "mine/img"
+    reasons = [
+        f"there is no image {here}/nix.jpg",
+        f"{here}/broken.jpg is a web page (HTML) and no image that can be read",
+    ]
+    reasons += ["unclear_label", "empty_caption", "no_user", "same_image", "image_0 is empty"]
     made = place(tmp_path, as_jsonl([*sound, *wrong]), IMAGES | {"img/broken.jpg": b"<html>"}, "pairs.jsonl")
     made = replace(made, source=replace(made.source, max_unusable=0.2))
     read = read_rows(source(made))
-    assert (read.counts["rows"], len(read.table)) == (37, 31)  # what is no image is found out when it is decoded
+    assert (read.counts["rows"], len(read.table)) == (37, 30)
     files, lines = made.source.parquet(made.folder), made.source.lines(made.folder)
     quarantine.write(made.folder, read.unusable, read.counts["rows"], 0.2, files, lines)
     listed = pq.read_table(made.folder / quarantine.FILE).to_pylist()
     assert [(row["file"], row["row_group"], row["reason"]) for row in listed] == [
         ("pairs.jsonl", None, reason) for reason in reasons
     ]
-    assert [row["row"] for row in listed] == [31, 33, 34, 35, 36, 37]
+    assert [row["row"] for row in listed] == [31, 32, 33, 34, 35, 36, 37]
     assert "the first is line 31 of pairs.jsonl" in caplog.text
 
 

@@ -104,8 +104,8 @@ def test_structs_without_bytes_name_files_and_without_both_are_quarantined(tmp_p
     )
     listed = pq.read_table(made.folder / quarantine.FILE).to_pylist()
     assert [(row["file"], row["row"], row["reason"]) for row in listed] == [
-        ("held.parquet", 2, "no_image"),
-        ("held.parquet", 3, "no_image"),
+        ("held.parquet", 2, "chosen is empty"),
+        ("held.parquet", 3, f"there is no image {tmp_path}/mine/img/nix.jpg"),
     ]
 
 
@@ -118,7 +118,7 @@ def test_bytes_that_are_no_image_and_a_picture_beside_itself_are_told(tmp_path: 
     rows[1]["rejected"] = {"bytes": b"<html>", "path": None}
     (broken,) = faults(holding(tmp_path, as_datasets(rows)))
     assert "line 2: " in broken
-    assert broken.endswith("is no image that can be read")
+    assert broken.endswith("is a web page (HTML) and no image that can be read")
 
 
 def test_another_picture_in_the_table_makes_other_files(tmp_path: Path) -> None:
@@ -145,5 +145,5 @@ def test_new_people_are_read_from_such_a_table_as_from_one_beside_files(tmp_path
     rows = as_struct(ROWS)
     rows[0]["chosen"] = {"bytes": b"<html>", "path": None}
     holding(tmp_path / "broken", as_datasets(rows))
-    with pytest.raises(UserError, match=r"line 1: .* is no image that can be read"):
+    with pytest.raises(UserError, match=r"line 1: .* and no image that can be read"):
         choices_of_table(str(tmp_path / "broken/mine/held.parquet"), "describe.choices")

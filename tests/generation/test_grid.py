@@ -109,3 +109,9 @@ def test_labels_of_other_scripts_are_drawn_and_not_boxes() -> None:
     ]  # the first is a box
     for sheet in sheets[1:]:
         assert sheet.shape != sheets[0].shape or (sheet != sheets[0]).any()
+
+
+def test_letters_that_no_font_has_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    draw_grid([[Image.new("RGB", (8, 8))]], ["fox \U0001f02b0"], ["base\x1b[31m"], cell=40)
+    assert "\U0001f02b" in caplog.text
+    assert "\x1b" not in caplog.text

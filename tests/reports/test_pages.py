@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -16,10 +17,23 @@ from ppd_lightning.commands import report
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.run_resolver import RunResolver
 from ppd_lightning.errors import UserError
-from ppd_lightning.reports.blocks import Interval, Section, Table, Text, as_csv, as_markdown, formatted, rounded
+from ppd_lightning.figures.lines import Series, line_figure
+from ppd_lightning.reports.blocks import (
+    Block,
+    Drawing,
+    Figures,
+    Interval,
+    Section,
+    Table,
+    Text,
+    as_csv,
+    as_markdown,
+    formatted,
+    rounded,
+)
 from ppd_lightning.reports.few_shot_images import FewShotImages
 from ppd_lightning.reports.image_sections import image_url
-from ppd_lightning.reports.page_files import Page, as_html
+from ppd_lightning.reports.page_files import Page, as_html, write_page
 from ppd_lightning.reports.run_results import read_run_result
 from ppd_lightning.reports.study import round_levels
 
@@ -188,10 +202,43 @@ def test_a_folder_of_neither_run_nor_sweep_is_an_error(tmp_path: Path) -> None:
         report.run(compose([f"output={tmp_path}", f"report.of=[{tmp_path}]"]))
 
 
-def test_the_folder_of_a_page_can_be_set_for_studies_only(tmp_path: Path) -> None:
+def test_a_page_about_a_run_that_cannot_be_written_to_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
-    with pytest.raises(UserError, match=r"report\.to: is for a study"):
-        page_of(folder, tmp_path, "report.to=elsewhere")
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "write_page", refused)
+        with pytest.raises(UserError, match=r"Read-only file system.*report\.to"):
+            page_of(folder, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    report.run(compose([f"output={tmp_path}", f"report.of=[{folder}]", f"report.to={tmp_path / 'elsewhere'}"]))
+    assert (tmp_path / "elsewhere/report.html").exists()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_hostile_names_are_text_in_a_page_its_tables_and_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hush-hush-token")
+    name = "<script>`|](javascript:a)\n# x\x1b[31m\u202e$a_{$ /home/ann/x hush-hush-token " + "y" * 9999
+    lines = line_figure(name[:80], [Series(name[:60], [(0, 1), (1, 2)], 0)], x_label=name[:60])
+    blocks: list[Block] = [
+        Text(name, "headline"),
+        Text(name, "command"),
+        Table(name, [name, "rate"], [[name, 0.5]], note=name, name="rates"),
+        Figures(name, [Drawing("figure", name, lines)]),
+    ]
+    write_page(tmp_path, Page(name, name, [Section(name, blocks)], [{"methods": [{"name": name}]}]))
+    for path in [tmp_path / "report.html", tmp_path / "tables.md", tmp_path / "tables/rates.csv"]:
+        text = path.read_text()
+        assert not re.search("\x1b|\u202e|/home/ann|hush-hush-token", text), path
+    read((tmp_path / "report.html").read_text())
+    assert "<script" not in (tmp_path / "report.html").read_text()
+    assert not re.search("<script|`|\\]\\(|\\n# ", (tmp_path / "tables.md").read_text())
 
 
 def test_tables_keep_their_figures_in_every_form() -> None:
@@ -201,7 +248,7 @@ def test_tables_keep_their_figures_in_every_form() -> None:
     assert as_markdown(table).splitlines()[2:] == [
         "| method | rate |",
         "| --- | --- |",
-        "| ppd/sft | 0.500 (0.412 to 0.600) |",
+        "| ppd&#124;sft | 0.500 (0.412 to 0.600) |",
         "| base |  |",
         "| sft | 0.400 (none: fewer than 2 to resample) |",
     ]
@@ -226,8 +273,10 @@ def test_images_are_small_and_missing_files_are_none(tmp_path: Path) -> None:
     found = image_url(tmp_path / "large.png")
     assert found is not None
     assert len(found) < 40_000
+    assert image_url(tmp_path / "missing.png") is None
     (tmp_path / "damaged.png").write_bytes(b"PNG")
-    assert image_url(tmp_path / "missing.png") is image_url(tmp_path / "damaged.png") is None
+    with pytest.raises(UserError, match=r"damaged.png: damaged .*; run `ppd evaluate`"):
+        image_url(tmp_path / "damaged.png")
 
 
 def test_few_shot_choices_are_those_that_the_embeddings_were_made_of(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, Strict
 
 from ppd_lightning.backbones.files import ModelPart, absent, damage, find, local_folder, missing, pickled
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, Part, settings
-from ppd_lightning.settings.values import Count
+from ppd_lightning.settings.values import PathText
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
 if TYPE_CHECKING:  # a configuration is checked without them
@@ -41,15 +43,15 @@ class Backbone(Part, ABC):
 
     name: str
     """Which model."""
-    path: str | None
+    path: PathText | None
     """Folder of its weights in the released layout, or a name on the model hub; null is the one that ships."""
-    codec_path: str | None
+    codec_path: PathText | None
     """The same for the parts of the codec (image encoder, decoders), where they lie elsewhere; null is path."""
-    num_tokens: Count
-    """User tokens that a user embedding is projected to. With one, attention to it is constant: use several."""
+    num_tokens: Annotated[int, Strict(), Field(ge=2, le=1_024)]
+    """User tokens that a user embedding is projected to; attention to a single one would be constant."""
     null_user: Literal["zero", "learned"]
     """What no user means: the base model itself, or a learnt population preference."""
-    token_width: Literal["network", "enough"] | Count
+    token_width: Literal["network", "enough"] | Annotated[int, Strict(), Field(ge=1, le=65_536)]
     """Width of a user token: network is the network's own (the paper's way), enough what suffices: num_tokens times the
     width of a user embedding, at most the network's own; or a number."""
 

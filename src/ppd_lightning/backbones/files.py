@@ -7,6 +7,7 @@ the first way whose files are all there is taken.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from ppd_lightning.errors import UserError
 
 UNET = "diffusion_pytorch_model"
 """How diffusers calls the weights of a network, without the ending."""
+
+HUB_TIMEOUT = 5.0
+"""Seconds in which the model hub must answer."""
+
+NETWORK_VARIABLES = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+"""What decides how the model hub is reached."""
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Files of weights that are never read, for opening them can run code."""
@@ -123,6 +130,11 @@ def read_json(file: Path) -> dict[str, Any]:
     return values
 
 
+def is_hub_name(path: str) -> bool:
+    """Whether a path is OWNER/NAME on the model hub: it looks like that, and there is no such folder here."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path) is not None and not Path(path).is_dir()
+
+
 def local_folder(key: str, path: str, parts: Sequence[ModelPart]) -> Path:
     """The folder that `path` names, or the hub's snapshot of these parts where it names none.
 
@@ -134,21 +146,29 @@ def local_folder(key: str, path: str, parts: Sequence[ModelPart]) -> Path:
     import huggingface_hub  # half a second, which checking a configuration does not need
 
     folder = Path(path).expanduser()
-    if folder.is_dir() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path):
+    if not is_hub_name(path):
         return folder
     try:
         fetched = {_fetched(path, part) for part in parts}
         if len(fetched) == 1 and None not in fetched:
             return next(folder for folder in fetched if folder)
-        listed = {file.rfilename for file in huggingface_hub.HfApi().model_info(path, timeout=10).siblings or ()}
+        listed = {
+            file.rfilename for file in huggingface_hub.HfApi().model_info(path, timeout=HUB_TIMEOUT).siblings or ()
+        }
         ways = [next((way for way in part.ways if listed.issuperset(way)), ()) for part in parts]
         return Path(huggingface_hub.snapshot_download(path, allow_patterns=[name for way in ways for name in way]))
     except Exception as error:  # of the hub's client, of its HTTP library, of the network
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"{key}: there is no folder {path} here, and the model hub has no answer for that name ({reason}); "
-            "give the folder with the released files"
+            f"{key}: there is no folder {path} here, and the model hub has no answer for that name ({reason}"
+            f"{_network_settings()}); give the folder with the released files"
         ) from None
+
+
+def _network_settings() -> str:
+    """The environment variables that decide how the hub is reached, where some are set."""
+    found = [name for name in NETWORK_VARIABLES if os.environ.get(name)]
+    return f"; {' and '.join(found)} {'is' if len(found) == 1 else 'are'} set" if found else ""
 
 
 def _fetched(path: str, part: ModelPart) -> Path | None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.card_facts import CardFacts, DrawingCode
-from ppd_lightning.backbones.files import PICKLES, ModelPart, read_json
+from ppd_lightning.backbones.files import PICKLES, ModelPart, is_hub_name, read_json
 from ppd_lightning.backbones.unet.released import RELEASES, Release
 from ppd_lightning.errors import UserError
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Switch
+from ppd_lightning.settings.values import PathText, Switch
 
 if TYPE_CHECKING:  # a configuration is checked without them
     import torch
@@ -52,7 +53,7 @@ class StableDiffusion(Backbone):
 
     name: Literal["sd15", "sdxl"]
     """Which: Stable Diffusion 1.5 or XL; fine-tunes of either count as it."""
-    config_path: str
+    config_path: PathText
     """Where path is a checkpoint file: folder or hub name with configurations and tokenizers in diffusers' layout."""
     prediction: Literal["epsilon", "v_prediction"]
     """What the network predicts: the noise, or the velocity v (some fine-tunes)."""
@@ -291,7 +292,7 @@ class StableDiffusion(Backbone):
         )
         if self.file is not None:
             base = self.file.name
-            origin = f"The base is the checkpoint `{base}`, a fine-tune of {release.title} or this itself."
+            origin = f"The base is the checkpoint {code(base)}, a fine-tune of {release.title} or this itself."
         return CardFacts(
             front_matter={"license": release.licence, "base_model": hub, "base_model_relation": "adapter"},
             tags=("stable-diffusion-xl",) if self.name == "sdxl" else ("stable-diffusion",),
@@ -315,7 +316,7 @@ class StableDiffusion(Backbone):
             base_folders=f"unet/, {encoders} and their tokenizers, or a checkpoint file",
             codec_folders="vae/",
             settings={
-                "config": Path(self.config_path).name if Path(self.config_path).exists() else self.config_path,
+                "config": self.config_path if is_hub_name(self.config_path) else Path(self.config_path).name,
                 "prediction": self.prediction,
                 "zero_terminal_snr": self.zero_terminal_snr,
             },

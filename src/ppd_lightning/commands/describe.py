@@ -45,14 +45,16 @@ def run(config: Config) -> dict[str, Any]:
         workspace = Workspace(config_of(folder, *_base(config), _files(config)))
     kind = workspace.config.user
     describer = open_of_run(folder, kind)
-    people = people_of_table(settings.choices, kind)
+    people = people_of_table(settings.choices, kind, settings.roots)
     described = describer.describe(kind, workspace.instruments, people, folder.resolve().name)
     described.save(path)
     log.info('%d people are in %s; draw for them with `ppd generate "generation.people=[%s]"`', len(people), path, path)
     return {"file": str(path), "people": dict(described.facts), "seconds": round(time.monotonic() - begun, 1)}
 
 
-def people_of_table(table: str, kind: UserKind) -> Mapping[str, Sequence[NewChoice]] | Mapping[str, str]:
+def people_of_table(
+    table: str, kind: UserKind, roots: Sequence[str] = ()
+) -> Mapping[str, Sequence[NewChoice]] | Mapping[str, str]:
     """What the people of a table tell: choices, or words where these describe the users of a kind.
 
     Raises:
@@ -62,7 +64,7 @@ def people_of_table(table: str, kind: UserKind) -> Mapping[str, Sequence[NewChoi
         from ppd_lightning.users.texts import read_texts
 
         return read_texts(Path(table), "describe.choices")
-    return choices_of_table(table, "describe.choices")
+    return choices_of_table(table, "describe.choices", roots)
 
 
 def _base(config: Config) -> tuple[str | None, str | None]:

@@ -7,8 +7,8 @@ from importlib import metadata
 from typing import Any
 
 from packaging.requirements import Requirement
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from ppd_lightning.config.folders import data_folder, rewards_used
 from ppd_lightning.config.root import PARTS, Config
@@ -39,13 +39,13 @@ def run(config: Config) -> dict[str, Any]:
         "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
     )
     for finding in findings:
-        mark = "[red]missing[/]" if finding.remedies else "[green]ok[/]"
-        table.add_row(mark, escape(finding.need), escape(finding.found))
+        mark = Text("missing", "red") if finding.remedies else Text("ok", "green")
+        table.add_row(mark, finding.need, finding.found)
     console = table_console()
     console.print(table)
     remedies = dict.fromkeys(remedy for finding in findings for remedy in finding.remedies)
     for remedy in remedies:
-        console.print(f"- {escape(remedy)}", soft_wrap=True)
+        console.print(f"- {remedy}", soft_wrap=True)
     if remedies:
         raise SystemExit(1)
     return {"needs": [finding.need for finding in findings]}

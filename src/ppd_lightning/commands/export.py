@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from ppd_lightning.backbones.adapter import copy_adapter
+from ppd_lightning.config.exported import exported_values
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
@@ -19,6 +16,8 @@ from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.users.blends import Asked, name_of
 from ppd_lightning.users.describer import NAME as DESCRIBER
 from ppd_lightning.users.describer import Describer
+from ppd_lightning.users.vectors_file import NAME as VECTORS
+from ppd_lightning.users.vectors_file import write_vectors
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,8 @@ log = logging.getLogger(__name__)
 def run(config: Config) -> dict[str, Any]:
     """Write the run's folder export/ anew, each file whole or not at all.
 
-    - adapter.safetensors: the weights that `generation.weights` names, with the configuration in the metadata.
+    - adapter.safetensors: the weights that `generation.weights` names, in its metadata the settings on which they
+      depend (`config.exported`).
     - users.safetensors: an embedding for each of `generation.users`, by name; null takes everybody who has a dimension
       of their own, else those that `ppd generate` would choose. Where users have a vector for each caption, one for
       each of `generation.captions`, by "name / caption".
@@ -41,7 +41,7 @@ def run(config: Config) -> dict[str, Any]:
     workspace, generation = Workspace(config), config.generation
     asked = _asked(workspace)
     trained, folder = workspace.trained_run(), workspace.run / "export"
-    settings = without_local_folders(dataclasses.asdict(config))
+    settings = exported_values(config)
     encoder = config.user.encoder_code(workspace.instruments)
     captions = chosen_captions(generation, workspace.data) if workspace.users.per_caption else [""]
     names = [f"{name_of(one)} / {caption}" if caption else name_of(one) for caption in captions for one in asked]
@@ -52,8 +52,7 @@ def run(config: Config) -> dict[str, Any]:
     for name, data in ({} if isinstance(encoder, str) else encoder.files).items():
         with atomic_path(folder / name) as unfinished:
             unfinished.write_bytes(data)
-    with atomic_path(folder / "users.safetensors") as unfinished:
-        save_file({name: embedding.clone() for name, embedding in embeddings.items()}, unfinished)
+    write_vectors(folder / VECTORS, {name: embedding.cpu().numpy() for name, embedding in embeddings.items()})
     training = ExportedTraining(
         run=workspace.run,
         adapter=trained.adapter,
@@ -78,22 +77,6 @@ def run(config: Config) -> dict[str, Any]:
         write_text_atomic(folder / name, text)
     log.info("%s works without this package; its README.md says how", folder)
     return {"folder": str(folder), "users": len(asked)}
-
-
-def without_local_folders(value: Any) -> Any:
-    """Plain values; of every string that is a file or folder of this machine only the last name is left."""
-    if isinstance(value, dict):
-        return {key: without_local_folders(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_local_folders(part) for part in value]
-    return Path(value).name or value if isinstance(value, str) and _is_here(value) else value
-
-
-def _is_here(path: str) -> bool:
-    try:
-        return Path(path).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # a text too long or too odd for a path, or a home of nobody
-        return False
 
 
 def _asked(workspace: Workspace) -> list[Asked]:

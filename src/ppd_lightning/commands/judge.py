@@ -5,7 +5,6 @@ The paper's Figure 6. The judge sees the choices that describe a person and then
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import pyarrow as pa
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
@@ -41,9 +41,11 @@ from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 from ppd_lightning.storage.leases import Lease
+from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users import vlm_prompts
 from ppd_lightning.users.users import Users
 from ppd_lightning.users.vlm_pairs import PromptPairs
+from ppd_lightning.users.vlm_prompts import prediction_in
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def run(config: Config) -> dict[str, Any]:
     Returns:
         the summary: agreement, by group of people and of a judge that always says Image 1 (always_first); win_rate by
         group; both with what was dropped (`verdicts.tally`). Of all answers that this rests on: how many, their tokens,
-        and what they cost where there are prices.
+        what they cost where there are prices, and cut_off, how many ended at judge.max_tokens without a prediction.
 
     Raises:
         UserError: the training is not finished, the judge cannot be asked, a limit on what is spent is reached, or it
@@ -79,9 +81,8 @@ def run(config: Config) -> dict[str, Any]:
         **trained.described_key,
     }
     folder = workspace.run / f"judge-{fingerprint(key)}"
-    if (folder / "summary.json").exists():
+    if (finished := finished_summary(folder)) is not None:
         log.info("%s is finished; delete it to judge again", folder)
-        finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         _require_agreement(config.judge, finished["agreement"])
         _print(finished)
         return finished
@@ -107,9 +108,9 @@ def run(config: Config) -> dict[str, Any]:
         "seconds": round(time.monotonic() - begun, 1),
     }
     write_verdicts(folder / "verdicts.parquet", {"agreement": chosen, "comparison": judged})
-    settings_used = {"generation": asdict(config.generation), "judge": asdict(config.judge)}
+    settings_used = {group: stored_values(config)[group] for group in ("generation", "judge")}
     write_json_atomic(folder / "settings.json", {"adapter": file_sha256(trained.adapter), **settings_used})
-    write_json_atomic(folder / "summary.json", summary)
+    finish_folder(folder, summary, ["settings.json", "verdicts.parquet"])
     _print(summary)
     return summary
 
@@ -166,6 +167,15 @@ class _Judging:
         spent: dict[str, Any] = {"answers": len(answers)}
         spent["input_tokens"] = sum(answer.input_tokens for answer in answers)
         spent["output_tokens"] = sum(answer.output_tokens for answer in answers)
+        cut = sum(answer.finish == "length" and prediction_in(answer.text) is None for answer in answers)
+        if cut:
+            spent["cut_off"] = cut
+            log.warning(
+                "%d of %d answers ended at judge.max_tokens=%d before a prediction, thoughts counted; raise it",
+                cut,
+                len(answers),
+                self.settings.max_tokens,
+            )
         if budget.priced:
             spent["cost"] = round(sum(map(budget.cost, answers)), 6)
         return spent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
 from ppd_lightning.data.caption_encoding import encode_captions
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images
+from ppd_lightning.data.images import index_images, why_unusable
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.pickapic_rows import read_rows, unusable_rows
@@ -29,8 +29,8 @@ from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.plain_text import plain_text
-from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def run(config: Config) -> dict[str, Any]:
     usable = _has_images(rows.table, images)
     table, damaged = rows.table.filter(usable), rows.table.filter(pc.invert(usable))
     if len(damaged):
-        write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, "damaged_image")]))
+        write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, _reasons(data, damaged, images))]))
     held_out = source.test_captions(pc.unique(table["caption"]).to_pylist())
     unseen = source.unseen(pc.unique(table["user_id"]).to_pylist())
     counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)}
@@ -95,7 +95,7 @@ def run(config: Config) -> dict[str, Any]:
         encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)
     summary = {"folder": str(data.folder), "counts": counts, "seconds": seconds}
-    write_json_atomic(data.summary_path, {"key": key, "summary": summary})
+    write_checked_json(data.summary_path, {"key": key, "summary": summary})
     log.info("%s is prepared in %.1f s: %s", data.folder, seconds, _in_words(counts))
     return summary
 
@@ -103,11 +103,12 @@ def run(config: Config) -> dict[str, Any]:
 def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
     """The summary of an earlier run whose results are all still there and right."""
     try:
-        stored = json.loads(data.summary_path.read_text(encoding="utf-8"))
+        stored = read_checked_json(data.summary_path, "it is made again")
         if stored["key"] != key:
             return None
         data.read_pairs()
         data.captions_table()
+        data.images_table()
         data.open_latents()
         if data.stores_text:
             data.open_text()
@@ -143,7 +144,7 @@ def _latents(backbone: Backbone, dtype: Any, device: torch.device) -> ImageEncod
 
         return latents
 
-    return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec)
+    return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec, finite=True)
 
 
 def _text(backbone: Backbone, dtype: Any, device: torch.device) -> Callable[[list[str]], dict[str, np.ndarray]]:
@@ -160,6 +161,17 @@ def _has_images(rows: pa.Table, images: pa.Table) -> pa.ChunkedArray:
     """Whether the two images of each row are usable."""
     known = images["image_id"]
     return pc.and_(pc.is_in(rows["image_0"], value_set=known), pc.is_in(rows["image_1"], value_set=known))
+
+
+def _reasons(data: PreparedData, rows: pa.Table, usable: pa.Table) -> list[str]:
+    """What is wrong with the images of these rows."""
+    index = index_images(rows)
+    index = index.filter(pc.invert(pc.is_in(index["image_id"], value_set=usable["image_id"])))
+    why = why_unusable(data.source.root, index)
+    sides = zip(rows["image_0"].to_pylist(), rows["image_1"].to_pylist(), strict=True)
+    return [
+        "; ".join(f"{image} {why[image]}" for image in both if image in why) or quarantine.OF_IMAGES for both in sides
+    ]
 
 
 def _write_captions(data: PreparedData, rows: pa.Table, held_out: frozenset[str]) -> None:

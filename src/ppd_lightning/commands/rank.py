@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ppd_lightning import signals
 from ppd_lightning.errors import USER_MISTAKE, MachineError, UserError
+from ppd_lightning.masking import for_people
 
 GRACE = 10.0
 """Seconds from the interrupt to the end, whatever the process is waiting for."""
@@ -48,7 +49,7 @@ def main(config: Path, report: int) -> int:
             if fault is not None:
                 _leave(report, {"machine": getattr(fault, "sentence", str(fault))})
                 return 1
-            _leave(report, {"error": f"{type(error).__name__}: {error}"})
+            _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
             raise
     return 0
 

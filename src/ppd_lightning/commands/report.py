@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ppd_lightning.reports.pages import run_page, study_page, sweep_page
 from ppd_lightning.reports.run_results import RunResult, read_run_result
 from ppd_lightning.reports.study import Settings
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.result_folder import require_whole
 from ppd_lightning.storage.sweep_table import SweepRun, newest_sweep, read_runs, read_sweep
 from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
 
@@ -45,12 +47,9 @@ def run(config: Config) -> dict[str, Any]:
         )
         return _written(to, page, {"methods": page.methods})
     [folder] = folders
-    if asked.to is not None:
-        raise UserError(
-            "report.to: is for a study of several folders; the page of one run or sweep lies in its own folder"
-        )
+    to = folder if asked.to is None else Path(asked.to)
     if not (folder / "sweep.json").exists():
-        return _written(folder, run_page(_run_result(folder), settings), {})
+        return _written(to, run_page(_run_result(folder), settings), {})
     sweep, runs = read_sweep(folder), read_runs(folder)
     metric = metric_of(runs, asked.metric)
     best = None if metric is None else best_run(runs, metric, asked.goal)
@@ -60,13 +59,24 @@ def run(config: Config) -> dict[str, Any]:
     if best is not None and metric is not None:
         values["best"] = {"run": best.number, "folder": best.folder, metric: best.numbers[metric], **best.overrides}
         log.info("best by %s: run %d, %.4g, in %s", metric, best.number, best.numbers[metric], best.folder)
-    return _written(folder, sweep_page(sweep, runs, _existing(folder, runs), main, best, settings), values)
+    return _written(to, sweep_page(sweep, runs, _existing(folder, runs), main, best, settings), values)
 
 
 def _written(folder: Path, page: Page, values: dict[str, Any]) -> dict[str, Any]:
-    path = write_page(folder, page)
+    try:
+        path = write_page(folder, page)
+    except PermissionError as error:
+        raise _not_writable(folder, error) from None
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        raise _not_writable(folder, error) from None
     log.info("%s", path)
     return {"page": str(path), **values}
+
+
+def _not_writable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder}: the page cannot be written there ({error.strerror}); name another folder as report.to")
 
 
 def _results(folder: Path) -> list[RunResult]:
@@ -83,11 +93,29 @@ def _run_result(folder: Path) -> RunResult:
 
 
 def _existing(folder: Path, runs: list[SweepRun]) -> list[RunResult]:
-    """The runs of a sweep that have a folder: beside the sweep's, wherever that was moved to, or where it was noted."""
+    """The runs of a sweep that have a folder: beside the sweep's, wherever that was moved to, or where it was noted.
+
+    One that is damaged is left out, with a warning.
+    """
     found: dict[Path, RunResult] = {}
     for run in runs:
         for place in (folder.absolute().parent.parent / "runs" / Path(run.folder).name, Path(run.folder)):
             if run.folder and (place / "config.yaml").exists():
-                found.setdefault(place, read_run_result(place, RESOLVER))
+                if (result := _sound(place)) is not None:
+                    found.setdefault(place, result)
                 break
     return list(found.values())
+
+
+def _sound(folder: Path) -> RunResult | None:
+    """The run in a folder if what a page of several reads of it is whole; else None, and a warning."""
+    try:
+        result = read_run_result(folder, RESOLVER)
+        for one in result.evaluations:
+            one.comparisons  # noqa: B018
+        require_whole(folder / "metrics.csv")
+    except UserError as error:
+        for fault in error.faults:
+            log.warning("%s; %s is left out", fault, folder)
+        return None
+    return result

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ppd_lightning.backbones.adapter import base_fingerprint, save_adapter
+from ppd_lightning.config.exported import exported_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.settings import ADAPTERS
@@ -34,7 +34,7 @@ def save_branch(workspace: Workspace, folder: Path, module: PPDModule, average: 
     metadata: dict[str, Any] = {
         "base": base_fingerprint(module.network),
         "run": folder.name,
-        "configuration": asdict(workspace.config),
+        "configuration": exported_values(workspace.config),
         "users": workspace.users.fingerprint(),
     }
     save_adapter(module.branch, folder / ADAPTERS["trained"], **metadata)

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.config.root import Config
@@ -111,7 +110,7 @@ def _print(title: str, found: Tally, summary: dict[str, Any]) -> None:
     models = _table("model", "images", "won", "lost", "win rate")
     for model in found.models[:MODELS]:
         rate = f"{100 * model.win_rate:.1f} %" if model.won + model.lost else "-"
-        models.add_row(escape(model.name or "unknown"), f"{model.images:,}", f"{model.won:,}", f"{model.lost:,}", rate)
+        models.add_row(model.name or "unknown", f"{model.images:,}", f"{model.won:,}", f"{model.lost:,}", rate)
     if len(found.models) > MODELS:
         models.add_row(f"and {len(found.models) - MODELS} more")
     console = table_console()

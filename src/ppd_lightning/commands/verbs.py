@@ -30,6 +30,8 @@ RESULTS = ("page", "picture", "file", "folder", "run", "sweep")
 TRAINING = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "logger", "reward", "mode")
 DRAWING = (*TRAINING, "generation")
 DESCRIBING = ("data", "model", "user", "shots", "reward", "mode")
+WITHOUT_NETWORKS = ("stats", "verify", "export", "report", "runs", "select", "validate", "doctor")
+"""The verbs that compute nothing on a device; they load no torch for it."""
 VERBS = {
     "prepare": Verb("fetch a source, make its pairs and splits, encode its images and captions", ("data", "model")),
     "label": Verb("score the images by rewards and label the pairs by them", ("data", "reward", "trainer", "mode")),
@@ -78,6 +80,10 @@ def run_verb(verb: str, config: Config) -> dict[str, Any]:
         return {}
     with light_imports():
         command: Callable[[Config], dict[str, Any]] = importlib.import_module(f"ppd_lightning.commands.{verb}").run
+        if verb not in WITHOUT_NETWORKS:
+            from ppd_lightning.commands.requirements import require_machine
+
+            require_machine(verb, config)
     return command(config)
 
 

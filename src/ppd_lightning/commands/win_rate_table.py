@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ppd_lightning.console import table_console
@@ -44,7 +43,7 @@ def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number < 2 else "right")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
 
 

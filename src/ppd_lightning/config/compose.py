@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,19 +12,22 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ppd_lightning.config.groups import conf_folder
+from ppd_lightning.config.interpolations import too_large
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.stored import resolved_values, stored_values
+from ppd_lightning.config.typed import quoted
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.yaml_files import read_yaml
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+NOTHING_NEW = 3
+"""Faulty runs of a sweep in succession without another fault, after which the others are not looked at."""
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -78,12 +80,16 @@ def compose_runs(combinations: Iterable[Sequence[str]], config_dir: Path | None 
     _require_folder(config_dir)
     runs: list[Composed] = []
     faults: dict[str, None] = {}
+    known = 0
     with hydra_started():
         for overrides in combinations:
             try:
                 runs.append(_compose(overrides, config_dir, swept=True))
             except UserError as error:
+                known = known + 1 if faults.keys() >= set(error.faults) else 0
                 faults.update(dict.fromkeys(error.faults))
+                if known == NOTHING_NEW:
+                    break  # of thousands of runs with one fault a few are enough
     if faults:
         raise UserError(faults)
     return runs
@@ -131,40 +137,39 @@ def changed_values(overrides: Sequence[str], changes: Mapping[str, Any]) -> dict
     return values
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, *, complete: bool = True) -> Config:
     """The configuration that a run's `config.yaml` holds.
+
+    Args:
+        complete: whether a text that follows from an environment variable which is not set is a fault; else it stays
+            as it is written.
 
     Raises:
         UserError: the file is missing, is no YAML, or does not fit this version's keys.
     """
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, *COMPOSITION_ERRORS) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
+    node = read_yaml(path)
+    if not isinstance(node, DictConfig):
         raise UserError(f"{path}: holds no configuration")
-    config, faults = check({str(key): value for key, value in values.items()})
+    values, faults = _resolved(node)
+    if complete and faults:
+        raise UserError(f"{path}: {fault}; set it as where this file was written" for fault in faults)
+    config, faults = check(values)
     if config is None:
         raise UserError(f"{path}: {fault}" for fault in faults)
     return config
 
 
 def as_yaml(config: Config) -> str:
-    """The configuration as YAML that `read_config` takes back."""
-    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+    """The configuration as YAML that `read_config` takes back, without secrets (`config.stored`)."""
+    return OmegaConf.to_yaml(OmegaConf.create(stored_values(config)))
 
 
 def search_path(config_dir: Path | None) -> list[str]:
     """The override that lets Hydra find the options of a further folder."""
     if config_dir is None:
         return []
-    source = f"file://{config_dir.resolve()}"  # Hydra takes what follows as a path, without unquoting
+    source = f"ppd://{config_dir.resolve()}"  # of `hydra_plugins`; what follows is taken as a path, without unquoting
     return [f"hydra.searchpath=[{quoted(source)}]"]
-
-
-def quoted(text: str) -> str:
-    """`text` as a value of an override, whatever is in it."""
-    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _require_folder(config_dir: Path | None) -> None:
@@ -187,7 +192,8 @@ def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) 
         launcher, more = _launcher(composed)
         faults += more
     config, more = check(values, origins, {f"hydra.launcher.{key}": value for key, value in launcher.items()})
-    faults += more
+    unresolved = {fault.partition(":")[0] for fault in faults}
+    faults += [fault for fault in more if fault.partition(":")[0] not in unresolved]
     if config is None or faults:
         raise UserError(faults)
     return Composed(config, launcher)
@@ -214,9 +220,6 @@ def _compose_sound(overrides: list[ParsedOverride], config_dir: Path | None) -> 
     composed, reason = _compose_with(overrides, config_dir)
     if composed is not None:
         return composed, []
-    unreadable = _unreadable(config_dir)
-    if unreadable:
-        return None, unreadable
     # A setting is looked at beside the choices of groups, which say what keys there are.
     choices = [override for override in overrides if override.is_choice]
     choices = [choice for choice in choices if _compose_with([choice], config_dir)[0] is not None]
@@ -232,20 +235,16 @@ def _compose_with(overrides: list[ParsedOverride], config_dir: Path | None) -> t
     texts = [override.for_hydra for override in overrides] + search_path(config_dir)
     try:
         return hydra_compose("config", overrides=texts, return_hydra_config=True), ""
-    except COMPOSITION_ERRORS as error:
-        cause = error.__cause__ if error.__cause__ is not None and not str(error).strip() else error
-        return None, " ".join(str(cause).split("Config search path:")[0].split())
+    except Exception as error:  # what Hydra raises at a folder of options that it was not made for is anything
+        return None, _reason(error)
 
 
-def _unreadable(config_dir: Path | None) -> list[str]:
-    """What is wrong with the files of a folder of options that are no YAML mapping at all."""
-    faults = []
-    for path in sorted(config_dir.rglob("*.yaml")) if config_dir is not None else ():
-        try:
-            OmegaConf.load(path)
-        except COMPOSITION_ERRORS as error:
-            faults.append(f"{path}: cannot be read ({' '.join(str(error).split())})")
-    return faults
+def _reason(error: BaseException) -> str:
+    """The words of the first one of a chain of exceptions that says something."""
+    words = " ".join(str(error).split("Config search path:")[0].split())
+    if error.__cause__ is None or (words and not words.startswith("Error merging override")):
+        return words or type(error).__name__
+    return _reason(error.__cause__)
 
 
 def _resolved(composed: DictConfig, changes: Mapping[str, Any] = NO_CHANGES) -> tuple[dict[str, Any], list[str]]:
@@ -256,9 +255,8 @@ def _resolved(composed: DictConfig, changes: Mapping[str, Any] = NO_CHANGES) -> 
     for key, change in changes.items():
         of_group = isinstance(change, Mapping) and isinstance(own.get(key), dict)
         own[key] = own[key] | dict(change) if of_group else change
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(own), resolve=True)
-    except OmegaConfBaseException as error:
-        return own, [f"{error.full_key}: {str(error).splitlines()[0]}"]
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}, []
+    faults = too_large(own)
+    if faults:
+        return own, faults
+    resolved, unresolved = resolved_values(OmegaConf.create(own))
+    return resolved, [f"{key}: {why}" for key, why in unresolved]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.config.compose import read_config
+from ppd_lightning.config.exported import completed
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
@@ -32,12 +33,11 @@ def config_of(
         UserError: there is none, or it does not fit this version.
     """
     if (folder / "config.yaml").is_file():
-        config = read_config(folder / "config.yaml")
+        config = read_config(folder / "config.yaml", complete=False)
     elif is_export(folder):
         from ppd_lightning.backbones.adapter import adapter_metadata
 
-        values = adapter_metadata(folder / EXPORTED).get("configuration", {})
-        found, faults = check(values)
+        found, faults = check(completed(adapter_metadata(folder / EXPORTED).get("configuration", {})))
         if found is None:
             raise UserError(f"{folder / EXPORTED}: made by another version ({fault})" for fault in faults)
         config = found

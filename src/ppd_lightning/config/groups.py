@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 OF_HYDRA = {
@@ -14,6 +15,8 @@ OF_HYDRA = {
     "hydra/sweeper": {"basic": "", "optuna": "optuna"},
 }
 """What comes with Hydra and its plugins, and which extra of this project brings it."""
+DEEPEST = 4
+"""Folders inside of each other in which options are looked for."""
 LIST_GROUPS = ("reward",)
 """The groups of which any number of options is chosen: reward=[clip,aesthetic]."""
 
@@ -33,10 +36,27 @@ def options(config_dir: Path | None = None) -> dict[str, dict[str, Path]]:
     """
     found: dict[str, dict[str, Path]] = {}
     for folder in (conf_folder(), *([config_dir] if config_dir is not None else [])):
-        for path in sorted(folder.rglob("*.yaml")):
+        for path in _files(folder):
             group, *option = path.relative_to(folder).with_suffix("").parts
             if group == "hydra" and len(option) > 1:
                 group = f"{group}/{option.pop(0)}"
             if option:
                 found.setdefault(group, {}).setdefault("/".join(option), path)
     return found
+
+
+def _files(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
+    """The files of YAML in a folder, in alphabetical order; links to nothing are among them, folders are not.
+
+    Somebody's whole home folder may be named, so hidden folders and what lies deep are left out.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            if depth and not entry.name.startswith("."):
+                yield from _files(entry, depth - 1)
+        elif entry.suffix == ".yaml":
+            yield entry

@@ -14,8 +14,10 @@ from pydantic import TypeAdapter
 
 from ppd_lightning.config.groups import options
 from ppd_lightning.config.root import PARTS, Config
+from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.settings import RewardSettings
 from ppd_lightning.settings.part import Part, part_class
+from ppd_lightning.storage.yaml_files import yaml_text
 
 LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 TYPES = {
@@ -26,6 +28,8 @@ TYPES = {
     "null": "null",
 }
 
+NAMED = {"string": "text", "integer": "number", "number": "number", "boolean": "boolean"}
+OF_NAME = "_of_name"
 ANY_NAME = "NAME"
 """Stands for the name of a reward."""
 
@@ -37,13 +41,15 @@ Classes = tuple[tuple[str, tuple[type[Part], ...]], ...]
 class Key:
     """A dotted key, what may stand there and what it means.
 
-    values: all that may stand there, where these are few.
+    values: all that may stand there, where these are few. taken: the kinds of values that may: text, texts (a list),
+    number, boolean; or texts by name, as text_of_name.
     """
 
     name: str
     expected: str
     meaning: str
     values: tuple[str, ...] = ()
+    taken: frozenset[str] = frozenset()
 
 
 def known_keys(
@@ -68,12 +74,29 @@ def option_classes(group: str, config_dir: Path | None = None) -> tuple[type[Par
     """The classes that the options of a group name; one that cannot be imported is left out."""
     found: dict[type[Part], None] = {}
     for file in options(config_dir).get(group, {}).values():
-        for target in re.findall(r"^target:\s*[\"']?([\w.]+)", file.read_text(encoding="utf-8"), re.MULTILINE):
+        try:
+            text = yaml_text(file)
+        except UserError:
+            continue  # composing says so, where it is chosen
+        for target in re.findall(r"^target:\s*[\"']?([\w.]+)", text, re.MULTILINE):
             try:
                 found[part_class(target, PARTS[group])] = None
             except ValueError:
                 continue  # composing says so
     return tuple(found)
+
+
+def taken_by(name: str, config_dir: Path | None = None) -> frozenset[str]:
+    """The kinds of values (`Key.taken`) that a key may have in any of the options; none for one that is not known."""
+    parts = name.split(".")
+    if parts[0] == "rewards" and len(parts) > 1:
+        parts[1] = ANY_NAME
+    known = known_keys(config_dir=config_dir)
+    if (key := known.get(".".join(parts))) is not None:
+        return key.taken
+    group = known.get(".".join(parts[:-1]))
+    by_name = group.taken if group is not None else frozenset[str]()
+    return frozenset(kind.removesuffix(OF_NAME) for kind in by_name if kind.endswith(OF_NAME))
 
 
 def suggestion(name: str, known: Mapping[str, Key]) -> str:
@@ -107,7 +130,7 @@ def _known_keys(classes: Classes, rewards: tuple[str, ...]) -> dict[str, Key]:
                     same = ordered.get(dotted, key)
                     both = same.expected if same.expected == key.expected else f"{same.expected} or {key.expected}"
                     values = tuple(dict.fromkeys([*same.values, *key.values]))
-                    ordered[dotted] = Key(dotted, both, same.meaning, values)
+                    ordered[dotted] = Key(dotted, both, same.meaning, values, same.taken | key.taken)
     return ordered
 
 
@@ -122,7 +145,10 @@ def _keys_of(kind: type, skipped: frozenset[str] | set[str] = frozenset()) -> It
         if name in skipped:
             continue
         schema = TypeAdapter(field.rebuild_annotation()).json_schema()
-        yield name, Key(name, _expected(schema), _meaning(kind, name), tuple(_values(schema)))
+        yield (
+            name,
+            Key(name, _expected(schema), _meaning(kind, name), tuple(_values(schema)), frozenset(_taken(schema))),
+        )
 
 
 def _meaning(kind: type, name: str) -> str:
@@ -144,6 +170,20 @@ def _values(field: Mapping[str, Any]) -> list[str]:
     return {"boolean": ["true", "false"], "null": ["null"]}.get(field["type"], [])
 
 
+def _taken(field: Mapping[str, Any]) -> Iterator[str]:
+    if "anyOf" in field:
+        for choice in field["anyOf"]:
+            yield from _taken(choice)
+    elif "const" not in field and "enum" not in field:
+        kind = field["type"]
+        if kind == "array" and "text" in set(_taken(field["items"])):
+            yield "texts"
+        elif kind == "object":
+            yield from (f"{inner}{OF_NAME}" for inner in _taken(field["additionalProperties"]))
+        elif kind in NAMED:
+            yield NAMED[kind]
+
+
 def _expected(field: Mapping[str, Any]) -> str:
     if "anyOf" in field:
         return " or ".join(_expected(choice) for choice in field["anyOf"])
@@ -157,5 +197,10 @@ def _expected(field: Mapping[str, Any]) -> str:
         return f"a list of {count}, each {_expected(field['items'])}"
     if field["type"] == "object":
         return f"a mapping of names to {_expected(field['additionalProperties'])}"
-    limits = [f"{sign} {field[limit]:g}" for limit, sign in LIMITS.items() if limit in field]
+    limits = [f"{sign} {_number(field[limit])}" for limit, sign in LIMITS.items() if limit in field]
     return " ".join([TYPES[field["type"]], " and ".join(limits)]).strip()
+
+
+def _number(limit: float) -> str:
+    """With all of its digits, grouped where there are many."""
+    return f"{limit:,}" if isinstance(limit, int) or limit >= 1000 else f"{limit:g}"

@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ppd_lightning.config.groups import LIST_GROUPS, conf_folder, options
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.yaml_files import read_yaml, yaml_text
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,20 @@ class Origins:
 
 def _lineage(group: str, option: str, known: Mapping[str, Path]) -> Iterator[ConfigFile]:
     """An option's file and those of the same group that it builds on, which its own values replace."""
-    file = _read(known[option], group)
+    try:
+        file = _read(known[option], group)
+    except UserError:
+        return  # of a group of which several may be chosen, this one was not
     yield file
-    for parent in file.values.get("defaults", []):
+    parents = file.values.get("defaults", [])
+    for parent in parents if isinstance(parents, ListConfig) else ():
         if isinstance(parent, str) and parent != option and parent in known:
             yield from _lineage(group, parent, known)
 
 
 def _read(path: Path, group: str) -> ConfigFile:
-    values = OmegaConf.load(path)
-    headers = re.findall(r"^\s*# @package\s+(\S+)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    values = read_yaml(path)
+    headers = re.findall(r"^\s*# @package\s+(\S+)\s*$", yaml_text(path), re.MULTILINE)
     package = headers[0].replace("_global_", "") if headers else group
     return ConfigFile(path, package, values if isinstance(values, DictConfig) else OmegaConf.create({}))
 

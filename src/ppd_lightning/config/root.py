@@ -17,7 +17,7 @@ from ppd_lightning.generation.settings import Generation
 from ppd_lightning.reports.settings import Report
 from ppd_lightning.rewards.settings import RewardSettings
 from ppd_lightning.settings.part import Part, by_target, settings
-from ppd_lightning.settings.values import Name, Natural
+from ppd_lightning.settings.values import Name, PathText, Seed
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Logger, Optimizer, Trainer
 from ppd_lightning.users.kind import UserKind
@@ -58,7 +58,7 @@ class Config:
     report: Report
     mode: Literal["real", "synthetic"]
     """What belongs together: people's own choices and their shots, or rewards and one-hot users."""
-    seed: Natural
+    seed: Seed
     """Draws the branch's first weights and, with epoch and pair, every timestep, noise and dropped user."""
-    output: str
+    output: PathText
     """Folder for everything that is made."""

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppd_lightning.config.compose import compose, quoted
+from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.groups import options
+from ppd_lightning.config.typed import quoted
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.flat import flat

@@ -17,7 +17,7 @@ from ppd_lightning.config.root import PARTS, Config
 from ppd_lightning.settings.part import Part, part_class
 
 CONFIG = TypeAdapter(Config)
-OWN_WORDS = ("precision", "blend", "target")
+OWN_WORDS = ("precision", "blend", "target", "path", "user")
 """The errors whose message says more than what is expected."""
 
 
@@ -41,13 +41,19 @@ def check(
     errors = [error for error in errors if error["type"] in OWN_WORDS or _key(error, values) not in telling]
     keys = [_key(error, values) for error in errors]
     faults = [_sentence(key, error, values, classes, origins) for key, error in zip(keys, errors, strict=True)]
+    unwritable = [
+        f"{key}: {why}{origins.of(key) if origins is not None else ''}"
+        for key, value in _texts(values)
+        if key not in keys and (why := _unwritable(value))
+    ]
+    faults += unwritable
     sound = {key: value for key, value in _leaves(values) if not any(f"{key}.".startswith(f"{bad}.") for bad in keys)}
     parts = {group: part for group in classes if (part := _part(classes[group], values[group])) is not None}
     opposed = [
         f"{sentence}{origins.of(sentence.partition(':')[0])}" if origins is not None else sentence
         for sentence in contradictions({**sound, **(beside or {})}, classes, parts)
     ]
-    return (None if opposed else config), [*dict.fromkeys(faults), *opposed]
+    return (None if opposed or unwritable else config), [*dict.fromkeys(faults), *opposed]
 
 
 def _classes(values: Mapping[str, Any]) -> dict[str, type[Part]]:
@@ -113,8 +119,38 @@ def _sentence(
         return f"{key}: needs a value ({known[key].expected}): {known[key].meaning.rstrip('.')}{file}"
     if error["type"] in OWN_WORDS:
         return f"{key}: {found} is refused, {error['msg']}{where}"
+    if error["type"] == "string_too_short":
+        return f"{key}: must not be empty{where}"
     expected = known[key].expected if key in known else "a group of keys"
-    return f"{key}: must be {expected}, not {found!r}{where}"
+    return f"{key}: must be {expected}, not {_short(found)}{where}"
+
+
+def _short(value: object) -> str:
+    """As it is written in Python, the beginning of what is long."""
+    is_huge = isinstance(value, int) and abs(value) >= 2**1000  # Python writes no number of thousands of digits
+    words = "a number of hundreds of digits" if is_huge else repr(value)
+    return words if len(words) <= 200 else f"{words[:200]}..."
+
+
+def _unwritable(text: str) -> str:
+    """Why a text cannot be kept in files and logs; empty where it can."""
+    if "\0" in text:
+        return "holds the character NUL, which no file and no log takes; leave it out"
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "holds bytes that are no UTF-8, as old names of files do; rename the file, and type its new name"
+    return ""
+
+
+def _texts(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The texts among values and in their lists, by dotted key."""
+    if isinstance(values, str):
+        yield prefix, values
+    elif isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _texts(value, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(values, list):
+        for value in values:
+            yield from _texts(value, prefix)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import io
+import json
 import logging
 import posixpath
 from collections import Counter
@@ -13,21 +13,22 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
+from ppd_lightning.data.image_files import quoted
 from ppd_lightning.data.own_table import Choice, OwnTable, read_choices
 from ppd_lightning.data.pair_ids import image_uid, ranking_id
 from ppd_lightning.data.pickapic import SCHEMA
+from ppd_lightning.data.pictures import NoPictureError, check_header
 from ppd_lightning.data.remote import Location
 from ppd_lightning.data.table_images import TableImages
-from ppd_lightning.data.table_parts import open_table
+from ppd_lightning.data.table_parts import Parts, open_table
 from ppd_lightning.data.table_rows import refuse
-from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
+from ppd_lightning.storage.atomic import atomic_path, write_json_atomic, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when the same table would give other files."""
 
 GROUP_ROWS, GROUP_BYTES = 1024, 64 << 20
@@ -45,31 +46,48 @@ STORED = pa.schema(
 """Pick-a-Pic's schema, where a user is called by name and an image can be in many rows."""
 
 
-def read_own(table: str, max_unusable: float, columns: Mapping[str, str] | None = None) -> OwnTable:
+PICTURES = {"pictures": "2"}
+"""Stands in a file that holds pictures which earlier versions read otherwise: what was made of them is made anew."""
+
+FAULTS = "faults.json"
+"""What is wrong with rows, by the line: beside the folder of the parquet file."""
+
+
+def read_own(
+    table: str, max_unusable: float, columns: Mapping[str, str] | None = None, roots: Sequence[str] = ()
+) -> OwnTable:
     """One's own table.
 
     Args:
         table: the file's path or fsspec URL.
         max_unusable: share of its rows that may have faults.
         columns: its names of columns, by the usual name.
+        roots: folders below which its images may lie, beside its own.
 
     Raises:
         UserError: it cannot be read, or more of its rows have faults; all of these are named, or the first.
     """
     file = open_table(table, "data.table")
-    read = read_choices(file, columns)
+    read = read_choices(file, columns, roots=roots)
     _refuse_too_many(file, read, max_unusable)
     return read
 
 
-def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping[str, str] | None = None) -> None:
+def make_parquet(
+    table: str,
+    folder: Path,
+    max_unusable: float,
+    columns: Mapping[str, str] | None = None,
+    roots: Sequence[str] = (),
+) -> None:
     """Write `folder`/source; nothing is done where it was made from the same table and images.
 
     An image is known by its content, whatever its names; __index_level_0__ is the line of the table. Rows with faults
-    are written as they are, for `pickapic_rows.read_rows` to leave out, unless they are too many.
+    are written as they are, for `pickapic_rows.read_rows` to leave out, unless they are too many; but for what is no
+    picture, of which nothing is stored. What is wrong with them is in `folder`/faults.json.
 
     Args:
-        table, max_unusable, columns: as for `read_own`.
+        table, max_unusable, columns, roots: as for `read_own`.
         folder: the data folder.
 
     Raises:
@@ -77,12 +95,13 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
     """
     file = open_table(table, "data.table")
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
-    read = read_own(table, max_unusable, columns)
+    read = read_own(table, max_unusable, columns, roots)
     choices, images, faults = read.choices, read.images, read.faults
     key = _made_from(choices, images)
-    if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
+    if stamp.is_file() and path.is_file() and stamp.read_bytes() == key.encode():
         return
     stored, prompts = TableImages(file, read), Counter(choice.caption for choice in choices)
+    all_plain = True
     with atomic_path(path) as temporary:
         with pq.ParquetWriter(
             temporary,
@@ -92,18 +111,34 @@ def make_parquet(table: str, folder: Path, max_unusable: float, columns: Mapping
             store_schema=False,  # read back as plain bytes, as Pick-a-Pic's own files are
         ) as writer:
             for group in _groups(choices, images):
-                content = stored.of(group)
-                broken = {name for name, data in content.items() if not _is_image(data)}
-                faults += [
-                    (choice.line, f"{name} is no image that can be read")
-                    for choice in group
-                    for name in choice.images
-                    if name in broken
-                ]
+                content, broken = stored.of(group)
+                for name, data in list(content.items()):
+                    try:
+                        all_plain &= check_header(data)
+                    except NoPictureError as error:
+                        broken[name] = f"{quoted(name)} {error}"
+                        del content[name]
+                faults += [(choice.line, broken[name]) for choice in group for name in choice.images if name in broken]
                 writer.write_table(_as_pickapic(group, content, prompts))
+            if not all_plain:
+                writer.add_key_value_metadata(PICTURES)
         _refuse_too_many(file, read, max_unusable)
+    named = [(line, f"{file.place(line)}: {fault}") for line, fault in faults] if isinstance(file, Parts) else faults
+    write_json_atomic(folder / FAULTS, sorted(set(named)))
     write_text_atomic(stamp, key)
     log.info("took over %d choices between %d images from %s", len(choices), len(images), file.url)
+
+
+def faults_of_lines(folder: Path) -> dict[int, str]:
+    """What was wrong with the lines of the table that `folder`/source was made from."""
+    try:
+        told = json.loads((folder / FAULTS).read_text(encoding="utf-8"))
+        found: dict[int, list[str]] = {}
+        for line, fault in told:
+            found.setdefault(int(line), []).append(str(fault))
+    except (OSError, ValueError, TypeError):
+        return {}  # the reasons that the rows themselves show remain
+    return {line: "; ".join(own) for line, own in found.items()}
 
 
 def _refuse_too_many(table: Location, read: OwnTable, max_unusable: float) -> None:
@@ -134,13 +169,9 @@ def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) 
         yield group
 
 
-def _is_image(data: bytes) -> bool:
-    """Whether it begins as an image does; whether it can be decoded to the end, preparing shows."""
-    try:
-        with Image.open(io.BytesIO(data)):
-            return True
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
+def _base(name: str) -> str:
+    """A file's name as UTF-8 can hold it."""
+    return posixpath.basename(name).encode("utf-8", "replace").decode("utf-8")
 
 
 def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts: Mapping[str, int]) -> pa.Table:
@@ -165,7 +196,7 @@ def _as_pickapic(group: Sequence[Choice], content: Mapping[str, bytes], prompts:
     }
     for side in (0, 1):
         columns[f"image_{side}_uid"] = sides[side]
-        columns[f"image_{side}_url"] = [posixpath.basename(choice.images[side]) for choice in group]
+        columns[f"image_{side}_url"] = [_base(choice.images[side]) for choice in group]
         columns[f"model_{side}"] = [choice.models[side] or None for choice in group]
         columns[f"jpg_{side}"] = pa.DictionaryArray.from_arrays(
             pa.array([None if uid is None else number[uid] for uid in sides[side]], pa.int32()),

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from ppd_lightning.data.pickapic import open_parquet, stream_group
-from ppd_lightning.data.pictures import open_picture
+from ppd_lightning.data.pictures import NoPictureError, open_marked
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -46,6 +46,9 @@ LARGEST_UNIT = 4 * UNIT
 BATCH, BATCH_BYTES = 64, 32 << 20
 """A batch ends at so many images or bytes of pixels."""
 
+MARK = b"pictures 2:"
+"""Stands before the bytes of images that earlier versions decoded to other pixels."""
+
 Preprocess = Callable[[Image.Image], np.ndarray]
 """A decoded picture of any size and mode to (3, H, W) RGB in [0, 255], uint8 or float32, always of one size and type.
 
@@ -58,7 +61,9 @@ Raises:
 class DecodedImages:
     """A batch of images.
 
-    ids: B image ids. digests: SHA-256 of each image's bytes. pixels: for each preprocess, (B, 3, H, W) RGB.
+    ids: B image ids. digests: SHA-256 of each image's bytes; of one that earlier versions decoded to other pixels (see
+    `pictures.open_marked`), of a mark and its bytes, so that what was made of those is stale. pixels: for each
+    preprocess, (B, 3, H, W) RGB.
     damaged: further ids.
     """
 
@@ -123,10 +128,13 @@ def read_images(
     """
     batch = _Batch(views, batch_size)
     for image_id, data in stored_images(root, images):
-        seen = decode(data, views)
-        if data is None or seen is None:
+        try:
+            picture, plain = open_marked(data)
+            seen = [view(picture) for view in views]
+        except UserError:
             batch.damaged.append(image_id)
-        elif batch.add(image_id, hashlib.sha256(data).digest(), seen):
+            continue
+        if batch.add(image_id, hashlib.sha256((b"" if plain else MARK) + (data or b"")).digest(), seen):
             yield batch.decoded()
             batch = _Batch(views, batch_size)
     if batch.ids or batch.damaged:
@@ -158,13 +166,22 @@ def stored_images(root: str | Path, images: pa.Table) -> Iterator[tuple[str, byt
 
 def decode(data: bytes | None, views: Sequence[Preprocess]) -> list[np.ndarray] | None:
     """A compressed image, each view of it (3, H, W) RGB. None if it is damaged."""
-    picture = open_picture(data)
-    if picture is None:
-        return None
     try:
+        picture, _ = open_marked(data)
         return [view(picture) for view in views]
     except UserError:
         return None
+
+
+def why_unusable(root: str | Path, images: pa.Table) -> dict[str, str]:
+    """What is wrong with those of these images that are no pictures, by their ids; see `read_images`."""
+    found = {}
+    for image_id, data in stored_images(root, images):
+        try:
+            open_marked(data)
+        except NoPictureError as error:
+            found[image_id] = str(error)
+    return found
 
 
 class _Batch:

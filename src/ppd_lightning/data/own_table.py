@@ -11,11 +11,11 @@ A parquet table may hold the images themselves, as bytes or as structs of bytes 
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ppd_lightning.data.image_files import ImageFiles, quoted
 from ppd_lightning.data.pair_ids import image_uid
 from ppd_lightning.data.remote import Location
 from ppd_lightning.data.table_cells import caption_of, choice_of, label_of, path_of, user_of
@@ -85,17 +85,25 @@ class OwnTable:
     holding: tuple[str, str] | None = None
 
 
-def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, key: str = "data.table") -> OwnTable:
+def read_choices(
+    table: Location,
+    columns: Mapping[str, str] | None = None,
+    *,
+    roots: Sequence[str] = (),
+    key: str = "data.table",
+) -> OwnTable:
     """The choices of a table, and which of them cannot be used.
 
     Args:
         table: the file.
         columns: the table's names of columns, by the usual name.
+        roots: folders below which its images may lie, beside its own.
         key: of the configuration that names it, for messages.
 
     Raises:
         UserError: the table is missing, cannot be read, lacks columns, or has lines that are no rows.
     """
+    files = ImageFiles(table, roots, key)
     choices: list[Choice] = []
     faults: list[tuple[int, str]] = []
     no_rows: list[tuple[int, str]] = []
@@ -120,15 +128,14 @@ def read_choices(table: Location, columns: Mapping[str, str] | None = None, *, k
             elif isinstance(value, Mapping) and value.get("bytes"):
                 no_rows.append((line, f"{called[name]} holds an image as text; a parquet table can hold images"))
         faults += [(line, fault) for fault in [*wrong.values(), *_faults(values, called, wrong)]]
-        choices.append(_choice(table, line, values, held))
+        choices.append(_choice(files, line, values, held))
     refuse(table, no_rows)
     if not choices:
         raise UserError(f"{table.url}: holds no rows")
-    images = _images(table, choices, held)
+    found, missing = files.find(name for choice in choices for name in choice.images if name and name not in held)
     for choice in choices:
-        missing = [path for path in dict.fromkeys(choice.images) if path and path not in images]
-        faults += [(choice.line, f"there is no image {path}") for path in missing]
-    return OwnTable(choices, images, faults, (called["image_0"], called["image_1"]) if held else None)
+        faults += [(choice.line, missing[name]) for name in dict.fromkeys(choice.images) if name in missing]
+    return OwnTable(choices, held | found, faults, (called["image_0"], called["image_1"]) if held else None)
 
 
 def held_image(value: Any) -> bytes | None:
@@ -188,15 +195,15 @@ def _faults(values: Mapping[str, str], called: Mapping[str, str], wrong: Collect
     needed = [name for name in ("caption", "image_0", "image_1", "user") if name not in wrong]
     faults = [f"{called[name]} is empty" for name in needed if not values[name]]
     if values["image_0"] and values["image_0"] == values["image_1"]:
-        faults.append(f"{called['image_0']} and {called['image_1']} are both {values['image_0']}")
+        faults.append(f"{called['image_0']} and {called['image_1']} are both {quoted(values['image_0'])}")
     if values.get("choice", "0") not in LABELS:
         faults.append(f"{called['choice']} must be 0, 1 or tie, not {values['choice'][:80]!r}")
     return faults
 
 
-def _choice(table: Location, line: int, values: Mapping[str, str], held: Collection[str]) -> Choice:
+def _choice(files: ImageFiles, line: int, values: Mapping[str, str], held: Collection[str]) -> Choice:
     first, second = (
-        name if not name or name in held else posixpath.normpath(posixpath.join(posixpath.dirname(table.path), name))
+        name if not name or name in held else files.named(name)
         for name in (values.get("image_0", ""), values.get("image_1", ""))
     )
     return Choice(
@@ -208,20 +215,3 @@ def _choice(table: Location, line: int, values: Mapping[str, str], held: Collect
         values.get("ranking", ""),
         (values.get("model_0", ""), values.get("model_1", "")),
     )
-
-
-def _images(
-    table: Location, choices: Iterable[Choice], held: Mapping[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """The images that are there, with their sizes: those that the table holds, and others by one listing a folder."""
-    wanted = {path for choice in choices for path in choice.images if path and path not in held}
-    found = dict(held)
-    for folder in sorted({posixpath.dirname(path) for path in wanted}):
-        try:
-            listed = table.system.ls(folder, detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except Exception as error:  # each file system has its own
-            raise table.unreachable(error) from error
-        found |= {info["name"]: info for info in listed if info["name"] in wanted and info["type"] != "directory"}
-    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 FILES = "**/*.parquet"
 """The files of a source, where nothing narrows them down."""
@@ -23,8 +24,10 @@ class ParquetFiles:
 class SourceLines:
     """The table that a source was made from.
 
-    name: of the table. column: of the parquet files, that holds the line in the table.
+    name: of the table. column: of the parquet files, that holds the line in the table. faults: what is wrong with
+    lines, as far as it is known.
     """
 
     name: str
     column: str = "__index_level_0__"
+    faults: Mapping[int, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -25,7 +25,7 @@ NO_ROWS = pa.schema(
 """What is read of a file, and where it was."""
 
 UNUSABLE_SCHEMA = pa.schema({"file": pa.string(), "row_group": pa.int64(), "row": pa.int64(), "reason": pa.string()})
-"""A row that is damaged, by its place in the source."""
+"""A row that is damaged, by its place in the source; the reason is a word, or a sentence about an image of it."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,11 @@ REASONS: dict[str, Callable[[pa.Table], pa.ChunkedArray]] = {
 """Why a row is left out, and what tells a usable one."""
 
 
-def unusable_rows(rows: pa.Table, reason: str) -> pa.Table:
-    """Rows in the table of unusable ones."""
+def unusable_rows(rows: pa.Table, reason: str | Sequence[str]) -> pa.Table:
+    """Rows in the table of unusable ones, with one reason or one each."""
     places = [rows[name] for name in ("file", "row_group", "row")]
-    return pa.table([*places, pa.repeat(reason, len(rows))], schema=UNUSABLE_SCHEMA)
+    reasons = pa.repeat(reason, len(rows)) if isinstance(reason, str) else pa.array(reason, pa.string())
+    return pa.table([*places, reasons], schema=UNUSABLE_SCHEMA)
 
 
 def _named(table: pa.Table) -> pa.Table:

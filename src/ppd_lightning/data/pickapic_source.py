@@ -11,7 +11,9 @@ from pydantic import Field
 from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.values import PathText
 
 
 @settings
@@ -20,7 +22,7 @@ class PickapicSource(PeopleSource):
 
     name: Literal["pickapic"]
     """The source."""
-    root: str
+    root: PathText
     """The folder that holds the parquet files, an fsspec URL of one (s3://, gs://), or OWNER/NAME on the model hub."""
     files: Annotated[str, Field(min_length=1)]
     """Which of its files are read, as a glob such as data/train-*.parquet."""
@@ -31,7 +33,7 @@ class PickapicSource(PeopleSource):
 
     def description(self) -> str:
         """See the base class."""
-        return f"Parquet files in the schema of Pick-a-Pic v2, from a folder called `{last_name(self.root)}`."
+        return f"Parquet files in the schema of Pick-a-Pic v2, from a folder called {code(last_name(self.root))}."
 
     def caption_count(self) -> int | None:
         """Those of files on this machine, of rows that cannot be used too."""

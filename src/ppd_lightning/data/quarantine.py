@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 FILE = "quarantine.parquet"
 """The table's name in the data folder."""
 
+NO_IMAGE, OF_IMAGES = "no_image", "damaged_image"
+"""The reason of rows that lack an image, and the word by which images that cannot be used are counted."""
+
 
 def write(
     folder: Path, unusable: pa.Table, rows: int, max_unusable: float, source: ParquetFiles, lines: SourceLines | None
@@ -39,6 +42,7 @@ def write(
         UserError: they are more; the table is written all the same.
     """
     order = [(name, "ascending") for name in ("file", "row_group", "row", "reason")]
+    words = [reason if " " not in reason else OF_IMAGES for reason in unusable["reason"].to_pylist()]
     unusable = as_lines(unusable.cast(UNUSABLE_SCHEMA), source, lines).sort_by(order)
     path = folder / FILE
     with atomic_path(path) as temporary:
@@ -46,7 +50,7 @@ def write(
     count = len(unusable.group_by(["file", "row_group", "row"]).aggregate([]))
     if not count:
         return
-    reasons = Counter(unusable["reason"].to_pylist()).most_common()
+    reasons = Counter(words).most_common()
     summary = ", ".join(f"{reason.replace('_', ' ')} {number}" for reason, number in reasons)
     first = unusable.slice(0, 1).to_pylist()[0]
     row = (
@@ -54,7 +58,7 @@ def write(
         if first["row_group"] is None
         else f"row {first['row']} of row group {first['row_group']}"
     )
-    example = f"the first is {row} of {first['file']}"
+    example = f"the first is {row} of {first['file']}" + (f": {first['reason']}" if " " in first["reason"] else "")
     if count > max_unusable * rows:
         raise UserError(
             f"{count} of {rows} rows cannot be used ({summary}; {example}), more than data.max_unusable="
@@ -64,7 +68,10 @@ def write(
 
 
 def as_lines(unusable: pa.Table, source: ParquetFiles, lines: SourceLines | None) -> pa.Table:
-    """Rows of a source's file as lines of the table that it was made from, without a row group; unchanged for None."""
+    """Rows of a source's file as lines of the table that it was made from, without a row group; unchanged for None.
+
+    Of a line that lacks an image, the reason is what was wrong with that image, where it is known.
+    """
     if lines is None or not len(unusable):
         return unusable
     (name,) = pc.unique(unusable["file"]).to_pylist()
@@ -73,5 +80,8 @@ def as_lines(unusable: pa.Table, source: ParquetFiles, lines: SourceLines | None
     numbers = file.read([lines.column])[lines.column]
     rows = begins[unusable["row_group"].to_numpy()] + unusable["row"].to_numpy()
     count = len(unusable)
-    columns = [pa.repeat(lines.name, count), pa.nulls(count), numbers.take(pa.array(rows))]
-    return pa.table([*columns, unusable["reason"]], names=UNUSABLE_SCHEMA.names).cast(UNUSABLE_SCHEMA)
+    taken = numbers.take(pa.array(rows))
+    columns = [pa.repeat(lines.name, count), pa.nulls(count), taken]
+    told = zip(unusable["reason"].to_pylist(), taken.to_pylist(), strict=True)
+    reasons = pa.array([lines.faults.get(line, word) if word == NO_IMAGE else word for word, line in told], pa.string())
+    return pa.table([*columns, reasons], names=UNUSABLE_SCHEMA.names).cast(UNUSABLE_SCHEMA)

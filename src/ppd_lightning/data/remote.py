@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.masking import MASK
 
 PACKAGES = {
     "s3": "s3fs",
@@ -53,7 +56,7 @@ class Location:
         """The files below that match a glob, by their path from here, in alphabetical order; hidden ones are not there.
 
         Raises:
-            UserError: a remote location cannot be reached.
+            UserError: a remote location cannot be reached, or one of them is no file.
         """
         try:
             found = self.system.glob(f"{glob.escape(self.path)}/{pattern}", detail=True)
@@ -61,7 +64,11 @@ class Location:
             raise self.unreachable(error) from error
         below = {path.removeprefix(f"{self.path}/"): info for path, info in found.items()}
         names = {name: info for name, info in below.items() if info["type"] != "directory"}  # a link is neither
-        return {name: names[name] for name in sorted(names) if not any(part[0] == "." for part in name.split("/"))}
+        shown = {name: names[name] for name in sorted(names) if not any(part[0] == "." for part in name.split("/"))}
+        if self.is_local:
+            for name in shown:
+                require_file(f"{self.path}/{name}", self.url)
+        return shown
 
     def open(self, name: str) -> BinaryIO:
         """A file below, read in just the ranges that are asked for."""
@@ -104,9 +111,16 @@ def location(url: str | Path, key: str) -> Location:
         UserError: nothing that is installed can read such a URL.
     """
     url = str(url)
+    if MASK in url and "://" in url:
+        raise UserError(
+            f"{key}: the password or query of {url} is kept in no file; give the whole URL again, best by an "
+            "environment variable: '${oc.env:VARIABLE}'"
+        )
     protocol = url.partition("://")[0]
     try:
-        system, path = fsspec.core.url_to_fs(url)
+        # A local path is no URL: fsspec would take "::" in it for a chain of file systems.
+        local = LocalFileSystem() if "://" not in url else None
+        system, path = (local, local._strip_protocol(url)) if local is not None else fsspec.core.url_to_fs(url)
     except ImportError as error:
         package = PACKAGES.get(protocol)
         remedy = f"pip install {package}" if package else first_line(error)
@@ -115,6 +129,30 @@ def location(url: str | Path, key: str) -> Location:
         known = "a folder, hf://datasets/OWNER/NAME, s3://, gs:// or another protocol of fsspec"
         raise UserError(f"{key}: {url} cannot be read ({first_line(error)}); name {known}") from error
     return Location(url.rstrip("/"), path.rstrip("/"), system)
+
+
+def require_file(path: str, key: str) -> None:
+    """Raise a `UserError` where something on this machine is there but no file: reading it may never end.
+
+    Args:
+        key: the message begins with it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise UserError(f"{key}: {path} is a link to {os.readlink(path)}, which is not there") from None
+        return
+    except (OSError, ValueError):
+        return  # whoever opens it says why not
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{key}: {path} is {file_kind(mode)}; expected a file")
+
+
+def file_kind(mode: int) -> str:
+    """What something is that is no file, by its mode."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def first_line(error: Exception) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, Strict
 
 from ppd_lightning.data.parquet_files import ParquetFiles, SourceLines
 from ppd_lightning.settings.part import Finding, Part, settings
-from ppd_lightning.settings.values import Count, Fraction, Natural, ProperFraction
+from ppd_lightning.settings.values import Count, Fraction, Pixels, ProperFraction
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
@@ -27,7 +29,7 @@ class Source(Part):
     """The source."""
     labels: Literal["people", "rewards"]
     """Whose choices: people's own, or each pair relabelled by one of the rewards (set by mode)."""
-    image_size: Count
+    image_size: Pixels
     """Side in pixels to which images are brought before they are encoded."""
     validation: ProperFraction
     """Share of the training pairs that is held back to watch the training."""
@@ -35,7 +37,7 @@ class Source(Part):
     """Training pairs that a person needs, others are left out; an unseen person needs one less, to be described by."""
     max_unusable: Fraction
     """Share of the source's rows that may be damaged; with more of them the command stops."""
-    workers: Natural
+    workers: Annotated[int, Strict(), Field(ge=0, le=1_024)]
     """Processes that read and decode images beside the one that encodes them; with 0 it does all itself."""
 
     split_keys: ClassVar[tuple[str, ...]] = ("validation", "min_pairs")

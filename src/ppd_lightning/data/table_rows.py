@@ -14,10 +14,9 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from ppd_lightning.data.remote import Location, first_line
+from ppd_lightning.data.remote import Location, first_line, require_file
 from ppd_lightning.data.table_csv import csv_rows
 from ppd_lightning.data.table_json import json_rows
 from ppd_lightning.data.table_parquet import parquet_rows
@@ -83,9 +82,8 @@ def opened(table: Location, key: str) -> Iterator[Any]:
     Raises:
         UserError: there is no such regular file, or what reads it (in the `with` block) finds it damaged.
     """
-    if table.is_local and Path(table.path).exists() and not Path(table.path).is_file():
-        what = "a folder" if Path(table.path).is_dir() else "no regular file"
-        raise UserError(f"{key}: {table.url} is {what}; name the table's file")
+    if table.is_local:
+        require_file(table.path, key)
     try:
         file = table.system.open(table.path, "rb")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 
 from ppd_lightning.figures.fonts import families_for
 from ppd_lightning.figures.style import LIGHT, STYLE
+from ppd_lightning.masking import for_sharing
 from ppd_lightning.storage.atomic import atomic_path
 
 DOTS_PER_INCH = 200
@@ -58,7 +59,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     text = re.sub(r"\s*\n\s*", " ", text)
     for colour, value in LIGHT.items():
         text = text.replace(value, f"var(--{colour})")
-    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(for_sharing(label))}"', 1))
 
 
 def _stem(path: Path) -> str:

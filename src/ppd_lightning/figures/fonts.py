@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,12 @@ def font_for(character: str) -> tuple[str, Path]:
         if character in _characters(Path(entry.fname)):
             return entry.name, Path(entry.fname)
     return FAMILY, default_font()
+
+
+def undrawable(texts: Iterable[str]) -> str:
+    """The characters of the texts that no font of this machine has, which are drawn as boxes."""
+    letters = dict.fromkeys("".join(texts))
+    return "".join(one for one in letters if not one.isspace() and one not in _characters(font_for(one)[1]))
 
 
 def families_for(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppd_lightning.figures.fonts import FAMILY
+from ppd_lightning.masking import for_sharing
 
 LIGHT = {
     "paper": "#ffffff",
@@ -112,5 +113,6 @@ def new_figure(title: str, width: float = WIDTH, height: float = HEIGHT) -> tupl
 
 
 def shortened(words: str, letters: int = LONGEST_LABEL) -> str:
-    """Words of at most so many letters; an ellipsis stands for the rest."""
-    return words if len(words) <= letters else f"{words[: letters - 1]}…"
+    """Words of at most so many letters; an ellipsis stands for the rest. Dollar signs begin no formula."""
+    line = for_sharing(" ".join(words.split()))
+    return (line if len(line) <= letters else f"{line[: letters - 1]}…").replace("$", r"\$")

@@ -5,6 +5,7 @@ B = images, R = rows, K = columns.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ppd_lightning.masking import for_people
+
 if TYPE_CHECKING:
     from ppd_lightning.figures.fonts import LabelFont
+
+log = logging.getLogger(__name__)
 
 INK, FAINT, PAPER = "#1a1a1a", "#777777", "#ffffff"
 BASE = "base"
@@ -38,7 +43,13 @@ def draw_grid(
     Each picture is taken when its cell is drawn, so that a sheet of large ones can be made of files. Labels may
     be of any script. Long names are broken into lines, and cut off where the cell has no room for more.
     """
-    from ppd_lightning.figures.fonts import LabelFont  # matplotlib with it, which whoever draws no sheet does without
+    # matplotlib comes with the fonts, which whoever draws no sheet does without
+    from ppd_lightning.figures.fonts import LabelFont, undrawable
+
+    rows, columns = list(map(for_people, rows)), list(map(for_people, columns))
+    missing = undrawable([*rows, *columns, title])
+    if missing:
+        log.warning("no font of this machine has %s; boxes stand for these letters until one is installed", missing)
 
     font, small = LabelFont(TEXT), LabelFont(SMALL_TEXT)
     labels = [_lines(name, font, max(cell, 2 * SMALLEST_CELL), max(1, cell // LINE)) for name in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from ppd_lightning.backbones.adapter import adapter_base
 from ppd_lightning.backbones.backbone import Backbone
@@ -20,6 +21,8 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.source import Source
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.generation.settings import Generation
+from ppd_lightning.markdown import code, fenced
+from ppd_lightning.masking import visible
 from ppd_lightning.model_card.drawing_files import read_template, settings_as_arguments
 from ppd_lightning.model_card.sections import data_section, read_summary, results_section, training_section
 from ppd_lightning.rewards.encoder_code import EncoderCode
@@ -67,13 +70,13 @@ def model_card(training: ExportedTraining) -> str:
         UserError: what `ppd prepare` or `ppd train` left is missing or damaged.
     """
     summary = read_summary(training.run / "summary.json", "ppd train")
-    facts, code = training.backbone.card_facts(), training.backbone.drawing_code()
+    facts, drawing = training.backbone.card_facts(), training.backbone.drawing_code()
     generation, objective, data = training.generation, training.objective, training.data
     low, high = generation.user_guidance_interval
     caption = facts.caption or min(choose_count("grid", data.captions(held_out=True), 1))
-    names = [f"`{name}`" for name in training.users]
+    names = list(map(code, training.users))
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    module, _, kind = code.base.rpartition(".")
+    module, _, kind = drawing.base.rpartition(".")
     paths = ", ".join("None" if path is None else json.dumps(path) for path in (facts.base, facts.codec, None))
     values = {
         "front_matter": _yaml(_front_matter(facts, objective)),
@@ -90,10 +93,10 @@ def model_card(training: ExportedTraining) -> str:
         "command": _command(facts, caption, "--user", min(training.users)),
         "module": module.rpartition(".")[2],
         "kind": kind,
-        "arguments": paths + settings_as_arguments(code),
+        "arguments": paths + settings_as_arguments(drawing),
         "image_size": data.image_size,
-        "user": json.dumps(min(training.users), ensure_ascii=False),
-        "caption": json.dumps(caption, ensure_ascii=False),
+        "user": _literal(min(training.users)),
+        "caption": _literal(caption),
         "steps": generation.steps,
         "text_guidance": generation.text_guidance,
         "user_guidance": generation.user_guidance,
@@ -106,13 +109,14 @@ def model_card(training: ExportedTraining) -> str:
         "results": results_section(training.run, file_sha256(training.adapter)),
         "limits": "\n".join(f"- {limit}" for limit in _limits(training, facts)),
         "licence": "\n\n".join(_licence(training.source, facts)),
-        "configuration": _yaml(training.settings),
+        "configuration": fenced(_yaml(training.settings), "yaml"),
     }
     return Template(read_template("card.md.txt")).substitute(values)
 
 
 def _yaml(values: Mapping[str, Any]) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _front_matter(facts: CardFacts, objective: Objective) -> dict[str, Any]:
@@ -122,7 +126,20 @@ def _front_matter(facts: CardFacts, objective: Objective) -> dict[str, Any]:
 
 def _command(facts: CardFacts, caption: str, *options: str) -> str:
     codec = [] if facts.codec is None else ["--decoder", facts.codec]
-    return shlex.join(["python", "draw.py", facts.base, caption, *codec, *options])
+    return " ".join(map(_shell_word, ["python", "draw.py", facts.base, caption, *codec, *options]))
+
+
+def _shell_word(word: str) -> str:
+    """The word as bash reads it, in one line and with nothing invisible in it."""
+    if visible(word) == word and not re.search(r"[\n\t]", word):
+        return shlex.quote(word)
+    escaped = {"\\": r"\\", "'": r"\'", "\n": r"\n", "\t": r"\t"}
+    return f"$'{visible(''.join(escaped.get(letter, letter) for letter in word))}'"
+
+
+def _literal(text: str) -> str:
+    """The text in Python's source."""
+    return visible(json.dumps(text, ensure_ascii=False))
 
 
 def _carried(training: ExportedTraining) -> Iterator[str]:
@@ -131,7 +148,7 @@ def _carried(training: ExportedTraining) -> Iterator[str]:
         yield "| `describer.safetensors` | how people are described: what describing new ones needs |\n"
     if not isinstance(training.encoder, str):
         for name in training.encoder.files:
-            yield f"| `{name}` | of what sees the images of new people's choices |\n"
+            yield f"| {code(name)} | of what sees the images of new people's choices |\n"
 
 
 def _new_people(training: ExportedTraining, facts: CardFacts, caption: str) -> str:

@@ -16,16 +16,21 @@ from ppd_lightning.rewards.encoder_code import EncoderCode
 
 TEMPLATES = importlib.resources.files("ppd_lightning.model_card") / "templates"
 SHARED = (
+    "ppd_lightning.backbones.adapter_file",
     "ppd_lightning.backbones.base_fingerprint",
     "ppd_lightning.backbones.interfaces",
     "ppd_lightning.backbones.user_branch",
     "ppd_lightning.generation.pipeline",
+    "ppd_lightning.storage.checked_tensors",
+    "ppd_lightning.users.vectors_file",
 )
 """The modules that every export carries, beside those of its base's family."""
 
 NEW_PEOPLE = (
+    "ppd_lightning.data.image_files",
     "ppd_lightning.data.pair_ids",
     "ppd_lightning.data.own_table",
+    "ppd_lightning.data.picture_formats",
     "ppd_lightning.data.pictures",
     "ppd_lightning.data.remote",
     "ppd_lightning.data.saved_datasets",
@@ -39,9 +44,13 @@ NEW_PEOPLE = (
     "ppd_lightning.data.table_text",
     "ppd_lightning.data.webdataset",
     "ppd_lightning.errors",
+    "ppd_lightning.machine_faults",
+    "ppd_lightning.masking",
     "ppd_lightning.settings.plain_text",
+    "ppd_lightning.signals",
     "ppd_lightning.storage.atomic",
     "ppd_lightning.storage.fingerprints",
+    "ppd_lightning.storage.writers",
     "ppd_lightning.users.choice_features",
     "ppd_lightning.users.describer",
     "ppd_lightning.users.discriminants",

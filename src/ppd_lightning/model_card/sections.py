@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,10 @@ from ppd_lightning.data.source import Source
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.statistics.intervals import words
+from ppd_lightning.markdown import code
+from ppd_lightning.markdown import words as text_words
+from ppd_lightning.storage.json_files import read_json
+from ppd_lightning.storage.result_folder import require_whole
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Optimizer, Trainer
 
@@ -28,11 +31,12 @@ def read_summary(path: Path, made_by: str) -> dict[str, Any]:
     Raises:
         UserError: it is missing or damaged.
     """
+    remedy = f"run `{made_by}` with the same settings"
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: missing or damaged ({error}); run `{made_by}` with the same settings") from None
-    return values
+        require_whole(path)
+        return read_json(path, remedy)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {remedy}") from None
 
 
 def data_section(source: Source, data: PreparedData, described: str) -> str:
@@ -122,21 +126,26 @@ def _how(settings: Mapping[str, Any], folder: str) -> str:
     drawing, judged = settings["generation"], settings["evaluation"]
     keys = ("steps", "text_guidance", "user_guidance", "user_guidance_interval", "decoder")
     listed = [f"{key} = {drawing[key]}" for key in keys]
-    listed += [f"people of {Path(file).name}" for file in drawing.get("people", [])]
-    listed += [f"captions = {Path(judged['captions']).name}", f"tie = {judged['tie']}"]
+    listed += [f"people of {code(_name(file))}" for file in drawing.get("people", [])]
+    listed += [f"captions = {code(_name(judged['captions']))}", f"tie = {judged['tie']}"]
     return (
         "How often the picture drawn for a person is preferred to the base's, by `ppd evaluate`: a tie counts one "
         f"half, the intervals are of {judged['bootstrap']:,} bootstrap resamples. Measured by "
-        f"{', '.join(settings['measures'])}: the first of these decides `win_rate`, or each user's own where "
-        "rewards are the users. In `other_taste_win_rate` another person decides; `own_against_other` compares the "
-        "picture with one that is drawn for another person. Drawn by the framework's own pipeline with "
+        f"{', '.join(map(text_words, settings['measures']))}: the first of these decides `win_rate`, or each "
+        "user's own where rewards are the users. In `other_taste_win_rate` another person decides; `own_against_other` "
+        "compares the picture with one that is drawn for another person. Drawn by the framework's own pipeline with "
         f"{', '.join(listed)}. (`{folder}`)"
     )
 
 
+def _name(path: str) -> str:
+    return Path(path.replace("\\", "/")).name
+
+
 def _preferences(accuracy: Mapping[str, Mapping[str, float]], judged: Mapping[str, Any]) -> str:
     rates = ", ".join(
-        f"{group} people {rate['rate']:.3f} (95 % interval {words(rate['low'], rate['high'], '.3f')}, n {rate['n']})"
+        f"{text_words(group)} people {rate['rate']:.3f} "
+        f"(95 % interval {words(rate['low'], rate['high'], '.3f')}, n {rate['n']})"
         for group, rate in accuracy.items()
     )
     return (
@@ -154,8 +163,8 @@ def _table(summary: Mapping[str, Any]) -> Iterator[str]:
         for group, rate in groups.items():
             numbers = [f"{rate['rate']:.3f}", words(rate["low"], rate["high"], ".3f")]
             counts = [str(rate[key]) for key in ("n", "wins", "losses", "ties")]
-            yield f"| {' | '.join([name, group, *numbers, *counts])} |"
+            yield f"| {' | '.join([text_words(name), text_words(group), *numbers, *counts])} |"
     if "concept_accuracy" in summary:
         yield ""
-        shares = ", ".join(f"{name} {share:.3f}" for name, share in summary["concept_accuracy"].items())
+        shares = ", ".join(f"{text_words(name)} {share:.3f}" for name, share in summary["concept_accuracy"].items())
         yield f"Share of pictures whose concept is recognised: {shares}."

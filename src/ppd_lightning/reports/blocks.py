@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from matplotlib.figure import Figure
 
 from ppd_lightning.evaluation.statistics.intervals import NONE
+from ppd_lightning.markdown import words
+from ppd_lightning.masking import for_sharing
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,10 @@ def all_blocks(blocks: Sequence[Block]) -> Iterator[Block]:
 
 def as_markdown(table: Table) -> str:
     """The table for a README."""
-    lines = [f"**{table.title}**", "", _line(table.head), _line(["---"] * len(table.head))]
-    lines += [_line([formatted(cell) for cell in row]) for row in table.rows]
+    lines = [f"**{words(table.title)}**", "", _line(map(words, table.head)), _line(["---"] * len(table.head))]
+    lines += [_line(words(cell) if isinstance(cell, str) else formatted(cell) for cell in row) for row in table.rows]
     if table.note:
-        lines += ["", table.note]
+        lines += ["", words(table.note)]
     return "\n".join(lines) + "\n"
 
 
@@ -152,7 +154,7 @@ def as_csv(table: Table) -> str:
     parts = ("", " low", " high", " n")
     head = [
         f"{name}{part}"
-        for name, several in zip(table.head, estimated, strict=True)
+        for name, several in zip(map(for_sharing, table.head), estimated, strict=True)
         for part in (parts if several else [""])
     ]
     text = io.StringIO()
@@ -165,10 +167,13 @@ def as_csv(table: Table) -> str:
                 ends = ["" if math.isnan(end) else end for end in (cell.low, cell.high)]
                 values += [cell.value, *ends, "" if cell.n is None else cell.n]
             else:
-                values += ["" if cell is None else cell, *([""] * 3 if several else [])]
+                values += [
+                    "" if cell is None else for_sharing(cell) if isinstance(cell, str) else cell,
+                    *([""] * 3 if several else []),
+                ]
         writer.writerow(values)
     return text.getvalue()
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

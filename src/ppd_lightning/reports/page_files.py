@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from ppd_lightning.figures.files import inline_svg, save_figure
 from ppd_lightning.figures.style import DARK, LIGHT
+from ppd_lightning.masking import for_sharing
 from ppd_lightning.reports.blocks import (
     Drawing,
     Figures,
@@ -63,7 +64,7 @@ def write_page(folder: Path, page: Page) -> Path:
         for table, name in zip(tables, _distinct([table.name for table in tables]), strict=True):
             write_text_atomic(folder / "tables" / f"{name}.csv", as_csv(table))
         write_text_atomic(folder / "tables.md", "\n".join(map(as_markdown, tables)))
-        write_json_atomic(folder / "study.json", page.values)
+        write_json_atomic(folder / "study.json", _shared(page.values))
     write_text_atomic(folder / "report.html", as_html(page, names))
     return folder / "report.html"
 
@@ -74,6 +75,7 @@ def as_html(page: Page, names: Mapping[Drawing, str]) -> str:
         loader=PackageLoader("ppd_lightning.reports"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_readable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -90,6 +92,21 @@ def as_html(page: Page, names: Mapping[Drawing, str]) -> str:
         light=LIGHT,
         dark=DARK,
     )
+
+
+def _shared(values: Any) -> Any:
+    """Plain values whose texts are for whoever they are given to."""
+    if isinstance(values, dict):
+        return {key: _shared(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_shared(value) for value in values]
+    return for_sharing(values) if isinstance(values, str) else values
+
+
+def _readable(value: Any) -> Any:
+    """A text of the page for whoever it is given to; images and figures as they are."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:image/")
+    return for_sharing(value) if is_text else value
 
 
 def _file_name(words: str) -> str:

@@ -7,18 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Count
+from ppd_lightning.settings.values import PathText, Real, Resamples
 
 
 @settings
 class Report:
     """What a page says, and by which number a run is chosen."""
 
-    of: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None
+    of: Annotated[list[PathText], Field(min_length=1)] | None
     """Folders of runs and sweeps: one has a page of its own, several are compared as a study; null is the sweep of
     output that was last worked on."""
-    to: str | None
-    """The folder of a study's page and tables; null is one in {output}/reports that follows from report.of."""
+    to: PathText | None
+    """The folder of the page and its tables; null is that of the run or sweep itself, of a study one in
+    {output}/reports that follows from report.of."""
     metric: Annotated[str, Field(min_length=1)] | None
     """The number that names the best run, as a column of runs.csv; null is the first main number that was measured."""
     goal: Literal["maximize", "minimize"]
@@ -28,7 +29,7 @@ class Report:
     content: Annotated[str, Field(min_length=1)] | None
     """What curves of taste are drawn against, as in a column own/NAME of comparisons.parquet; null is concept, else
     CLIP's score."""
-    levels: list[float] | None
+    levels: list[Real] | None
     """At which of its values methods are compared; null takes round ones that all curves reach."""
-    bootstrap: Count
+    bootstrap: Resamples
     """Resamplings of people and trainings for the intervals of a study."""

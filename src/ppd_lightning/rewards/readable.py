@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PIL import Image
 
+from ppd_lightning.data.pictures import eight_bit, upright
 from ppd_lightning.errors import UserError
 
 SMALLEST, MOST_TIMES_AS_LONG = 2, 50
@@ -12,9 +12,10 @@ SMALLEST, MOST_TIMES_AS_LONG = 2, 50
 
 
 def readable(picture: Image.Image) -> Image.Image:
-    """The picture, decoded, with 8 bits a channel; its mode is kept where it has them already.
+    """The picture, decoded, upright, with 8 bits a channel; itself where it is so already.
 
-    PIL would clip 16 bits a channel to 8, so that all but the darkest pixels were white; they are scaled here.
+    This is what everything else sees of it too (`data.pictures`), but for what is transparent: that is not laid on
+    white, for each reward's package goes its own way with it.
 
     Raises:
         UserError: it is damaged, or so small or long that there is nothing to see.
@@ -27,9 +28,9 @@ def readable(picture: Image.Image) -> Image.Image:
         )
     try:
         picture.load()
-        if not picture.mode.startswith("I;16"):
-            return picture
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return upright(eight_bit(picture))
+    except UserError as error:
+        raise UserError(f"a picture of {width} x {height} pixels {error}; leave it out") from None
     except Exception as error:  # damaged and malicious files make PIL raise almost anything
         reason = " ".join(str(error).split())
         raise UserError(f"a picture of {width} x {height} pixels cannot be decoded ({reason}); leave it out") from None

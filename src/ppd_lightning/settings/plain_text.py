@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 
 UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f\xad\u200b\u200e\u200f\u2060\ufeff]")
 """Characters without width that change nothing of a text: controls, soft hyphens, marks of order. Joiners stay, for
-they make emoji and letters of several scripts."""
+letters of several scripts and pictographs are made with them."""
 
 WHOLE = re.compile(r"-?(0|[1-9]\d{0,30})\.0+|\d(\.\d+)?e\+\d{1,2}")
 """A whole number as text, as files of floats have it: 12.0, 1e+16."""

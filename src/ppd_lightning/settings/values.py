@@ -1,4 +1,9 @@
-"""The kinds of values that keys take, and how the schemas are checked."""
+"""The kinds of values that keys take, their ranges, and how the schemas are checked.
+
+A range ends where arithmetic overflows, memory is exhausted or work never ends on any machine; what is
+wise is narrower. A setting with a range of its own says so at its field, as in
+`Annotated[int, Strict(), Field(ge=1, le=1024)]`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict,
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from ppd_lightning.settings.paths import home_expanded
 from ppd_lightning.settings.plain_text import user_name
 
 CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -30,15 +36,45 @@ def _as_called(value: object) -> object:
         return value
 
 
-Count = Annotated[int, Strict(), Field(ge=1)]
-Natural = Annotated[int, Strict(), Field(ge=0)]
-Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
-Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
-ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1)]
+def _without_sign_of_zero(value: float) -> float:
+    """-0.0 is 0.0: equal settings must name the same folder."""
+    return value + 0.0
+
+
+def _path(text: str) -> str:
+    try:
+        return home_expanded(text)
+    except ValueError as error:
+        raise PydanticCustomError("path", "{why}", {"why": str(error)}) from None
+
+
+Zero = AfterValidator(_without_sign_of_zero)
+
+Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000_000)]
+Natural = Annotated[int, Strict(), Field(ge=0, le=1_000_000_000)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1)]
+Draws = Annotated[int, Strict(), Field(ge=1, le=10_000)]
+"""How often something is drawn, tried or made anew for each person, caption or pair."""
+Batch = Annotated[int, Strict(), Field(ge=1, le=1_000_000)]
+"""Things worked on at once."""
+Components = Annotated[int, Strict(), Field(ge=1, le=65_536)]
+"""Width of a user embedding."""
+Pixels = Annotated[int, Strict(), Field(ge=1, le=16_384)]
+"""A side of an image."""
+Resamples = Annotated[int, Strict(), Field(ge=1, le=100_000)]
+"""Of a bootstrap: each is as large as the people or captions that are drawn from."""
+Positive = Annotated[float, Strict(), Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+NonNegative = Annotated[float, Strict(), Field(ge=0, le=1_000_000, allow_inf_nan=False), Zero]
+Guidance = Annotated[float, Strict(), Field(ge=0, le=1_000, allow_inf_nan=False), Zero]
+Temperature = Annotated[float, Strict(), Field(ge=0, le=100, allow_inf_nan=False), Zero]
+"""Of the tokens that a language model samples."""
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False), Zero]
+Fraction = Annotated[float, Strict(), Field(ge=0, le=1), Zero]
+ProperFraction = Annotated[float, Strict(), Field(ge=0, lt=1), Zero]
 Switch = Annotated[bool, Strict()]
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+"""A file, a folder, a URL or a name on the model hub; `~` is one's home folder."""
 User = Annotated[str, BeforeValidator(_as_called)]
 """A user's name; 12 and 12.0 are "12", as in tables."""
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Count, Natural, NonNegative, Positive, Precision, ProperFraction, Switch
+from ppd_lightning.settings.values import (
+    Batch,
+    Count,
+    Natural,
+    NonNegative,
+    PathText,
+    Positive,
+    Precision,
+    ProperFraction,
+    Switch,
+)
 
 
 @settings
@@ -39,23 +49,23 @@ class Trainer:
 
     max_steps: Count
     """Optimizer steps."""
-    batch_size: Count
+    batch_size: Batch
     """Pairs of one optimizer step, over all devices."""
-    micro_batch_size: Count | None
+    micro_batch_size: Batch | None
     """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share."""
     precision: Precision
     """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
     accelerator: Literal["auto", "cpu", "gpu"]
     """The hardware; auto takes a GPU where there is one."""
-    nodes: Count
+    nodes: Annotated[int, Strict(), Field(ge=1, le=10_000)]
     """How many machines, each with as many devices."""
-    devices: Count
+    devices: Annotated[int, Strict(), Field(ge=1, le=1_024)]
     """How many devices of each machine; one process trains on each."""
     reference: Literal["computed", "stored"]
     """Whether each step computes the reference's errors, or they are made once and read by all runs of a sweep."""
     text: Literal["stored", "computed"]
     """Whether `ppd prepare` stores the text states of all captions, or each step computes those of its own."""
-    threads: Count | None
+    threads: Annotated[int, Strict(), Field(ge=1, le=1_024)] | None
     """CPU threads of PyTorch; null leaves its own choice."""
     gradient_checkpointing: Switch
     """Compute activations again in the backward pass: less memory, more time, the same result."""
@@ -89,7 +99,7 @@ class Logger:
     """An experiment tracker beside them, Weights & Biases or MLflow, each a package of its own; null is none."""
     project: Annotated[str, Field(min_length=1)]
     """The project (W&B) or experiment (MLflow) that the tracker files the run under."""
-    location: str | None
+    location: PathText | None
     """Where the tracker's records go: MLflow's tracking URI, or W&B's folder; null is a folder in output."""
     offline: Switch
     """Whether W&B only writes files, which `wandb sync` sends later."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Count
+from ppd_lightning.settings.values import Components
 from ppd_lightning.users.kind import UserKind
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ClipUser(UserKind):
     """Features of the images of a user's choices, by a reward's vision tower."""
     reward: str
     """Which of the rewards sees the images, by its vision tower; what it saw is stored once for users and labels."""
-    components: Count | None
+    components: Components | None
     """Width of an embedding, as for user=features; null keeps every feature."""
 
     def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
@@ -117,4 +118,4 @@ class ClipUser(UserKind):
 
     def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
         """See `UserKind`."""
-        return f"{shots.words()}, seen by the vision tower of the reward `{self.reward}`, make their vector."
+        return f"{shots.words()}, seen by the vision tower of the reward {code(self.reward)}, make their vector."

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Count
+from ppd_lightning.settings.values import Components
 from ppd_lightning.users.kind import UserKind
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FeaturesUser(UserKind):
     """Features of the images of a user's choices."""
     encoder: Literal["efficientnet_lite0", "codec"]
     """What sees the shots: a frozen ImageNet network, or the model's own codec."""
-    components: Count
+    components: Components
     """Width of an embedding: directions in which users differ most, beside how each one's choices vary."""
 
     not_for_new: ClassVar[str] = ""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from ppd_lightning.data.image_files import quoted, read_file
 from ppd_lightning.data.own_table import read_choices
 from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
-from ppd_lightning.data.pictures import open_picture
+from ppd_lightning.data.pictures import eight_bit, open_picture, upright
 from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.data.table_parts import open_table
@@ -40,7 +41,7 @@ class NewChoice:
     preferred_uid: str
 
 
-def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
+def choices_of_table(table: str, key: str, roots: Sequence[str] = ()) -> dict[str, list[NewChoice]]:
     """The usable choices of each person of a table, in the table's order; its form is that of `data.own_table`.
 
     Ties tell nothing and are left out. So are pairs that somebody decided both ways, with a warning; what is there
@@ -49,25 +50,26 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
     Args:
         table: the file's path or fsspec URL.
         key: of the configuration that names it, for messages.
+        roots: folders below which its images may lie, beside its own.
 
     Raises:
         UserError: the table cannot be read, rows have faults (the first are named, the others counted), or somebody has
             no choice that tells anything.
     """
     file = open_table(table, key)
-    read = read_choices(file, key=key)
+    read = read_choices(file, roots=roots, key=key)
     refuse(file, read.faults)
-    content = TableImages(file, read, key).of(read.choices)
-    pictures = {name: open_picture(data) for name, data in content.items()}
+    content, broken = TableImages(file, read, key).of(read.choices)
+    pictures: dict[str, Image.Image] = {}
+    for name, data in content.items():
+        try:
+            pictures[name] = open_picture(data)
+        except UserError as error:
+            broken[name] = f"{quoted(name)} {error}"
     uids = {name: image_uid(data) for name, data in content.items()}
     refuse(
         file,
-        [
-            (choice.line, f"{name} is no image that can be read")
-            for choice in read.choices
-            for name in choice.images
-            if pictures[name] is None
-        ],
+        [(choice.line, broken[name]) for choice in read.choices for name in choice.images if name in broken],
     )
     people: dict[str, list[NewChoice]] = {}
     for choice in read.choices:
@@ -75,12 +77,9 @@ def choices_of_table(table: str, key: str) -> dict[str, list[NewChoice]]:
         if choice.label == 0.5:
             continue
         liked, other = choice.images if choice.label == 1 else choice.images[::-1]
-        preferred, dispreferred = pictures[liked], pictures[other]
-        assert preferred is not None  # refused above
-        assert dispreferred is not None
         ranking = ranking_id(choice.ranking, choice.user, choice.caption)
         pair = pair_id(choice.user, ranking, choice.caption, uids[liked], uids[other])
-        own.append(NewChoice(pair, choice.caption, preferred, dispreferred, uids[liked]))
+        own.append(NewChoice(pair, choice.caption, pictures[liked], pictures[other], uids[liked]))
     return usable(people)
 
 
@@ -156,12 +155,13 @@ def _opened(picture: Picture) -> tuple[Image.Image, str]:
     """A picture, decoded, and hex digits for its content."""
     if isinstance(picture, Image.Image):
         header = f"{picture.mode}{picture.size}".encode()
-        return picture, image_uid(header + picture.tobytes())
+        try:
+            uid = image_uid(header + picture.tobytes())
+            return upright(eight_bit(picture)), uid
+        except (OSError, SyntaxError) as error:  # a file that was opened, not yet decoded
+            raise UserError(f"a picture in memory cannot be decoded ({error})") from None
     try:
-        data = Path(picture).read_bytes()
-    except OSError as error:
-        raise UserError(f"{picture}: there is no such file ({error.strerror})") from None
-    opened = open_picture(data)
-    if opened is None:
-        raise UserError(f"{picture}: is no image that can be read")
-    return opened, image_uid(data)
+        data = read_file(picture)
+        return open_picture(data), image_uid(data)
+    except UserError as error:
+        raise UserError(f"{quoted(str(picture))}: {error}") from None

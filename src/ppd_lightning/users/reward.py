@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import Positive
 from ppd_lightning.users.kind import UserKind
@@ -98,5 +99,5 @@ class RewardUser(UserKind):
 
     def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
         """See `UserKind`."""
-        named = f" ({', '.join(sorted(rewards))})" if rewards else ""
+        named = f" ({', '.join(map(code, sorted(rewards)))})" if rewards else ""
         return f"A logistic regression of {shots.words()} on rewards{named} makes it."

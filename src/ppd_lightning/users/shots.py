@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import Part, settings
-from ppd_lightning.settings.values import Count
+from ppd_lightning.settings.values import Draws
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 class Shots(Part, ABC):
     """Which of a user's choices describe them."""
 
-    n: Count
+    n: Draws
     """Choices that describe a user."""
     select: str
     """By hash, as unlike as can be in their captions, or with captions nearest to the one that is asked for."""
-    groupings: Count
+    groupings: Draws
     """Different sets of them made for each user; with caption_aware it is one for each caption instead."""
 
     per_caption: ClassVar[bool] = False

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Strict
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, settings
+from ppd_lightning.settings.values import PathText
 from ppd_lightning.users.kind import UserKind
-from ppd_lightning.users.vlm_settings import Position
+from ppd_lightning.users.vlm_settings import Layer, Position
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,15 +30,15 @@ class StatedUser(UserKind):
 
     kind: Literal["stated"]
     """A text about each user."""
-    texts: str
+    texts: PathText
     """A text for each user: JSON of names and texts, or a CSV, JSON or parquet table with columns user and text."""
     reader: Literal["text_encoder", "vlm"]
     """What reads it: the model's own text encoder, whose pooled state it is, or a vision-language model."""
-    path: str | None
+    path: PathText | None
     """Folder or hub name of that vision-language model, as for user=vlm."""
     position: Position
     """Whose hidden state of it is taken, as for user=vlm."""
-    layer: Annotated[int, Strict()]
+    layer: Layer
     """Which of its hidden states, as for user=vlm."""
 
     by_shots: ClassVar[bool] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import Finding, settings
 from ppd_lightning.users.vlm_settings import VlmSettings
 
@@ -57,7 +58,7 @@ class VlmUser(VlmSettings):
     def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
         """See `UserKind`."""
         name = self.path.rstrip("/").rpartition("/")[2]  # the folder's own name: paths of this machine stay here
-        return f"A profile that `{name}` writes of {shots.words()} makes their vector (`{self.position}`)."
+        return f"A profile that {code(name)} writes of {shots.words()} makes their vector (`{self.position}`)."
 
     def findings(self) -> Iterator[Finding]:
         """The vision-language model."""

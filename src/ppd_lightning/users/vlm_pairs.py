@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL.Image import Image
 
-from ppd_lightning.data.pictures import open_picture
+from ppd_lightning.data.pictures import as_rgb, open_picture
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.vlm_prompts import PromptPair, preferred_number
@@ -38,11 +38,11 @@ class PromptPairs:
         table = data.images_table()
         table = table.filter(pc.is_in(table["image_id"], value_set=pa.array(sorted(images), pa.string())))
         self._files = dict(data.stored_images(table)) if len(table) else {}
-        sound = {image for image in images if open_picture(self._files.get(image)) is not None}
+        broken = {image for image in images if not _is_sound(self._files.get(image))}
         faults = [
             f"{row['pair_id']} of {row['user_id']}"
             for row in self._pairs.values()
-            if not {row["preferred"], row["dispreferred"]} <= sound
+            if {row["preferred"], row["dispreferred"]} & broken
         ]
         if faults:
             raise UserError(
@@ -56,9 +56,15 @@ class PromptPairs:
 
     def _prompt_pair(self, pair: Mapping[str, str]) -> PromptPair:
         preferred, other = (open_picture(self._files[pair[side]]) for side in ("preferred", "dispreferred"))
-        assert preferred is not None  # opened above
-        assert other is not None
         return prompt_pair(pair["pair_id"], pair["caption"], preferred, other, self._side)
+
+
+def _is_sound(data: bytes | None) -> bool:
+    try:
+        as_rgb(open_picture(data))
+    except UserError:
+        return False
+    return True
 
 
 def prompt_pair(pair_id: str, caption: str, preferred: Image, other: Image, side: int) -> PromptPair:
@@ -69,7 +75,7 @@ def prompt_pair(pair_id: str, caption: str, preferred: Image, other: Image, side
     """
     images = []
     for picture in (preferred, other):
-        small = picture.convert("RGB")
+        small = as_rgb(picture)
         small.thumbnail((side, side))
         images.append(small)
     number = preferred_number(pair_id)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, Strict
 
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Positive
 
 if TYPE_CHECKING:  # a configuration is checked without them
     import torch
@@ -41,7 +42,7 @@ class TransformerBackbone(Backbone, ABC):
     have the parts, the text encoders, the codec with its stride, and what is said of the model.
     """
 
-    shift: Positive
+    shift: Annotated[float, Strict(), Field(ge=0.01, le=100)]
     """How much more time the path spends at high noise, in training and drawing; 1 is none."""
 
     @property

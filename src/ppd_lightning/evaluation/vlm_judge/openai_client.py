@@ -22,6 +22,7 @@ from ppd_lightning.evaluation.vlm_judge.answer_cache import Answer
 from ppd_lightning.evaluation.vlm_judge.chat_completion import answer_in, request_body
 from ppd_lightning.evaluation.vlm_judge.cost import Budget
 from ppd_lightning.evaluation.vlm_judge.judge import EncodedQuestion, Judge, Question, RefusedError
+from ppd_lightning.masking import mask_variable
 from ppd_lightning.storage.fingerprints import fingerprint
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ def _key(variable: str | None) -> str:
     """
     if variable is None:
         return ""
+    mask_variable(variable)
     secret = os.environ.get(variable, "").strip()
     if not secret:
         raise UserError(

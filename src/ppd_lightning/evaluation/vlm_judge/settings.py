@@ -10,7 +10,18 @@ from pydantic import Field, Strict
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, Part, settings
-from ppd_lightning.settings.values import Count, Fraction, Natural, NonNegative, Positive
+from ppd_lightning.settings.values import (
+    Batch,
+    Count,
+    Fraction,
+    NonNegative,
+    PathText,
+    Pixels,
+    Positive,
+    Resamples,
+    Seed,
+    Temperature,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +37,13 @@ class VisionJudge(Part):
 
     kind: str
     """Where the model runs: behind an OpenAI-compatible endpoint, or on this machine."""
-    temperature: NonNegative | None
+    temperature: Temperature | None
     """Of the answers; 0 takes the likeliest token each time; null sends none (judge=openai)."""
     top_p: TopP | None
     """Share of the probability that an answer's tokens are sampled from; null sends none (judge=openai)."""
-    max_tokens: Count
+    max_tokens: Batch
     """Longest answer."""
-    image_size: Count
+    image_size: Pixels
     """Longest side in pixels at which an image is shown."""
     comparisons: Count
     """Comparisons with the base in each group of people; each is asked in both orders."""
@@ -40,11 +51,11 @@ class VisionJudge(Part):
     """Of each group, people's own held-out choices that the judge predicts before it judges."""
     min_agreement: Fraction | None
     """Stop if the judge agrees with fewer of people's own choices; null only reports."""
-    retries: Natural
+    retries: Annotated[int, Strict(), Field(ge=0, le=1_000)]
     """Further tries, each with another seed, where an answer holds no prediction."""
-    bootstrap: Count
+    bootstrap: Resamples
     """Resamplings of the people for the interval of a rate."""
-    seed: Natural | None
+    seed: Seed | None
     """The answers' sampling seeds follow from it, the question and the trial; null sends none (judge=openai)."""
 
     @abstractmethod
@@ -82,11 +93,11 @@ class OpenaiJudge(VisionJudge):
     """How images are sent."""
     jpeg_quality: Annotated[int, Strict(), Field(ge=1, le=100)]
     """Of JPEGs."""
-    concurrent: Count
+    concurrent: Annotated[int, Strict(), Field(ge=1, le=1_024)]
     """Requests that are open at a time."""
     timeout: Positive
     """Seconds without a sign of life after which a request is given up."""
-    attempts: Count
+    attempts: Annotated[int, Strict(), Field(ge=1, le=1_000)]
     """Requests of a question, with growing pauses, before the endpoint counts as down."""
     price_in: NonNegative | None
     """What a million tokens of prompts cost, in any currency."""
@@ -122,15 +133,15 @@ class VlmJudge(VisionJudge):
     """LLaVA-OneVision on this machine."""
 
     kind: Literal["vlm"]
-    temperature: NonNegative
+    temperature: Temperature
     """Of the answers; 0 takes the likeliest token each time."""
     top_p: TopP
     """Share of the probability that an answer's tokens are sampled from."""
-    seed: Natural
+    seed: Seed
     """The answers' sampling seeds follow from it, the question and the trial."""
-    path: str
+    path: PathText
     """Folder of LLaVA-OneVision in the layout of transformers, or its name on the model hub."""
-    batch_size: Count
+    batch_size: Batch
     """Questions that are answered at once; on a GPU rounding makes the answers depend on it."""
 
     def findings(self) -> Iterator[Finding]:

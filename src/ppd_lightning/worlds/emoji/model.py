@@ -12,6 +12,7 @@ from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.card_facts import CardFacts
 from ppd_lightning.backbones.files import ModelPart, network_files
 from ppd_lightning.errors import UserError
+from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import settings
 from ppd_lightning.worlds.emoji.vendors import credits_text
 
@@ -75,7 +76,7 @@ class EmojiModel(Backbone, ABC):
         """What the model card of an adapter says about it."""
         origin = "ships with ppd-lightning as `worlds/emoji/assets`"
         if self.path is not None:
-            origin = f"was `{self.hub_name or Path(self.path).name}`"
+            origin = f"was {code(self.hub_name or Path(self.path).name)}"
         return CardFacts(
             front_matter={"license": "cc-by-sa-4.0"},
             tags=self.tags,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
+from ppd_lightning.data.pictures import as_rgb, open_picture
 from ppd_lightning.errors import UserError
 from ppd_lightning.worlds.emoji.vendors import PACKAGES
 
@@ -117,17 +117,14 @@ def _vendor_codes(path: Path, style: str) -> set[str]:
 
 
 def _on_white(picture: Image.Image, size: int) -> np.ndarray:
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    flat = Image.alpha_composite(white, picture).convert("RGB")
-    return np.asarray(flat.resize((size, size), Image.Resampling.LANCZOS))
+    return np.asarray(as_rgb(picture).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def _rasterise(svg: str, size: int) -> np.ndarray:
     # Drawn at four times the size and reduced, as the 3D pictures are: one way of smoothing for every style.
     # Without the machine's fonts, which would be read anew for each picture and differ between machines.
     png = resvg_py.svg_to_bytes(svg_string=svg, width=4 * size, height=4 * size, skip_system_fonts=True)
-    return _on_white(Image.open(io.BytesIO(bytes(png))), size)
+    return _on_white(open_picture(bytes(png)), size)
 
 
 def draw_iconify(path: Path, wanted: list[str], size: int) -> dict[str, np.ndarray]:
@@ -153,9 +150,7 @@ def _svg_files(path: Path, wanted: list[str], size: int) -> dict[str, np.ndarray
 
 
 def _webp(path: Path, wanted: list[str], size: int) -> dict[str, np.ndarray]:
-    return {
-        code: _on_white(Image.open(io.BytesIO(data)), size) for code, data in _members(path, "package/assets/", wanted)
-    }
+    return {code: _on_white(open_picture(data), size) for code, data in _members(path, "package/assets/", wanted)}
 
 
 def _members(path: Path, folder: str, wanted: list[str]) -> list[tuple[str, bytes]]:

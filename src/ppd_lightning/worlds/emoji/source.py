@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.source import Source
 from ppd_lightning.settings.part import Finding, settings
-from ppd_lightning.settings.values import Count, Natural, Positive
+from ppd_lightning.settings.values import Batch, Draws, Positive, Seed
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
     from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
+
+
+MOST_CHOICES = 20_000_000
 
 
 @settings
@@ -23,19 +26,19 @@ class EmojiSource(Source):
 
     name: Literal["emoji"]
     """The source."""
-    concepts: Count
+    concepts: Batch
     """How many concepts of the shipped list make up the world."""
-    held_out_concepts: Count
+    held_out_concepts: Batch
     """How many of them appear in no preference pair: the captions that are evaluated."""
-    people: Count
+    people: Batch
     """How many people's pairs are trained on."""
-    unseen_people: Count
+    unseen_people: Batch
     """How many further people are never trained on, only described by their shots."""
-    pairs_per_person: Count
+    pairs_per_person: Draws
     """Choices of each person."""
     choice_temperature: Positive
     """Scale of the noise in a choice; a person's utility has unit deviation over the world's pictures."""
-    seed: Natural
+    seed: Seed
     """Draws the people and their choices."""
 
     split_keys: ClassVar[tuple[str, ...]] = (*Source.split_keys, "held_out_concepts")
@@ -49,6 +52,12 @@ class EmojiSource(Source):
             yield (
                 f"data.held_out_concepts: must leave concepts to train on, and {self.held_out_concepts} of "
                 f"{self.concepts} do not"
+            )
+        choices = (self.people + self.unseen_people) * self.pairs_per_person
+        if choices > MOST_CHOICES:
+            yield (
+                f"data.pairs_per_person: {self.pairs_per_person:,} of {self.people + self.unseen_people:,} people make "
+                f"{choices:,} choices, and the world is made for up to {MOST_CHOICES:,}; use fewer"
             )
 
     def extras(self) -> tuple[str, ...]:

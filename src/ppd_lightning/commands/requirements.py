@@ -1,0 +1,79 @@
+"""What a verb needs of the machine that runs it, looked at before any work.
+
+`ppd validate` leaves this out, for it also runs where a job is only prepared; `ppd doctor` lists it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ppd_lightning.config.root import Config
+from ppd_lightning.devices import require_accelerator
+from ppd_lightning.distributed.rank import current_rank
+from ppd_lightning.errors import UserError
+
+TRAINING = ("train", "reference", "demo")
+DRAWING = ("evaluate", "interpolate", "judge", "generate", "demo")
+COMPUTING = ("prepare", "label", "embed", "classify", "describe", *TRAINING, *DRAWING)
+FLOAT, PROCESS = 4, 300_000_000
+"""Bytes of a number, and of a process with PyTorch that does nothing yet."""
+LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
+
+
+def require_machine(verb: str, config: Config) -> None:
+    """Raise a `UserError` where the device is missing, or batches alone take more memory than there is."""
+    if verb in COMPUTING:
+        require_accelerator(config.trainer.accelerator)
+    faults = [*(_of_training(config) if verb in TRAINING else ()), *(_of_drawing(config) if verb in DRAWING else ())]
+    if faults:
+        raise UserError(faults)
+
+
+def _of_training(config: Config) -> Iterator[str]:
+    """What a device works on at once: two latents of each pair, and the states of its caption."""
+    trainer, model = config.trainer, config.model
+    share = -(-trainer.batch_size // (trainer.nodes * trainer.devices))
+    pairs = min(share, trainer.micro_batch_size or share)
+    numbers = 2 * math.prod(model.latent_shape(config.data.image_size)) + (model.caption_numbers or 0)
+    gpus = 0 if trainer.accelerator == "cpu" else torch.cuda.device_count()
+    if current_rank().size == 1 and 0 < gpus < trainer.devices:
+        yield f"trainer.devices: {trainer.devices} are asked for, and this machine has {gpus} GPUs; use at most these"
+    if not gpus and trainer.devices > 1:
+        of = f"{trainer.devices:,} processes on the CPU"
+        yield from _fault("trainer.devices", trainer.devices * PROCESS, of, "start fewer")
+    yield from _fault(
+        "trainer.batch_size" if trainer.micro_batch_size is None else "trainer.micro_batch_size",
+        pairs * numbers * FLOAT,
+        f"the latents and captions of {pairs:,} pairs",
+        "set trainer.micro_batch_size to what fits; the step stays the same",
+    )
+
+
+def _of_drawing(config: Config) -> Iterator[str]:
+    count, side = config.generation.batch_size, config.data.image_size
+    yield from _fault(
+        "generation.batch_size",
+        count * (3 * side**2 + math.prod(config.model.latent_shape(side))) * FLOAT,
+        f"{count:,} images and their latents",
+        "draw fewer at once",
+    )
+
+
+def _fault(key: str, needed: int, of: str, remedy: str) -> Iterator[str]:
+    there = memory()
+    if needed > there:
+        yield f"{key}: {of} take {needed / 1e9:,.1f} GB alone, and there are {there / 1e9:,.1f} GB of memory; {remedy}"
+
+
+def memory() -> int:
+    """Bytes of memory of this machine, or of its container."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(there, int(LIMIT_OF_CONTAINER.read_text()))
+    except (OSError, ValueError):  # none, or "max"
+        return there
