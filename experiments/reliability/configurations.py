@@ -183,6 +183,16 @@ def _pairs(folder: Path) -> Path:
     return folder / "pairs.csv"
 
 
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for the time being; a `TemporaryDirectory` would go when the first fork ends."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> int:
     """The study; 0 where nothing was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,8 +207,7 @@ def main() -> int:
     failures: list[dict[str, str]] = []
     accepted: dict[str, None] = {}
     slowest = (0.0, "")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with _scratch() as folder:
         (folder / "fuzz").mkdir()
         for first in range(0, asked.cases, BATCH):
             print(f"\r{first} of {asked.cases}, {len(failures)} failed", end="", file=sys.stderr)
