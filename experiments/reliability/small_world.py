@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -105,11 +107,37 @@ def orphans(mark: str, patience: float = 15.0) -> list[int]:
         time.sleep(0.2)
 
 
-def make(folder: Path, before: str) -> None:
-    """Do all verbs of the line that come before one."""
-    done = run(arguments(LINE[: LINE.index(before)], folder), folder.parent, timeout=300)
-    if done.code:
-        raise SystemExit(f"the world cannot be made:\n{done.output}")
+def run_apart(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    timeout: float = 300.0,
+    mark: str = "",
+    during: Callable[[int], None] | None = None,
+) -> Outcome:
+    """As `commands.run`, in a process that was started anew: for commands that start processes themselves."""
+    with (folder / "output").open("w+") as output:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ppd_lightning", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | {MARK: mark},
+            start_new_session=True,
+        )
+        if during is not None:
+            during(process.pid)
+        try:
+            process.wait(timeout)
+            hung = False
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            hung = True
+        output.seek(0)
+        return Outcome(process.returncode, output.read(), time.monotonic() - begun, hung)
 
 
 def restore(saved: Path, folder: Path) -> None:
