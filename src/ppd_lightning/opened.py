@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.numpy import load_file
 
 from ppd_lightning.backbones.adapter import adapter_metadata
 from ppd_lightning.config.finished import EXPORTED, config_of, is_export
@@ -27,6 +26,8 @@ from ppd_lightning.users.describer import Describer, open_of_run
 from ppd_lightning.users.new_choices import Picture, choices_of_pictures, read_pictures
 from ppd_lightning.users.next_pair import Pool, open_pool
 from ppd_lightning.users.people_file import read_people
+from ppd_lightning.users.vectors_file import NAME as VECTORS
+from ppd_lightning.users.vectors_file import read_vectors
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ class Model:
         """
         if not is_export(self.folder):
             return self._person(self._trained.embeddings([name], [""])[0].numpy())
-        known = load_file(self.folder / "users.safetensors")
+        known = read_vectors(self.folder / VECTORS)
         if name not in known:
             raise UserError(f"{self.folder}: nobody is called {name}; there are {', '.join(sorted(known))}")
         return self._person(known[name])

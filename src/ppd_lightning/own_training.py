@@ -14,6 +14,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.devices import DTYPES
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.storage.finished_run import mark_finished
 from ppd_lightning.training.accumulation import micro_batches
 from ppd_lightning.training.build import build_module, step0_test
 from ppd_lightning.training.data_module import PreferenceDataModule
@@ -146,5 +147,5 @@ class Training:
         save_branch(self._workspace, folder, module, average)
         summary = {"run": str(folder), **facts(module, module.global_step, config.trainer.batch_size)}
         write_json_atomic(folder / "summary.json", summary)
-        (folder / ".done").touch()
+        mark_finished(folder)
         return folder

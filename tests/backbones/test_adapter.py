@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
 
-from ppd_lightning.backbones import adapter
 from ppd_lightning.backbones.adapter import adapter_metadata, base_fingerprint, copy_adapter, load_adapter, save_adapter
 from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage import atomic
 
 
 @pytest.fixture
@@ -153,11 +153,10 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_adapter(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = hashlib.sha256(saved.read_bytes()).hexdigest()
 
-    def breaks_off(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half")
+    def breaks_off(_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(adapter, "save_file", breaks_off)
+    monkeypatch.setattr(atomic.os, "fsync", breaks_off)
     with pytest.raises(OSError, match="no space"):
         save_adapter(tiny.branch(tiny.unet(), seed=5), saved, base="0")
     assert hashlib.sha256(saved.read_bytes()).hexdigest() == before

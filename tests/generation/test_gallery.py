@@ -122,9 +122,22 @@ def test_several_processes_draw_into_it_at_once(tmp_path: Path) -> None:
     assert content(tmp_path / "several") == content(tmp_path / "one")
 
 
-@pytest.mark.parametrize("left", [0, 45], ids=["empty", "cut off"])
-def test_a_damaged_image_is_named(tmp_path: Path, left: int) -> None:
+DAMAGES = {
+    "empty": lambda data: b"",
+    "cut off": lambda data: data[:45],
+    "a bit of the pixels": lambda data: data[:-20] + bytes([data[-20] ^ 1]) + data[-19:],
+    "zeros": lambda data: bytes(len(data)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_image_is_named_and_drawn_again_and_no_other_is(tmp_path: Path, damage: str) -> None:
     file, *_ = Gallery(tmp_path, paint, 4).draw(CAPTIONS, None, SEEDS)
-    file.write_bytes(file.read_bytes()[:left])
-    with pytest.raises(UserError, match=f"{file.name}: missing or damaged .*; delete it"):
+    before = content(tmp_path)
+    file.write_bytes(DAMAGES[damage](before[file.name]))
+    with pytest.raises(UserError, match=f"{file.name}: damaged .*; run the command that drew it again"):
         read_images([file])
+    painter = Painter()
+    Gallery(tmp_path, painter, 4).draw(CAPTIONS, None, SEEDS)
+    assert painter.batches == [4]
+    assert content(tmp_path) == before

@@ -273,8 +273,10 @@ def test_images_are_small_and_missing_files_are_none(tmp_path: Path) -> None:
     found = image_url(tmp_path / "large.png")
     assert found is not None
     assert len(found) < 40_000
+    assert image_url(tmp_path / "missing.png") is None
     (tmp_path / "damaged.png").write_bytes(b"PNG")
-    assert image_url(tmp_path / "missing.png") is image_url(tmp_path / "damaged.png") is None
+    with pytest.raises(UserError, match=r"damaged.png: damaged .*; run `ppd evaluate`"):
+        image_url(tmp_path / "damaged.png")
 
 
 def test_few_shot_choices_are_those_that_the_embeddings_were_made_of(tmp_path: Path) -> None:

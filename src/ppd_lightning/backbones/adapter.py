@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
 from torch import nn
 
+from ppd_lightning.backbones.adapter_file import read_adapter, write_adapter
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.base_fingerprint import base_fingerprint
 from ppd_lightning.backbones.user_branch import UserBranch
-from ppd_lightning.backbones.weights import read_safetensors
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.atomic import atomic_path
 
 __all__ = ["adapter_base", "adapter_metadata", "base_fingerprint", "copy_adapter", "load_adapter", "save_adapter"]
-
-FORMAT = "user branch 1"
-ENTRY = "ppd_lightning"
-"""The key of the one entry in a file's metadata: safetensors writes several in an order of its own each time."""
 
 
 def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) -> None:
     """Write the branch to `path`, whole or not at all; the same branch and metadata give the same bytes.
 
     The file's one metadata entry is JSON: `format`, `version` of this package, `branch` (what `Backbone.attach`
-    takes), `base` and `metadata`.
+    takes), `base`, `metadata` and a checksum (`storage.checked_tensors`).
 
     Args:
         branch: what was trained.
@@ -39,7 +30,16 @@ def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) 
         metadata: what else to keep with it (JSON values), such as the `configuration` of the run.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in branch.state_dict().items()}
-    _write(path, tensors, {"branch": branch.config, "base": base, "metadata": metadata})
+    write_adapter(
+        path,
+        tensors,
+        {
+            "branch": branch.config,
+            "base": base,
+            "metadata": metadata,
+            "version": version("ppd-lightning"),
+        },
+    )
 
 
 def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
@@ -48,8 +48,16 @@ def copy_adapter(source: Path, target: Path, **metadata: Any) -> None:
     Raises:
         UserError: `source` is no adapter, or damaged.
     """
-    tensors, header = _read(source)
-    _write(target, tensors, {**header, "metadata": header["metadata"] | metadata})
+    tensors, header = read_adapter(source)
+    write_adapter(
+        target,
+        tensors,
+        {
+            **header,
+            "metadata": header["metadata"] | metadata,
+            "version": version("ppd-lightning"),
+        },
+    )
 
 
 def load_adapter(backbone: Backbone, network: nn.Module, path: Path) -> UserBranch:
@@ -63,7 +71,7 @@ def load_adapter(backbone: Backbone, network: nn.Module, path: Path) -> UserBran
     Raises:
         UserError: no such file, not an adapter, damaged, or made for another base.
     """
-    tensors, header = _read(path)
+    tensors, header = read_adapter(path)
     found = base_fingerprint(network)
     if header["base"] != found:
         raise UserError(
@@ -80,26 +88,10 @@ def load_adapter(backbone: Backbone, network: nn.Module, path: Path) -> UserBran
 
 def adapter_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_adapter` wrote."""
-    metadata: dict[str, Any] = _read(path)[1]["metadata"]
+    metadata: dict[str, Any] = read_adapter(path)[1]["metadata"]
     return metadata
 
 
 def adapter_base(path: Path) -> str:
     """The fingerprint of the network that the branch was trained on."""
-    return str(_read(path)[1]["base"])
-
-
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such adapter; train one with `ppd train` or give another path")
-    tensors, metadata = read_safetensors(path)
-    header = json.loads(metadata.get(ENTRY, "{}"))
-    if header.get("format") != FORMAT:
-        raise UserError(f"{path}: a safetensors file, but not an adapter of this framework")
-    return tensors, header
-
-
-def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-    header = {**header, "format": FORMAT, "version": version("ppd-lightning")}
-    with atomic_path(path) as unfinished:
-        save_file(dict(tensors), unfinished, metadata={ENTRY: json.dumps(header, sort_keys=True)})
+    return str(read_adapter(path)[1]["base"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from typing import Any
 
@@ -18,8 +17,8 @@ from ppd_lightning.evaluation.scores.long_tail import numbers_of_pairs
 from ppd_lightning.evaluation.settings import Classification
 from ppd_lightning.evaluation.statistics.classification import top_rates
 from ppd_lightning.evaluation.statistics.intervals import words
-from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users.rows import UserRows
 from ppd_lightning.users.users import Users
 
@@ -41,11 +40,10 @@ def run(config: Config) -> dict[str, Any]:
     rows = people.rows()
     chosen = _users_with_most_pairs(people, rows, settings.users)
     key = {"settings": settings, "embeddings": people.key(), "version": VERSION}
-    path = people.folder / f"classification-{fingerprint(key)}" / "summary.json"
-    if path.exists():
-        finished: dict[str, Any] = json.loads(path.read_text())
+    folder = people.folder / f"classification-{fingerprint(key)}"
+    if (finished := finished_summary(folder)) is not None:
         _print(settings, finished)
-        return finished | {"folder": str(path.parent)}
+        return finished | {"folder": str(folder)}
     number = {user: index for index, user in enumerate(chosen)}
     own = np.array([row for row, user in enumerate(rows.users) if user in number])
     users = np.array([number[rows.users[row]] for row in own])
@@ -67,9 +65,9 @@ def run(config: Config) -> dict[str, Any]:
         **{f"top_{size}": rate for size, rate in zip(settings.top, rates, strict=True)},
         "seconds": round(time.monotonic() - begun, 1),
     }
-    write_json_atomic(path, summary)
+    finish_folder(folder, summary)
     _print(settings, summary)
-    return summary | {"folder": str(path.parent)}
+    return summary | {"folder": str(folder)}
 
 
 def _users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.commands.preferences import held_out_preferences
@@ -25,11 +27,15 @@ from ppd_lightning.evaluation.preference_accuracy import preference_accuracy
 from ppd_lightning.evaluation.scores.own_against_other import score_others
 from ppd_lightning.evaluation.scores.scorers import Scorers
 from ppd_lightning.evaluation.summary import summarise
+from ppd_lightning.generation.drawn_files import png_fault
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.training.hparams import log_rates
+
+TABLE = "comparisons.parquet"
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +83,8 @@ def measure(config: Config) -> dict[str, Any]:
         **trained.described_key,
     }
     folder = trained.folder / f"evaluation-{fingerprint(key)}"
-    if (folder / "summary.json").exists():
+    if (finished := finished_summary(folder)) is not None and not _has_damaged_images(folder, workspace.output):
         log.info("%s is finished; delete it to evaluate again", folder)
-        finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         return finished | {"folder": str(folder)}
     if settings.captions not in ("held_out", "train"):
         count_overruns(trained.backbone, captions, "evaluation.captions")
@@ -95,7 +100,7 @@ def measure(config: Config) -> dict[str, Any]:
     metadata = {"adapter": file_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
     groups = {group: stored_values(config)[group] for group in ("generation", "evaluation")}
     write_json_atomic(folder / "settings.json", metadata | groups)
-    write_json_atomic(folder / "summary.json", summary)
+    finish_folder(folder, summary, ["settings.json", TABLE])
     if config.logger.tensorboard and "win_rate" in summary:
         log_rates(trained.folder, "win_rate", summary["win_rate"], config.trainer.max_steps)
     return summary
@@ -142,8 +147,23 @@ def _compare(
         table.add(OTHER, others.images.files, personal.of_other, others.images.rows)
         for name, (rows, values) in personal.columns().items():
             table.add_column(name, values, rows)
-    table.write(folder / "comparisons.parquet")
+    table.write(folder / TABLE)
     return summary
+
+
+def _has_damaged_images(folder: Path, output: Path) -> bool:
+    """Whether an image of a finished evaluation is damaged; those that somebody removed are not missed."""
+    path = folder / TABLE
+    table = pq.read_table(path) if path.exists() else pa.table({})
+    named = {name for column in table.column_names if column.endswith("_image") for name in table[column].to_pylist()}
+    faults = {
+        name: fault
+        for name in sorted(named - {None})
+        if (output / name).exists() and (fault := png_fault(output / name))
+    }
+    for name, fault in faults.items():
+        log.warning("%s: %s; it is drawn again", output / name, fault)
+    return bool(faults)
 
 
 def _scorers(workspace: Workspace) -> Scorers | None:

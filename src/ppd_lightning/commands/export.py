@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from safetensors.torch import save_file
-
 from ppd_lightning.backbones.adapter import copy_adapter
 from ppd_lightning.config.exported import exported_values
 from ppd_lightning.config.root import Config
@@ -18,6 +16,8 @@ from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.users.blends import Asked, name_of
 from ppd_lightning.users.describer import NAME as DESCRIBER
 from ppd_lightning.users.describer import Describer
+from ppd_lightning.users.vectors_file import NAME as VECTORS
+from ppd_lightning.users.vectors_file import write_vectors
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ def run(config: Config) -> dict[str, Any]:
     for name, data in ({} if isinstance(encoder, str) else encoder.files).items():
         with atomic_path(folder / name) as unfinished:
             unfinished.write_bytes(data)
-    with atomic_path(folder / "users.safetensors") as unfinished:
-        save_file({name: embedding.clone() for name, embedding in embeddings.items()}, unfinished)
+    write_vectors(folder / VECTORS, {name: embedding.cpu().numpy() for name, embedding in embeddings.items()})
     training = ExportedTraining(
         run=workspace.run,
         adapter=trained.adapter,

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
-from ppd_lightning.generation.gallery import read_picture
+from ppd_lightning.generation.drawn_files import read_picture
 from ppd_lightning.generation.grid import BASE, cell_for, draw_grid
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
 from ppd_lightning.generation.sheets import Sheet, draw_sheets
-from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
+from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.fingerprints import DIGITS, file_sha256, fingerprint
+from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users.blends import Asked, name_of, weights_of
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def run(config: Config) -> dict[str, Any]:
     }
     folder = trained.folder / f"generation-{fingerprint(key)}"
     summary = {"folder": str(folder), "images": len(files)}
-    if (folder / "summary.json").exists():
+    if finished_summary(folder) is not None:
         log.info("%s is finished; delete it to make its sheets again", folder)
         return summary
     width, height = read_picture(files[0]).size
@@ -97,7 +98,7 @@ def run(config: Config) -> dict[str, Any]:
     manifest = [row | common for sheet in sheets for row in _rows(sheet, captions, users, folder)]
     with atomic_path(folder / "manifest.parquet") as path:
         pq.write_table(pa.Table.from_pylist(manifest, schema=MANIFEST_SCHEMA), path)
-    write_json_atomic(folder / "summary.json", summary)
+    finish_folder(folder, summary, ["manifest.parquet", *(f"grid-{sheet.seed}.png" for sheet in sheets)])
     log.info("sheets of %d images are in %s", len(files), folder)
     return summary
 

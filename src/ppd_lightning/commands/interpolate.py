@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -27,11 +26,12 @@ from ppd_lightning.evaluation.statistics.intervals import rounded, words
 from ppd_lightning.evaluation.statistics.simplex import rank_correlations, simplex_grid
 from ppd_lightning.figures.files import save_figure
 from ppd_lightning.figures.simplex import simplex_figure
-from ppd_lightning.generation.gallery import own_gallery, read_picture
+from ppd_lightning.generation.drawn_files import read_picture
+from ppd_lightning.generation.gallery import own_gallery
 from ppd_lightning.generation.grid import cell_for
 from ppd_lightning.rewards.reward import fingerprints_of
-from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,8 @@ def run(config: Config) -> dict[str, Any]:
         **trained.described_key,
     }
     folder = trained.folder / f"interpolation-{fingerprint(key)}"
-    if (folder / "summary.json").exists():
+    if (finished := finished_summary(folder)) is not None:
         log.info("%s is finished; delete it to draw again", folder)
-        finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         _print(finished)
         return finished
     weights = simplex_grid(len(users), settings.divisions)  # (G, K)
@@ -122,7 +121,7 @@ def run(config: Config) -> dict[str, Any]:
     summary["seconds"] = round(time.monotonic() - begun, 1)
     if len(users) <= DRAWN_AT_MOST:
         _draw(files[: len(weights)], weights, users, folder / "simplex.png")
-    write_json_atomic(folder / "summary.json", summary)
+    finish_folder(folder, summary, [f"simplex.{end}" for end in ("pdf", "png", "svg")])
     _print(summary)
     return summary
 

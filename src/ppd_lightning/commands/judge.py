@@ -5,7 +5,6 @@ The paper's Figure 6. The judge sees the choices that describe a person and then
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -42,6 +41,7 @@ from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 from ppd_lightning.storage.leases import Lease
+from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users import vlm_prompts
 from ppd_lightning.users.users import Users
 from ppd_lightning.users.vlm_pairs import PromptPairs
@@ -81,9 +81,8 @@ def run(config: Config) -> dict[str, Any]:
         **trained.described_key,
     }
     folder = workspace.run / f"judge-{fingerprint(key)}"
-    if (folder / "summary.json").exists():
+    if (finished := finished_summary(folder)) is not None:
         log.info("%s is finished; delete it to judge again", folder)
-        finished: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         _require_agreement(config.judge, finished["agreement"])
         _print(finished)
         return finished
@@ -111,7 +110,7 @@ def run(config: Config) -> dict[str, Any]:
     write_verdicts(folder / "verdicts.parquet", {"agreement": chosen, "comparison": judged})
     settings_used = {group: stored_values(config)[group] for group in ("generation", "judge")}
     write_json_atomic(folder / "settings.json", {"adapter": file_sha256(trained.adapter), **settings_used})
-    write_json_atomic(folder / "summary.json", summary)
+    finish_folder(folder, summary, ["settings.json", "verdicts.parquet"])
     _print(summary)
     return summary
 

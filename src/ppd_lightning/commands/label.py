@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -19,12 +18,12 @@ from ppd_lightning.data.pairs import REWARD_PAIRS_SCHEMA, pairs_of_rewards, writ
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.splits import SPLITS
-from ppd_lightning.data.tables import table_key, write_table
+from ppd_lightning.data.tables import table_key, verified, write_table
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.agreement import agreement
 from ppd_lightning.rewards.reward import fingerprints_of
 from ppd_lightning.rewards.scoring import Scorer, images_with_captions, usable_rows
-from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def run(config: Config) -> dict[str, Any]:
         "files": {name: reward.sha256 for name, reward in rewards.items()},
         "seconds": round(time.monotonic() - begun, 1),
     }
-    write_json_atomic(data.summary_path, {"key": key, "summary": summary})
+    write_checked_json(data.summary_path, {"key": key, "summary": summary})
     _print(summary)
     return summary
 
@@ -102,10 +101,11 @@ def _source(data: PreparedData) -> str:
 def _finished(data: PreparedData, key: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of an earlier run whose results are still there and right."""
     try:
-        stored = json.loads(data.summary_path.read_text(encoding="utf-8"))
+        stored = read_checked_json(data.summary_path, "it is made again")
         if stored["key"] != key:
             return None
         data.read_pairs()
+        verified(Path(stored["summary"]["folder"]) / "labels.arrow")
         summary: dict[str, Any] = stored["summary"]
         return summary if table_key(Path(summary["folder"]) / "labels.arrow") == data.pairs_key() else None
     except (OSError, ValueError, KeyError, TypeError, UserError):

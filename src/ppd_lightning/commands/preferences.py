@@ -10,6 +10,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.preference_accuracy import HeldOutPreferences, preference_accuracy
 from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.generation.trained_run import TrainedRun
+from ppd_lightning.storage.finished_run import reopen
 from ppd_lightning.training.caption_states import caption_states
 from ppd_lightning.training.hparams import log_rates
 
@@ -24,6 +25,8 @@ NAME = "preference_accuracy"
 
 def after_training(workspace: Workspace) -> dict[str, Any]:
     """Measure it, log it and add it to metrics.csv and TensorBoard as of the last step.
+
+    The caller adds it to summary.json and marks the run as finished again.
 
     Returns:
         rate, low, high and n of each group of people; nothing, with a warning, where files that images are drawn with
@@ -49,6 +52,7 @@ def after_training(workspace: Workspace) -> dict[str, Any]:
             words(rate["low"], rate["high"], ".3f"),
         )
     step = config.trainer.max_steps
+    reopen(workspace.run)
     if config.logger.csv:
         from ppd_lightning.training.metrics_csv import MetricsCsv  # Lightning with it, as `ppd evaluate` does not need
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -30,8 +29,8 @@ from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.plain_text import plain_text
-from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ def run(config: Config) -> dict[str, Any]:
         encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)
     summary = {"folder": str(data.folder), "counts": counts, "seconds": seconds}
-    write_json_atomic(data.summary_path, {"key": key, "summary": summary})
+    write_checked_json(data.summary_path, {"key": key, "summary": summary})
     log.info("%s is prepared in %.1f s: %s", data.folder, seconds, _in_words(counts))
     return summary
 
@@ -104,11 +103,12 @@ def run(config: Config) -> dict[str, Any]:
 def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
     """The summary of an earlier run whose results are all still there and right."""
     try:
-        stored = json.loads(data.summary_path.read_text(encoding="utf-8"))
+        stored = read_checked_json(data.summary_path, "it is made again")
         if stored["key"] != key:
             return None
         data.read_pairs()
         data.captions_table()
+        data.images_table()
         data.open_latents()
         if data.stores_text:
             data.open_text()
@@ -144,7 +144,7 @@ def _latents(backbone: Backbone, dtype: Any, device: torch.device) -> ImageEncod
 
         return latents
 
-    return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec)
+    return ImageEncoder("latents", {"codec": backbone.fingerprint("encoder")}, load_codec, finite=True)
 
 
 def _text(backbone: Backbone, dtype: Any, device: torch.device) -> Callable[[list[str]], dict[str, np.ndarray]]:

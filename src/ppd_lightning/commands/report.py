@@ -15,6 +15,7 @@ from ppd_lightning.reports.pages import run_page, study_page, sweep_page
 from ppd_lightning.reports.run_results import RunResult, read_run_result
 from ppd_lightning.reports.study import Settings
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.result_folder import require_whole
 from ppd_lightning.storage.sweep_table import SweepRun, newest_sweep, read_runs, read_sweep
 from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
 
@@ -92,11 +93,29 @@ def _run_result(folder: Path) -> RunResult:
 
 
 def _existing(folder: Path, runs: list[SweepRun]) -> list[RunResult]:
-    """The runs of a sweep that have a folder: beside the sweep's, wherever that was moved to, or where it was noted."""
+    """The runs of a sweep that have a folder: beside the sweep's, wherever that was moved to, or where it was noted.
+
+    One that is damaged is left out, with a warning.
+    """
     found: dict[Path, RunResult] = {}
     for run in runs:
         for place in (folder.absolute().parent.parent / "runs" / Path(run.folder).name, Path(run.folder)):
             if run.folder and (place / "config.yaml").exists():
-                found.setdefault(place, read_run_result(place, RESOLVER))
+                if (result := _sound(place)) is not None:
+                    found.setdefault(place, result)
                 break
     return list(found.values())
+
+
+def _sound(folder: Path) -> RunResult | None:
+    """The run in a folder if what a page of several reads of it is whole; else None, and a warning."""
+    try:
+        result = read_run_result(folder, RESOLVER)
+        for one in result.evaluations:
+            one.comparisons  # noqa: B018
+        require_whole(folder / "metrics.csv")
+    except UserError as error:
+        for fault in error.faults:
+            log.warning("%s; %s is left out", fault, folder)
+        return None
+    return result

@@ -15,6 +15,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.reports.run_results import RunResult, read_run_result
 from ppd_lightning.settings.flat import flat
 from ppd_lightning.storage.leases import holder_of
+from ppd_lightning.storage.result_folder import require_whole
 from ppd_lightning.storage.sweep_table import read_runs, read_sweep, swept_keys
 from ppd_lightning.sweeps.best import Goal, best_run, metric_of
 from ppd_lightning.training.logged_rows import read_metrics
@@ -38,7 +39,13 @@ def run(config: Config) -> dict[str, Any]:
     """
     output = Path(config.output)
     runs, damaged = _read(output / "runs")
-    rows = {result.folder.name: _row(result) for result in runs}
+    rows: dict[str, dict[str, Any]] = {}
+    for result in runs:
+        try:
+            rows[result.folder.name] = _row(result)
+        except UserError as error:
+            damaged += error.faults
+    runs = [result for result in runs if result.folder.name in rows]
     differing = _differing(runs)
     for name, row in rows.items():
         row["differs in"] = differing[name]
@@ -48,7 +55,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> tuple[list[RunResult], list[str]]:
-    """The runs by the age of their configuration, and what is wrong with those that cannot be read."""
+    """The runs by the age of their configuration, and what is wrong with those that are damaged."""
     found, faults, resolver = [], [], RunResolver()
     for path in sorted(folder.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime):
         try:
@@ -61,6 +68,7 @@ def _read(folder: Path) -> tuple[list[RunResult], list[str]]:
 def _row(result: RunResult) -> dict[str, Any]:
     named = {group: str(result.settings.get(group, {}).get(key, "?")) for group, key in NAMED.items()}
     metrics = result.folder / "metrics.csv"
+    require_whole(metrics)
     logged = read_metrics(metrics) if metrics.exists() else []
     accuracies = [row[ACCURACY] for row in logged if ACCURACY in row]
     accuracy = result.summary.get(ACCURACY, float(accuracies[-1]) if accuracies else None)
@@ -113,6 +121,11 @@ def _print_runs(rows: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) ->
         numbers = [f"{row['figures'][name]:.3f}" if name in row["figures"] else "" for name in figures]
         words = [row[name] for name in (*NAMED, "differs in", "state")]
         table.add_row(*words, *numbers, folder)
+    _print_with(table, faults)
+
+
+def _print_with(table: Table, faults: Sequence[str]) -> None:
+    """Print a table, and below it what is left out of it because it is damaged."""
     console = table_console()
     console.print(table)
     for fault in faults:
@@ -127,7 +140,13 @@ def _print_sweeps(output: Path, asked: str | None, goal: Goal) -> None:
     table = Table(title=f"{len(folders)} sweeps", title_justify="left")
     for name in ("verbs", "varies", "runs", "best", "folder"):
         table.add_column(name, overflow="fold")
+    faults: list[str] = []
     for folder in (path.parent for path in folders):
+        try:
+            verbs = " ".join(read_sweep(folder).verbs)
+        except UserError as error:
+            faults += error.faults
+            continue
         runs = read_runs(folder)
         swept = {key: dict.fromkeys(run.overrides.get(key, "") for run in runs) for key in swept_keys(runs)}
         varies = " ".join(f"{key}={','.join(values)}" for key, values in swept.items())
@@ -136,6 +155,5 @@ def _print_sweeps(output: Path, asked: str | None, goal: Goal) -> None:
         metric = asked if any(asked in run.numbers for run in runs) else metric_of(runs, None)
         best = None if metric is None else best_run(runs, metric, goal)
         words = "" if best is None else f"run {best.number}, {metric} {best.numbers[str(metric)]:.4g}"
-        verbs = " ".join(read_sweep(folder).verbs)
         table.add_row(verbs, varies, counts, words, str(folder))
-    table_console().print(table)
+    _print_with(table, faults)

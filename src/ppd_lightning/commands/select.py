@@ -14,7 +14,7 @@ from rich.console import Console
 from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
-from ppd_lightning.storage.sweep_table import SweepRun, config_file, newest_sweep, read_runs, read_sweep, swept_keys
+from ppd_lightning.storage.sweep_table import SweepRun, config_text, newest_sweep, read_runs, read_sweep, swept_keys
 from ppd_lightning.sweeps.best import Ranked, metric_of, ranked
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def run(config: Config) -> dict[str, Any]:
         chosen["overrides"] = best.runs[0].overrides
         selection["selected"][method] = chosen | {"runners_up": [_entry(other, keys) for other in others]}
         file = folder / ("selected.yaml" if len(methods) == 1 else f"selected-{method}.yaml")
-        write_text_atomic(file, config_file(folder, best.runs[0].number).read_text(encoding="utf-8"))
+        write_text_atomic(file, config_text(folder, best.runs[0].number))
         _print(method, metric, best, keys)
     write_json_atomic(folder / "selected.json", selection)
     log.info("%s", folder / "selected.json")
@@ -84,7 +84,7 @@ def _require_done(folder: Path, runs: Sequence[SweepRun], *, allowed: bool) -> N
 
 
 def _objective(folder: Path, run: SweepRun) -> str:
-    return str(OmegaConf.load(config_file(folder, run.number)).objective.name)
+    return str(OmegaConf.create(config_text(folder, run.number)).objective.name)
 
 
 def _entry(one: Ranked, keys: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -27,6 +26,8 @@ from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.distributed.spawn import run_ranks
 from ppd_lightning.generation.previews import preview_sheet
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.storage.finished_run import AGAIN, is_finished, mark_finished, result_faults
+from ppd_lightning.storage.json_files import read_json
 from ppd_lightning.storage.leases import Lease
 from ppd_lightning.training.build import build_module, step0_test
 from ppd_lightning.training.checkpoints import sound_checkpoint, step_of
@@ -64,6 +65,7 @@ def run(config: Config) -> dict[str, Any]:
         if rates:
             summary |= {NAME: rates}
             write_json_atomic(workspace.run / "summary.json", summary)
+            mark_finished(workspace.run)
     return summary
 
 
@@ -76,7 +78,7 @@ def _ensure_trained(workspace: Workspace) -> None:
 def _train_or_start_ranks(workspace: Workspace) -> None:
     config, folder = workspace.config, workspace.run
     rank, trainer = current_rank(), config.trainer
-    if rank.size == 1 and (folder / ".done").exists():
+    if rank.size == 1 and _is_whole(folder):
         _log_finished(folder)
         return
     require_loggers(config.logger)
@@ -94,7 +96,7 @@ def _train_or_start_ranks(workspace: Workspace) -> None:
         accelerator=trainer.accelerator,
     ) as group:
         group.require_same(_flat(asdict(config)))
-        if group.of_first((folder / ".done").exists()):
+        if group.of_first(_is_whole(folder)):
             _log_finished(folder)
         else:
             _train(workspace, group)
@@ -185,7 +187,7 @@ def _train(workspace: Workspace, group: Group) -> None:
         if held:
             lease.release()
     if group.rank.is_first:
-        (folder / ".done").touch()
+        mark_finished(folder)
 
 
 def _read_reference(workspace: Workspace, batches: PreferenceDataModule, network: nn.Module, group: Group) -> None:
@@ -212,12 +214,20 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _is_whole(folder: Path) -> bool:
+    """Whether there is nothing to do; where a finished result is damaged it is written anew, and the log says why."""
+    faults = result_faults(folder)
+    for fault in faults:
+        log.warning("%s; the training goes on from its last checkpoint and writes its result again", fault)
+    return not faults and is_finished(folder)
+
+
 def _log_finished(folder: Path) -> None:
     log.info("%s is finished; delete this folder to train it again", folder)
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    summary = read_json(folder / "summary.json", AGAIN)
     return summary | {"run": str(folder)}
 
 

@@ -41,6 +41,7 @@ def encode_captions(
             for unit in missing:
                 if not is_finished(folder, unit, key):
                     captions = units[unit]["caption"].to_pylist()
-                    write_shard(folder, unit, units[unit]["caption_id"].to_pylist(), encode(captions), key)
+                    states = encode(captions)
+                    write_shard(folder, unit, units[unit]["caption_id"].to_pylist(), states, key, finite=states)
                 counted.add(len(units[unit]))
     finish_store(folder, list(units), key, key)

@@ -38,7 +38,7 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.stores import Store, finish_store
 from ppd_lightning.data.tables import table_key, write_table
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError, UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -53,6 +53,7 @@ class ImageEncoder:
     store: the store's folder below the data folder. key: what the numbers depend on, beside the images. load: gives the
     function that computes the array; called if there is work. preprocess: what it sees of a picture, computed where the
     picture is decoded; None is the square of the data's image size. array: the array's name, if not the store's.
+    finite: whether no NaN or infinity may be in it.
     """
 
     store: str
@@ -60,6 +61,7 @@ class ImageEncoder:
     load: Callable[[], Encode]
     preprocess: Preprocess | None = None
     array: str | None = None
+    finite: bool = False
 
     @property
     def array_name(self) -> str:
@@ -99,7 +101,9 @@ def encode_images(
     units = image_units(index)
     plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
     shards = [
-        _Shards(data.folder / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key})
+        _Shards(
+            data.folder / encoder.store, {"source": source, "plan": plan, "size": size, **encoder.key}, encoder.finite
+        )
         for encoder in encoders
     ]
     _encode_units(data, "images", index, units, encoders, shards, workers, progress)
@@ -137,7 +141,8 @@ def encode_usable(
     units = image_units(index)
     plan = fingerprint([ids_fingerprint(index["image_id"]), list(units.values())])
     shards = [
-        _Shards(data.folder / encoder.store, {"images": images, "plan": plan, **encoder.key}) for encoder in missing
+        _Shards(data.folder / encoder.store, {"images": images, "plan": plan, **encoder.key}, encoder.finite)
+        for encoder in missing
     ]
     _encode_units(data, what, index, units, missing, shards, workers, progress)
     for encoder, own in zip(missing, shards, strict=True):
@@ -159,10 +164,14 @@ def open_encoded(data: PreparedData, encoder: ImageEncoder, *, made_by: str = "p
 
 @dataclass(frozen=True)
 class _Shards:
-    """Where the units of one store are, finished or not; key: what their numbers depend on."""
+    """Where the units of one store are, finished or not.
+
+    key: what their numbers depend on. finite: whether no NaN or infinity may be in them.
+    """
 
     folder: Path
     key: dict[str, Any]
+    finite: bool
 
     def have(self, unit: str) -> bool:
         """Whether the unit is there, whoever made it."""
@@ -248,10 +257,10 @@ class _UnitWriter:
         """Write the unit to the stores that lack it.
 
         Raises:
-            UserError: not all of its images have come; nothing is written.
+            MachineError: not all of its images have come; nothing is written.
         """
         if self.passed != self.planned:
-            raise UserError(
+            raise MachineError(
                 f"of {self.planned} images of the part {self.unit} {self.passed} came, the others were lost on the way "
                 "from the process that decodes them; nothing of the part was written: run the same command again, with "
                 "data.workers=0 if it happens again"
@@ -261,7 +270,7 @@ class _UnitWriter:
             if not self.ids:  # the shape is that of an image, although there is none
                 parts.append(encode(np.stack([views[view](Image.new("RGB", (64, 64)))]), [""])[:0])
             arrays = {name: np.concatenate(parts), "digest": digests}
-            write_shard(shards.folder, self.unit, self.ids, arrays, shards.key)
+            write_shard(shards.folder, self.unit, self.ids, arrays, shards.key, [name] if shards.finite else [])
 
 
 def _encode_units(

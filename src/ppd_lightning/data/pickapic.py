@@ -125,7 +125,8 @@ def open_parquet(root: str | Path, name: str, needed: tuple[str, ...], *, stream
         )
     except DAMAGE as error:
         raise UserError(
-            f"{where.url}/{name}: damaged or no parquet file ({first_line(error)}); fetch or make it again"
+            f"{where.url}/{name}: damaged or no parquet file ({first_line(error)}); fetch it again, or, "
+            "if `ppd prepare` made it, delete it and run that"
         ) from error
     except Exception as error:  # each remote file system has its own
         raise where.unreachable(error) from error

@@ -10,7 +10,6 @@ N = images or captions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.stores import Store
 from ppd_lightning.data.tables import read_table, table_key
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.json_files import read_checked_json
 
 CAPTIONS_SCHEMA = pa.schema({"caption_id": pa.string(), "caption": pa.string(), "held_out": pa.bool_()})
 
@@ -129,12 +129,11 @@ class PreparedData:
         Raises:
             UserError: it is missing or damaged.
         """
-        path = self.summary_path
+        path, remedy = self.summary_path, f"run `{self.pairs_made_by}` with the same settings"
         try:
-            counts: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["summary"]["counts"]
+            counts: dict[str, int] = read_checked_json(path, remedy)["summary"]["counts"]
             return counts
         except (OSError, ValueError, KeyError, TypeError) as error:
-            remedy = f"run `{self.pairs_made_by}` with the same settings"
             raise UserError(f"{path}: missing or damaged; {remedy}") from error
 
     def people(self) -> dict[str, list[str]]:

@@ -9,9 +9,13 @@ n = rows of a shard.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,23 @@ import pyarrow.compute as pc
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
+from ppd_lightning.storage.checksums import known_sha256
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 
+log = logging.getLogger(__name__)
+
 KEY = b"ppd_lightning.key"
+DAMAGED = ".damaged"
+"""The end of the name of a shard that was set aside; it goes when the store is finished again."""
 
 
 def write_shard(
-    folder: Path, unit: str, ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]
+    folder: Path,
+    unit: str,
+    ids: Sequence[str],
+    arrays: Mapping[str, np.ndarray],
+    key: Mapping[str, Any],
+    finite: Collection[str] = (),
 ) -> None:
     """Write one unit of a store; it is there whole or not at all, whenever the process is killed.
 
@@ -36,10 +50,14 @@ def write_shard(
         ids: n strings, distinct; none where nothing of the unit could be used.
         arrays: each (n, ...), of integers or floats; the same names, row shapes and types in every unit.
         key: what the numbers depend on.
+        finite: the arrays in which no NaN or infinity may be.
 
     Raises:
+        UserError: there is one; its row is named.
         ValueError: ids or arrays are not so.
     """
+    for array in finite:
+        require_finite(f"{folder}: {array}", ids, arrays[array])
     if not re.fullmatch(r"[A-Za-z0-9_-]+", unit):
         raise ValueError(f"{unit!r} is no name of a unit: letters, digits, _ and - only")
     batch = _record_batch(ids, arrays, key)
@@ -65,11 +83,42 @@ def write_shard(
             raise
 
 
+def require_finite(what: str, ids: Sequence[str], rows: np.ndarray) -> None:
+    """Refuse rows (n, ...) that hold NaN or infinity.
+
+    Raises:
+        UserError: one does; `what` and its id begin the message.
+    """
+    sound = np.isfinite(rows.reshape(len(rows), -1)).all(1) if len(rows) else np.ones(0, bool)
+    if not sound.all():
+        broken = [ids[row] for row in np.flatnonzero(~sound)[:3]]
+        raise UserError(
+            f"{what}: NaN or infinity in {int((~sound).sum())} rows, such as that of {', '.join(map(str, broken))}; "
+            "look at what these were made from, and at the weights and the precision of what made them"
+        )
+
+
 def finished_units(folder: Path, key: Mapping[str, Any]) -> set[str]:
-    """The units that `write_shard` has written to `folder` with this key."""
+    """The units that `write_shard` has written to `folder` with this key, and that are as it left them.
+
+    Every byte of them is compared once a process; what differs is set aside and named in the log.
+    """
     end = note_path(folder, "", key).name
     units = [path.name.removesuffix(end) for path in folder.glob(f"*{end}") if not path.name.startswith(".")]
-    return {unit for unit in units if read_note(folder, unit, key) is not None}
+    notes = {unit: note for unit in units if (note := read_note(folder, unit, key)) is not None}
+    faults = {unit: note.damage(folder) for unit, note in notes.items()}
+    for fault in filter(None, faults.values()):
+        log.warning("%s; it is made again", fault)
+    return {unit for unit, fault in faults.items() if fault is None}
+
+
+def noted_shards(folder: Path) -> list[Shard]:
+    """The shards of every note in a folder, whatever their key is."""
+    found = []
+    for path in sorted(folder.glob("[!.]*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            found.append(Shard(json.loads(path.read_text(encoding="utf-8"))))
+    return found
 
 
 def is_finished(folder: Path, unit: str, key: Mapping[str, Any]) -> bool:
@@ -80,12 +129,15 @@ def is_finished(folder: Path, unit: str, key: Mapping[str, Any]) -> bool:
 def read_shard(folder: Path, unit: str, key: Mapping[str, Any]) -> tuple[pa.Array, dict[str, np.ndarray]]:
     """The ids and memory-mapped arrays of one unit that `write_shard` wrote with this key, finished store or not.
 
+    Every byte is compared with the checksum.
+
     Raises:
         UserError: the unit is missing or damaged.
     """
     shard = read_note(folder, unit, key)
     if shard is None:
         raise UserError(f"{folder}: the part {unit} is not written yet; run the same command again")
+    shard.require(folder, "run the same command again")
     try:
         batch = map_shard(folder / shard.file)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -116,11 +168,38 @@ class Shard:
         return f"{path}: damaged (expected {self.bytes} bytes, found {size})"
 
     def damage(self, folder: Path) -> str | None:
-        """What is wrong with its file, if anything is; reads every byte."""
+        """What is wrong with its file, if anything is; every byte is read, once a process for as long as it stays.
+
+        A file that differs is set aside, so that whoever made it makes it again and nothing else.
+        """
         fault = self.wrong_size(folder)
-        if fault is None and file_sha256(folder / self.file) != self.sha256:
-            fault = f"{folder / self.file}: damaged (its checksum differs)"
-        return fault
+        if fault is not None:
+            return fault
+        path = folder / self.file
+        try:
+            if known_sha256(path) == self.sha256:
+                return None
+        except OSError as error:
+            return f"{path}: cannot be read ({error.strerror or error})"
+        with suppress(OSError):  # in a folder that only others may write to
+            os.replace(path, path.with_name(path.name + DAMAGED))
+        return f"{path}: damaged (its checksum differs)"
+
+    def require(self, folder: Path, remedy: str, mapped: pa.Buffer | None = None) -> None:
+        """Refuse a file that differs from what was written.
+
+        Args:
+            remedy: what makes it again, in words.
+            mapped: its bytes, which are compared where it is gone.
+
+        Raises:
+            UserError: it does.
+        """
+        if mapped is not None and not (folder / self.file).exists() and _sha256(mapped) == self.sha256:
+            return
+        if (fault := self.damage(folder)) is not None:
+            kept = "delete it and " if (folder / self.file).exists() else ""
+            raise UserError(f"{fault}; {kept}{remedy}")
 
 
 def note_path(folder: Path, unit: str, key: Mapping[str, Any]) -> Path:
@@ -132,7 +211,7 @@ def read_note(folder: Path, unit: str, key: Mapping[str, Any]) -> Shard | None:
     """The shard that is this unit, if it is there and has its size."""
     try:
         shard = Shard(json.loads(note_path(folder, unit, key).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return shard if shard.unit == unit and shard.wrong_size(folder) is None else None
 
@@ -141,6 +220,10 @@ def as_read(key: Mapping[str, Any]) -> dict[str, Any]:
     """The key as JSON gives it back."""
     read: dict[str, Any] = json.loads(json.dumps(dict(key)))
     return read
+
+
+def _sha256(data: pa.Buffer) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _record_batch(ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]) -> pa.RecordBatch:
@@ -170,9 +253,19 @@ def _as_column(array: np.ndarray) -> pa.Array:
 
 
 def map_shard(path: Path) -> pa.RecordBatch:
-    """A shard's columns, memory-mapped; the file is closed, so that stores of thousands of shards can be open."""
+    """A shard's columns, memory-mapped."""
+    return batch_of(map_file(path))
+
+
+def map_file(path: Path) -> pa.Buffer:
+    """A file's bytes, memory-mapped; the file is closed, so that stores of thousands of shards can be open."""
     with pa.memory_map(str(path)) as file:
-        batch = pa.ipc.open_file(file).get_batch(0)
+        return file.read_buffer()
+
+
+def batch_of(shard: pa.Buffer) -> pa.RecordBatch:
+    """A shard's columns, in the memory of its bytes."""
+    batch = pa.ipc.open_file(shard).get_batch(0)
     batch.validate()
     batch["id"].validate(full=True)
     return batch

@@ -12,7 +12,8 @@ N = rows, n = rows of a shard.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import mmap
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ppd_lightning.data.shards import (
+    DAMAGED,
     Shard,
     as_numpy,
     as_read,
+    batch_of,
     finished_units,
+    map_file,
     map_shard,
     note_path,
     read_note,
@@ -36,14 +40,65 @@ from ppd_lightning.storage.atomic import write_json_atomic
 META = "meta.json"
 
 
+class TouchedShards:
+    """The shards of a store, mapped, and which of them were compared with their checksums.
+
+    Processes that are forked from this one share what was compared. A shard that is gone since it was mapped, because
+    a new version took its place, is compared as it is in memory.
+
+    Args:
+        folder: of the store.
+        shards: of it.
+        remedy: what makes a shard again, in words.
+    """
+
+    def __init__(self, folder: Path, shards: Sequence[Shard], remedy: str) -> None:
+        self.folder, self.shards, self.remedy = folder, tuple(shards), remedy
+        self.mapped = [map_file(folder / shard.file) for shard in shards]
+        self._whole = np.frombuffer(mmap.mmap(-1, max(1, len(shards))), np.uint8)[: len(shards)]
+
+    def require(self, numbers: np.ndarray) -> None:
+        """Compare those of these shards, by their numbers, that were not compared yet.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        if self._whole[numbers].all():
+            return
+        for number in np.unique(numbers).tolist():
+            if not self._whole[number]:
+                self.shards[number].require(self.folder, self.remedy, self.mapped[number])
+                self._whole[number] = 1
+
+    def require_all(self) -> None:
+        """Compare all, whatever was compared before.
+
+        Raises:
+            UserError: some are damaged; all of them are named.
+        """
+        faults: list[str] = []
+        for number, shard in enumerate(self.shards):
+            try:
+                shard.require(self.folder, self.remedy, self.mapped[number])
+                self._whole[number] = 1
+            except UserError as error:
+                faults += error.faults
+        if faults:
+            raise UserError(faults)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _touched_again, (self.folder, [shard.note for shard in self.shards], self.remedy)
+
+
 class StoredArray:
     """One array of a store, (N, ...), in memory-mapped parts; indexing copies the rows that it names.
 
-    A process that is given one (a worker of a data loader) maps the same files again.
+    A shard is compared with its checksum when a row of it is first asked for. A process that is given one (a worker of
+    a data loader) maps the same files again.
     """
 
-    def __init__(self, name: str, paths: Sequence[Path], parts: Sequence[np.ndarray]) -> None:
-        self._name, self._paths, self._parts = name, tuple(paths), tuple(parts)
+    def __init__(self, name: str, touched: TouchedShards, parts: Sequence[np.ndarray]) -> None:
+        self._name, self._touched, self._parts = name, touched, tuple(parts)
         lengths = np.array([len(part) for part in parts])
         self._ends = np.cumsum(lengths)
         self._begins = self._ends - lengths
@@ -53,7 +108,7 @@ class StoredArray:
     @property
     def folder(self) -> Path:
         """Where its store lies."""
-        return self._paths[0].parent
+        return self._touched.folder
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -63,11 +118,13 @@ class StoredArray:
 
         Raises:
             IndexError: a row is not in [-N, N).
+            UserError: their shard is damaged; it is set aside, and what makes it again is named.
         """
         if isinstance(rows, slice):
             begin, end, step = rows.indices(len(self))
             if step != 1:
                 raise TypeError("rows are chosen one after the other, or by their numbers")
+            self._touched.require(np.flatnonzero((self._begins < end) & (self._ends > begin)))
             whole = zip(self._parts, self._begins.tolist(), strict=True)
             return np.concatenate([part[max(begin - at, 0) : max(end - at, 0)] for part, at in whole])
         wanted = np.asarray(rows) if np.size(rows) else np.empty(0, np.int64)
@@ -77,6 +134,7 @@ class StoredArray:
             raise IndexError(f"{self._name} has no row beyond its {len(self)}")
         wanted = wanted % len(self)
         part = np.searchsorted(self._ends, wanted, "right")
+        self._touched.require(part)
         own = wanted - self._begins[part]
         copy = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         for place, (number, row) in enumerate(zip(part.tolist(), own.tolist(), strict=True)):
@@ -84,7 +142,7 @@ class StoredArray:
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _mapped_again, (self._name, self._paths)
+        return _mapped_again, (self._name, self._touched)
 
 
 class Store:
@@ -94,15 +152,14 @@ class Store:
     shards' units, in the order of the rows.
     """
 
-    def __init__(self, folder: Path, key: dict[str, Any], shards: Sequence[Shard]) -> None:
+    def __init__(self, folder: Path, key: dict[str, Any], shards: Sequence[Shard], remedy: str) -> None:
         self.folder, self.key = folder, key
         self.units = tuple(shard.unit for shard in shards)
-        self._shards = tuple(shards)
-        paths = [folder / shard.file for shard in shards]
-        opened = [map_shard(path) for path in paths]
+        self._touched = TouchedShards(folder, shards, remedy)
+        opened = list(map(batch_of, self._touched.mapped))
         self.ids: pa.Array = pa.concat_arrays([part["id"] for part in opened])
         self.arrays = {
-            name: StoredArray(name, paths, [as_numpy(part[name]) for part in opened])
+            name: StoredArray(name, self._touched, [as_numpy(part[name]) for part in opened])
             for name in opened[0].schema.names
             if name != "id"
         }
@@ -111,7 +168,7 @@ class Store:
     def open(cls, folder: Path, key: Mapping[str, Any] | None, *, made_by: str = "ppd prepare") -> Store:
         """Open the store in `folder` if it was made from exactly `key`; None takes it as it is.
 
-        Checks sizes and shapes, not every byte: that is what `verify` does.
+        Checks sizes and shapes; a shard's bytes are compared when its rows are first read, or by `verify`.
 
         Args:
             made_by: the command that makes such a store, for the messages.
@@ -126,7 +183,7 @@ class Store:
             shards = [Shard(shard) for shard in meta["shards"]]
         except FileNotFoundError:
             raise UserError(f"{folder}: this store is missing; {remedy}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{folder / META}: damaged ({error!r}); delete {folder} and {remedy}") from error
         key = made_from if key is None else as_read(key)
         if made_from != key:
@@ -137,8 +194,11 @@ class Store:
         if faults:
             raise UserError([f"{fault}; delete it and {remedy}" for fault in faults])
         try:
-            store = cls(folder, made_from, shards)
+            store = cls(folder, made_from, shards, remedy)
         except (ValueError, KeyError, IndexError, OSError, pa.ArrowException) as error:
+            damaged = [fault for shard in shards if (fault := shard.damage(folder))]
+            if damaged:
+                raise UserError(f"{fault}; {remedy}" for fault in damaged) from error
             raise UserError(f"{folder}: damaged ({error}); delete it and {remedy}") from error
         if len(store) != count:
             raise UserError(f"{folder}: damaged ({len(store)} rows instead of {count}); delete it and {remedy}")
@@ -151,11 +211,12 @@ class Store:
         """The row of each id, (len(ids),) int64.
 
         Raises:
-            UserError: an id has no row.
+            UserError: an id has no row, or a shard is damaged.
         """
         wanted = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(ids, pa.string())
         rows = pc.index_in(wanted, value_set=self.ids)
         if rows.null_count:
+            self.verify()  # an id may be damaged
             absent = pc.filter(wanted, pc.is_null(rows)).unique().to_pylist()
             raise UserError(
                 f"{self.folder}: this store holds no row for {', '.join(absent[:3])}"
@@ -169,14 +230,12 @@ class Store:
         return {name: array[index] for name, array in self.arrays.items()}
 
     def verify(self) -> None:
-        """Read every byte.
+        """Compare every byte; of files that are as this process has read them before their state is enough.
 
         Raises:
-            UserError: a shard differs from what was written.
+            UserError: shards differ from what was written; they are set aside, and what makes them again is named.
         """
-        faults = [fault for shard in self._shards if (fault := shard.damage(self.folder))]
-        if faults:
-            raise UserError([f"{fault}; delete it and run the command that made it again" for fault in faults])
+        self._touched.require_all()
 
 
 def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], shard_key: Mapping[str, Any]) -> None:
@@ -204,7 +263,7 @@ def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], sha
     missing = [unit for unit, note in notes.items() if note is None]
     shards = [note for note in notes.values() if note is not None]
     again = "run the same command again"
-    faults = [f"{fault}; delete it and {again}" for shard in shards if (fault := shard.damage(folder))]
+    faults = [f"{fault}; {again}" for shard in shards if (fault := shard.damage(folder))]
     if missing:
         named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         faults.append(f"{folder}: {len(missing)} of {len(notes)} parts are not written yet ({named}); {again}")
@@ -227,14 +286,24 @@ def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], sha
     _sweep(folder, shards, shard_key)
 
 
-def write_store(folder: Path, ids: Sequence[str], arrays: Mapping[str, np.ndarray], key: Mapping[str, Any]) -> None:
-    """Write a whole store at once: ids (N,), arrays (N, ...)."""
-    write_shard(folder, "all", ids, arrays, key)
+def write_store(
+    folder: Path,
+    ids: Sequence[str],
+    arrays: Mapping[str, np.ndarray],
+    key: Mapping[str, Any],
+    finite: Collection[str] = (),
+) -> None:
+    """Write a whole store at once: ids (N,), arrays (N, ...); finite: as of `write_shard`."""
+    write_shard(folder, "all", ids, arrays, key, finite)
     finish_store(folder, ["all"], key, key)
 
 
-def _mapped_again(name: str, paths: Sequence[Path]) -> StoredArray:
-    return StoredArray(name, paths, [as_numpy(map_shard(path)[name]) for path in paths])
+def _touched_again(folder: Path, notes: Sequence[dict[str, Any]], remedy: str) -> TouchedShards:
+    return TouchedShards(folder, [Shard(note) for note in notes], remedy)
+
+
+def _mapped_again(name: str, touched: TouchedShards) -> StoredArray:
+    return StoredArray(name, touched, [as_numpy(batch_of(mapped)[name]) for mapped in touched.mapped])
 
 
 def _sweep(folder: Path, shards: Sequence[Shard], key: Mapping[str, Any]) -> None:
@@ -242,6 +311,7 @@ def _sweep(folder: Path, shards: Sequence[Shard], key: Mapping[str, Any]) -> Non
     noted = [shard for unit in finished_units(folder, key) if (shard := read_note(folder, unit, key))]
     kept = {META} | {shard.file for shard in [*shards, *noted]}
     kept |= {note_path(folder, shard.unit, key).name for shard in shards}
-    for path in [*folder.glob("*.arrow"), *folder.glob("*.json"), *folder.glob(".*.arrow"), *folder.glob(".*.json")]:
-        if path.name not in kept:
-            path.unlink(missing_ok=True)
+    for pattern in (f"*{DAMAGED}", "*.arrow", "*.json", ".*.arrow", ".*.json"):
+        for path in folder.glob(pattern):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)

@@ -128,7 +128,7 @@ def _read_metadata(path: Path, remedy: str) -> dict[str, Any]:
         return {"key": dict(metadata["key"]), "sha256": str(metadata["sha256"])}
     except FileNotFoundError:
         raise _missing(path, remedy) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{_metadata_path(path)}: damaged ({error!r}); delete it and {remedy}") from error
 
 

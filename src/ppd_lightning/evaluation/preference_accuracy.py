@@ -5,7 +5,9 @@ N = pairs, B = pairs in a batch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,14 @@ from ppd_lightning.evaluation.statistics.win_rate import win_rate
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.checksums import known_sha256, note_checksum, noted_fault
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.training.caption_states import CaptionStates, caption_states, open_captions
 from ppd_lightning.training.groupings import EachItsOwn
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Objective, PairErrors
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised when the same pairs would be preferred otherwise."""
@@ -71,7 +76,7 @@ class HeldOutPreferences:
         return fingerprint(
             {
                 "version": f"{VERSION}, draws {draws.VERSION}",
-                "adapter": file_sha256(self.trained.adapter),
+                "adapter": known_sha256(self.trained.adapter),
                 "pairs": self.pairs.select(["pair_id", "user_id", "preferred"]).to_pydict(),
                 "latents": self.trained.data.latents_key(),
                 "objective": self.objective,
@@ -88,7 +93,7 @@ class HeldOutPreferences:
             UserError: somebody cannot be described.
         """
         path = self.trained.folder / f"preferences-{self.key()}.parquet"
-        if not path.exists():
+        if (table := _read(path)) is None:
             table = pa.table(
                 {
                     "group": [GROUPS[split] for split in self.pairs["split"].to_pylist()],
@@ -100,7 +105,8 @@ class HeldOutPreferences:
             )
             with atomic_path(path) as unfinished:
                 pq.write_table(table, unfinished)
-        return pq.read_table(path)
+            note_checksum(path)
+        return table
 
     @torch.no_grad()
     def _margins(self) -> np.ndarray:
@@ -159,6 +165,20 @@ def preference_accuracy(table: pa.Table, resamples: int, *, by_captions: bool = 
         rate = win_rate(rows["margin"].to_numpy(), clusters, tie=0.0, resamples=resamples).numbers()
         found[group] = {name: rate[name] for name in ("rate", "low", "high", "n")}
     return found
+
+
+def _read(path: Path) -> pa.Table | None:
+    """The table that was measured; None where there is none, or with a warning where it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        fault, table = noted_fault(path), pq.read_table(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        fault = f"{path}: damaged ({' '.join(str(error).split())})"
+    if fault is None:
+        return table
+    log.warning("%s; it is measured again", fault)
+    return None
 
 
 def _chosen(trained: TrainedRun, most: int | None) -> pa.Table:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,16 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ppd_lightning.data.pictures import as_rgb, open_picture
-from ppd_lightning.errors import UserError
+from ppd_lightning.generation.drawn_files import png_fault, read_picture
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.fingerprints import fingerprint
+
+log = logging.getLogger(__name__)
 
 Paint = Callable[[Sequence[str], Tensor | None, Sequence[int], Sequence[str]], Tensor]
 """Captions (B), users (B, E) or None for the base, seeds (B) and prompts (B) to images (B, 3, H, W) in [0, 1]."""
@@ -37,9 +39,9 @@ class Gallery:
 
     What its bits promise: what is asked for is cut into the same batches however often it is asked, and a batch of
     which an image is missing is drawn as a whole. So a drawing that was cut off, or an image that was deleted, comes to
-    the same bytes. An image that is there is never drawn anew; if it was drawn beside others, because something else
-    was asked for then, its numbers may differ in their last bits before they are rounded to bytes, so that now and then
-    a byte is another by one.
+    the same bytes. An image that is there and whole is never drawn anew; if it was drawn beside others, because
+    something else was asked for then, its numbers may differ in their last bits before they are rounded to bytes, so
+    that now and then a byte is another by one.
 
     Args:
         folder: of this generator and setting.
@@ -61,7 +63,7 @@ class Gallery:
     def draw(
         self, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int], prompts: Sequence[str] | None = None
     ) -> list[Path]:
-        """The files of N images, in this order; those that are not there are drawn, what comes twice once.
+        """The files of N images, in this order; those that are not there, or damaged, are drawn, what comes twice once.
 
         Args:
             captions: N captions; with its seed they decide an image's noise.
@@ -76,14 +78,14 @@ class Gallery:
         first = {file: row for row, file in reversed(list(enumerate(files)))}
         rows = sorted(first.values())
         batches = [rows[begin : begin + self.batch_size] for begin in range(0, len(rows), self.batch_size)]
-        missing = [batch for batch in batches if not all(files[row].exists() for row in batch)]
+        missing = [batch for batch in batches if not all(_is_there(files[row]) for row in batch)]
         if not missing:
             return files
         done = len(rows) - sum(map(len, missing))
         with Counted("images", len(rows), done=done, bar=self.progress) as counted:
             # In an order that no other process has, so that few are drawn twice; what comes out does not depend on it.
             for batch in random.Random().sample(missing, len(missing)):
-                absent = [row for row in batch if not files[row].exists()]
+                absent = [row for row in batch if png_fault(files[row]) is not None]
                 if absent:
                     images = self._paint(
                         [captions[row] for row in batch],
@@ -109,20 +111,16 @@ def own_gallery(trained: TrainedRun) -> Gallery:
     setting = _base_setting(trained)
     for name in ("user_guidance", "user_guidance_interval"):
         setting[name] = getattr(trained.settings, name)
-    setting["adapter"] = file_sha256(trained.adapter)
+    setting["adapter"] = known_sha256(trained.adapter)
     return _gallery(trained, trained.folder / f"images-{fingerprint(setting)}")
 
 
-def read_picture(file: Path) -> Image.Image:
-    """An image of a gallery, 8-bit RGB.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        return as_rgb(open_picture(file.read_bytes()))
-    except (OSError, UserError) as error:
-        raise UserError(f"{file}: missing or damaged ({error}); delete it and run the same command again") from None
+def _is_there(file: Path) -> bool:
+    """Whether an image was drawn and is whole; one that is damaged is named in the log."""
+    fault = png_fault(file)
+    if fault is not None and file.exists():
+        log.warning("%s: %s; it is drawn again", file, fault)
+    return fault is None
 
 
 def read_images(files: Sequence[Path]) -> Tensor:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ppd_lightning.generation.gallery import base_gallery, own_gallery, read_picture
+from ppd_lightning.generation.drawn_files import read_picture
+from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.users.blends import Asked
 

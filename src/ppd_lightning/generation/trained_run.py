@@ -21,6 +21,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.generation.pipeline import UserPipeline
 from ppd_lightning.generation.sampling import draw_images
 from ppd_lightning.generation.settings import ADAPTERS, Generation
+from ppd_lightning.storage.finished_run import AGAIN, require_result
 from ppd_lightning.users.blends import NOBODY, Asked, blended_embeddings, people_in, sheet_embeddings
 from ppd_lightning.users.people_file import people_fingerprint
 from ppd_lightning.users.users import Users
@@ -131,20 +132,25 @@ def open_trained_run(
         output, device, threads, progress, described: see `TrainedRun`.
 
     Raises:
-        UserError: there is none, it is not finished or kept no moving average, or files of the model are missing.
+        UserError: there is none, it is not finished or damaged or kept no moving average, or files of the model are
+            missing.
     """
     adapter = folder / ADAPTERS[settings.weights]
     faults = [
         *backbone.faults(*drawing_parts(backbone, settings)),
         *backbone.size_faults(data.image_size, settings.decoder),
     ]
-    if not (folder / ".done").exists():
-        faults.append(f"{folder}: no finished training of this configuration; run `ppd train` with the same settings")
-    elif settings.weights == "ema" and not adapter.exists():
-        faults.append(
-            f"generation.weights=ema: {folder} kept no moving average of its weights; train with optimizer.ema_decay, "
-            "or take generation.weights=trained"
-        )
+    try:
+        require_result(folder, [adapter.name])
+        if settings.weights == "ema" and not adapter.exists():
+            faults.append(
+                f"generation.weights=ema: {folder} kept no moving average of its weights; train with "
+                "optimizer.ema_decay, or take generation.weights=trained"
+            )
+        elif not adapter.exists():
+            faults.append(f"{adapter}: missing; {AGAIN}")
+    except UserError as error:
+        faults += error.faults
     if faults:
         raise UserError(faults)
     half = torch.device(device).type == "cuda" and precision == "bf16"

@@ -16,10 +16,13 @@ from ppd_lightning.rewards.encoder_code import EncoderCode
 
 TEMPLATES = importlib.resources.files("ppd_lightning.model_card") / "templates"
 SHARED = (
+    "ppd_lightning.backbones.adapter_file",
     "ppd_lightning.backbones.base_fingerprint",
     "ppd_lightning.backbones.interfaces",
     "ppd_lightning.backbones.user_branch",
     "ppd_lightning.generation.pipeline",
+    "ppd_lightning.storage.checked_tensors",
+    "ppd_lightning.users.vectors_file",
 )
 """The modules that every export carries, beside those of its base's family."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.markdown import code
 from ppd_lightning.markdown import words as text_words
+from ppd_lightning.storage.json_files import read_json
+from ppd_lightning.storage.result_folder import require_whole
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Optimizer, Trainer
 
@@ -30,11 +31,12 @@ def read_summary(path: Path, made_by: str) -> dict[str, Any]:
     Raises:
         UserError: it is missing or damaged.
     """
+    remedy = f"run `{made_by}` with the same settings"
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: missing or damaged ({error}); run `{made_by}` with the same settings") from None
-    return values
+        require_whole(path)
+        return read_json(path, remedy)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {remedy}") from None
 
 
 def data_section(source: Source, data: PreparedData, described: str) -> str:

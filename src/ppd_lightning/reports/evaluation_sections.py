@@ -11,6 +11,7 @@ from ppd_lightning.reports.blocks import Block, Folded, LargeImage, Section, Tex
 from ppd_lightning.reports.image_sections import LARGEST, image_url
 from ppd_lightning.reports.run_results import Measured, RunResult, read_json
 from ppd_lightning.reports.summary_tables import bootstrap, matrix, number_table, rate_blocks
+from ppd_lightning.storage.result_folder import require_whole
 
 OWN_TABLES = (
     "long_tail",
@@ -132,7 +133,8 @@ def interpolation_section(run: RunResult) -> Section:
     blocks: list[Block] = []
     for one in run.measured("interpolation"):
         for path in sorted(one.folder.glob("*.png")):
-            url = image_url(path, LARGEST)
+            require_whole(path)
+            url = image_url(path, LARGEST, "ppd interpolate")
             if url:
                 blocks.append(LargeImage(_title(one.summary, path.stem), url))
         title = "Rank correlation of each reward with its user's weight"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -15,6 +16,10 @@ from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.data.stores import Store
 from ppd_lightning.errors import UserError
 from ppd_lightning.reports.run_results import RunResult
+
+log = logging.getLogger(__name__)
+
+log = logging.getLogger(__name__)
 
 MOST_CHOICES = 4
 """Of a user, so many are read."""
@@ -44,9 +49,13 @@ class FewShotImages:
         users = self._run.users
         if users is None or users.shots.per_caption or "://" in users.data.source.root:
             return {}
+        if not users.folder.exists():
+            return {}
         try:
             store = Store.open(users.folder, None)
-        except UserError:
+            store.verify()
+        except UserError as error:
+            _left_out(error)
             return {}
         if "shots" not in store.arrays:
             return {}
@@ -65,7 +74,13 @@ class FewShotImages:
             images = data.images_table()
             images = images.filter(pc.is_in(images["image_id"], pa.array(list(preferred.values()), pa.string())))
             opened = {name: open_picture(content) for name, content in data.stored_images(images)}
-        except UserError:
+        except UserError as error:
+            if data.pairs_path.exists():
+                _left_out(error)
             return {user: [] for user in users}
         found = {user: [opened.get(preferred.get(shot, "")) for shot in self._sets[user]] for user in users}
         return {user: [picture for picture in pictures if picture is not None] for user, pictures in found.items()}
+
+
+def _left_out(error: UserError) -> None:
+    log.warning("the page is without few-shot choices: %s", "; ".join(error.faults))

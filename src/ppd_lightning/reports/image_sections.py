@@ -5,20 +5,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ppd_lightning.data.pictures import as_rgb, open_picture
+from ppd_lightning.data.pictures import as_rgb
 from ppd_lightning.errors import UserError
+from ppd_lightning.generation.drawn_files import png_fault, read_picture
 from ppd_lightning.reports.blocks import Block, ImageTable, LargeImage, Section, rounded
 from ppd_lightning.reports.few_shot_images import FewShotImages
 from ppd_lightning.reports.methods import Method
 from ppd_lightning.reports.paired_scores import Terms, column_at, common_units, groups_of, scores_at
 from ppd_lightning.reports.run_results import Measured, RunResult, Unit
+from ppd_lightning.storage.result_folder import remedy_of, require_whole
+
+log = logging.getLogger(__name__)
 
 ROWS, COLUMNS = 8, 8
 """Of a grid on a page, at most."""
@@ -46,8 +52,9 @@ def result_images(run: RunResult, choices: FewShotImages) -> list[Block]:
     for path in sorted(run.folder.glob("generation-*/manifest.parquet")):
         blocks.append(_grid(path, choices))
     previews = sorted((run.folder / "previews").glob("step-*.png"))
-    url = image_url(previews[-1], LARGEST) if previews and not blocks else None
-    if url is not None:
+    if previews and not blocks and (fault := png_fault(previews[-1])) is not None:
+        log.warning("%s: %s; the page is without it", previews[-1], fault)
+    elif previews and not blocks and (url := image_url(previews[-1], LARGEST)) is not None:
         blocks.append(LargeImage(f"Preview at step {int(previews[-1].stem.partition('-')[2])}", url))
     return blocks
 
@@ -105,12 +112,17 @@ def sample(units: Sequence[Unit], count: int) -> list[Unit]:
     return sorted(units, key=lambda unit: hashlib.blake2b(repr(unit).encode(), digest_size=8).digest())[:count]
 
 
-def image_url(path: Path, longest: int = SIDE) -> str | None:
-    """An image as a data URL (WebP), scaled down to `longest` pixels; None where the file is missing or damaged."""
-    try:
-        return _url(as_rgb(open_picture(path.read_bytes())), longest)
-    except (OSError, UserError):
+def image_url(path: Path, longest: int = SIDE, drawn_by: str = "ppd evaluate") -> str | None:
+    """An image as a data URL (WebP), scaled down to `longest` pixels; None where the file was removed.
+
+    Raises:
+        UserError: it is damaged; `drawn_by` draws it again.
+    """
+    if not path.exists():
         return None
+    if (fault := png_fault(path)) is not None:
+        raise UserError(f"{path}: {fault}; run `{drawn_by}` with the same settings, which draws it again")
+    return _url(read_picture(path), longest)
 
 
 def _url(picture: Image.Image, longest: int) -> str:
@@ -145,14 +157,19 @@ def _square(pictures: Sequence[Image.Image]) -> str:
 
 
 def _grid(path: Path, choices: FewShotImages) -> ImageTable:
-    rows = pq.read_table(path).to_pylist()
+    require_whole(path)
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); {remedy_of(path.parent)}") from None
     captions = list(dict.fromkeys(row["caption"] for row in rows))[:ROWS]
     users: list[str | None] = list(dict.fromkeys(row["user"] for row in rows))[: COLUMNS + 1]
     seed = rows[0]["seed"]
-    files = {(row["caption"], row["user"]): row["file"] for row in rows if row["seed"] == seed}
+    asked = [row for row in rows if row["seed"] == seed and row["caption"] in captions and row["user"] in users]
+    files = {(row["caption"], row["user"]): row["file"] for row in asked}
+    urls = {key: image_url(path.parent / file, drawn_by="ppd generate") for key, file in files.items()}
     cells = [
-        (caption, [(image_url(path.parent / files[caption, user]), "") for user in users if (caption, user) in files])
-        for caption in captions
+        (caption, [(urls[caption, user], "") for user in users if (caption, user) in urls]) for caption in captions
     ]
     names = ["base" if user is None else user for user in users]
     note = f"Seed {seed}, the same noise in each row; user guidance scale {rows[0]['user_guidance']:g}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.settings import ADAPTERS
-from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.storage import json_files
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.finished_run import AGAIN, is_finished
+from ppd_lightning.storage.result_folder import remedy_of, require_whole
 
 if TYPE_CHECKING:
     from ppd_lightning.users.users import Users
@@ -50,7 +53,14 @@ class Measured:
     def comparisons(self) -> pa.Table | None:
         """A row a comparison; None where there is no such table."""
         path = self.folder / "comparisons.parquet"
-        return pq.read_table(path) if path.exists() else None
+        require_whole(path)
+        if not path.exists():
+            return None
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: damaged ({reason}); {remedy_of(self.folder)}") from None
 
     @cached_property
     def rows(self) -> dict[Unit, int]:
@@ -91,7 +101,7 @@ class RunResult:
     @property
     def finished(self) -> bool:
         """Whether the training has come to its end."""
-        return (self.folder / ".done").exists()
+        return is_finished(self.folder)
 
     @property
     def objective(self) -> str:
@@ -116,7 +126,7 @@ class RunResult:
     @cached_property
     def evaluations(self) -> list[Measured]:
         """The evaluations of the weights that are in the folder now, by guidance scale."""
-        current = {weights: file_sha256(self.folder / name) for weights, name in self._adapters()}
+        current = {weights: known_sha256(self.folder / name) for weights, name in self._adapters()}
         fresh = [
             one
             for one in self.measured("evaluation")
@@ -156,25 +166,28 @@ def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
     path = folder / "config.yaml"
     if not path.exists():
         raise UserError(f"{folder}: is no run's folder: it has no config.yaml; `ppd train` makes one")
+    require_whole(path)
     try:
         settings = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(settings, dict) or not {"objective", "seed", "data"} <= settings.keys():
-        raise UserError(f"{path}: is no configuration of a run")
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); {AGAIN}") from error
+    groups = ("objective", "data", "user", "shots", "model", "trainer")
+    if (
+        not isinstance(settings, dict)
+        or "seed" not in settings
+        or not all(isinstance(settings.get(group), dict) for group in groups)
+    ):
+        raise UserError(f"{path}: is no configuration of a run; {AGAIN}")
     summary = folder / "summary.json"
     values = {str(key): value for key, value in settings.items()}
     return RunResult(folder, values, read_json(summary) if summary.exists() else {}, resolver)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that a verb wrote.
+    """A JSON file of a finished folder that a verb wrote.
 
     Raises:
         UserError: the file is damaged.
     """
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete its folder and make it again") from error
-    return values
+    require_whole(path)
+    return json_files.read_json(path, remedy_of(path.parent))

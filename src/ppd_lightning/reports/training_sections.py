@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ppd_lightning.errors import UserError
 from ppd_lightning.figures.lines import Series, line_figure
 from ppd_lightning.reports.blocks import Block, Cell, Drawing, Figures, Folded, Section, Table
 from ppd_lightning.reports.methods import settings_of
 from ppd_lightning.reports.run_results import RunResult
 from ppd_lightning.settings.flat import flat
+from ppd_lightning.storage.finished_run import AGAIN
+from ppd_lightning.storage.result_folder import require_whole
+from ppd_lightning.training.logged_rows import read_metrics
 
 MAIN = ("loss", "implicit_accuracy", "margin")
 """The curves that are not folded away."""
@@ -117,13 +120,15 @@ def _curves(path: Path) -> Curves:
     """The points of each column; a row that was cut off is left out."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows: list[Mapping[str, str]] = [row for row in csv.DictReader(file) if None not in row.values()]
+    require_whole(path)
     found: Curves = {}
-    for row in rows:
+    for row in read_metrics(path):
         for name, value in row.items():
-            if "/" in name and value:
-                found.setdefault(name, []).append((float(row["step"]), float(value)))
+            if "/" in name:
+                try:
+                    found.setdefault(name, []).append((float(row["step"]), float(value)))
+                except (KeyError, ValueError):
+                    raise UserError(f"{path}: damaged ({name} is {value!r}); {AGAIN}") from None
     return {name: points[:: max(1, len(points) // CURVE_POINTS)] for name, points in found.items()}
 
 

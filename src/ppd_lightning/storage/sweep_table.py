@@ -11,8 +11,9 @@ A run has files of its own, so that processes on other machines never write the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,9 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
+from ppd_lightning.storage.atomic import write_text_atomic
+from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
 from ppd_lightning.storage.leases import holder_of
 
+log = logging.getLogger(__name__)
+
+SWEEP_AGAIN = "run the sweep's command again, which writes it anew"
+RUN_AGAIN = "left out until the sweep's command runs again, which does what is missing of this run"
+CHECKSUM_MARK = "# SHA-256 of the lines above: "
 FIXED = ("number", "state", "folder", "why")
 
 
@@ -57,19 +64,21 @@ class SweepRun:
 
 def write_sweep(folder: Path, sweep: Sweep) -> None:
     """Say what the sweep is made of."""
-    write_json_atomic(folder / "sweep.json", asdict(sweep))
+    write_checked_json(folder / "sweep.json", asdict(sweep))
 
 
 def read_sweep(folder: Path) -> Sweep:
     """What a sweep's folder is made of.
 
     Raises:
-        UserError: it is no sweep's folder.
+        UserError: it is no sweep's folder, or what it is made of is damaged.
     """
     try:
-        return Sweep(**json.loads((folder / "sweep.json").read_text(encoding="utf-8")))
+        return Sweep(**read_checked_json(folder / "sweep.json", SWEEP_AGAIN))
     except FileNotFoundError as error:
         raise UserError(f"{folder}: is no sweep's folder, it holds no sweep.json") from error
+    except TypeError:
+        raise UserError(f"{folder / 'sweep.json'}: damaged (other keys than expected); {SWEEP_AGAIN}") from None
 
 
 def newest_sweep(output: Path, key: str) -> Path:
@@ -84,6 +93,30 @@ def newest_sweep(output: Path, key: str) -> Path:
     return tables[-1].parent
 
 
+def write_config(folder: Path, number: int, text: str) -> None:
+    """Write the configuration of a run, with its checksum in a comment at its end."""
+    write_text_atomic(config_file(folder, number), f"{text}{_checksum_line(text)}")
+
+
+def config_text(folder: Path, number: int) -> str:
+    """The configuration of a run as it was written.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    file = config_file(folder, number)
+    try:
+        written = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: missing or damaged ({error}); {SWEEP_AGAIN}") from None
+    text, mark, _ = written.rpartition(CHECKSUM_MARK)
+    if not mark and "#" not in written:
+        return written  # of an earlier version
+    if written != f"{text}{_checksum_line(text)}":
+        raise UserError(f"{file}: damaged (its lines do not have its checksum); {SWEEP_AGAIN}")
+    return text
+
+
 def config_file(folder: Path, number: int) -> Path:
     """Where the configuration of a run is."""
     return folder / "runs" / f"{number:04d}.yaml"
@@ -92,14 +125,17 @@ def config_file(folder: Path, number: int) -> Path:
 def record(folder: Path, *runs: SweepRun) -> None:
     """Note how runs stand, and write the table anew."""
     for run in runs:
-        write_json_atomic(folder / "runs" / f"{run.number:04d}.json", asdict(run))
+        write_checked_json(folder / "runs" / f"{run.number:04d}.json", asdict(run))
     write_text_atomic(folder / "runs.csv", as_csv(read_runs(folder)))
 
 
 def read_runs(folder: Path) -> list[SweepRun]:
-    """All runs that were noted, by number; one whose process is gone without a word has failed."""
+    """All runs that were noted, by number; one whose process is gone without a word has failed.
+
+    One whose file is damaged is left out with a warning.
+    """
     files = (folder / "runs").glob("[0-9]*.json")
-    return sorted((_read(file) for file in files), key=lambda run: run.number)
+    return sorted((run for file in files if (run := _read(file)) is not None), key=lambda run: run.number)
 
 
 def read_run(folder: Path, number: int) -> SweepRun | None:
@@ -138,15 +174,27 @@ def numbers_of(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]
     return found
 
 
-def _read(file: Path) -> SweepRun:
+def _checksum_line(text: str) -> str:
+    return f"{CHECKSUM_MARK}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def _read(file: Path) -> SweepRun | None:
     run = _noted(file)
-    if run.state != "running" or holder_of(Path(run.lease)) is not None:
+    if run is None or run.state != "running" or holder_of(Path(run.lease)) is not None:
         return run
     run = _noted(file)  # it may have ended between the two looks
-    if run.state != "running" or holder_of(Path(run.lease)) is not None:
+    if run is None or run.state != "running" or holder_of(Path(run.lease)) is not None:
         return run
     return replace(run, state="failed", why=f"died without a word ({run.holder})", lost=True)
 
 
-def _noted(file: Path) -> SweepRun:
-    return SweepRun(**json.loads(file.read_text(encoding="utf-8")))
+def _noted(file: Path) -> SweepRun | None:
+    """How a run stands; None, with a warning, where that is damaged."""
+    try:
+        return SweepRun(**read_checked_json(file, RUN_AGAIN))
+    except UserError as error:
+        fault = error.faults[0]
+    except (OSError, TypeError):
+        fault = f"{file}: missing or damaged (other keys than expected); {RUN_AGAIN}"
+    log.warning("%s", fault)
+    return None

@@ -19,7 +19,16 @@ from ppd_lightning.errors import USER_MISTAKE, MachineError, UserError
 from ppd_lightning.logging_setup import lines_of_run, set_up_logging
 from ppd_lightning.masking import for_people
 from ppd_lightning.storage.leases import Lease, this_process
-from ppd_lightning.storage.sweep_table import SweepRun, config_file, numbers_of, read_run, read_runs, read_sweep, record
+from ppd_lightning.storage.sweep_table import (
+    SweepRun,
+    config_file,
+    config_text,
+    numbers_of,
+    read_run,
+    read_runs,
+    read_sweep,
+    record,
+)
 from ppd_lightning.sweeps.devices import take_devices
 
 log = logging.getLogger(__name__)
@@ -45,6 +54,7 @@ def do_run(folder: Path, number: int) -> None:
 
     Of several processes that train the run together, the first notes and the others only work.
     """
+    config_text(folder, number)
     verbs, config = read_sweep(folder).verbs, read_config(config_file(folder, number))
     if not current_rank().is_first:
         for verb in verbs:

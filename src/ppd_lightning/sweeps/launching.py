@@ -24,9 +24,10 @@ from ppd_lightning import signals
 from ppd_lightning.config.compose import Composed, as_yaml
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.typed import quoted
+from ppd_lightning.errors import UserError
 from ppd_lightning.masking import for_people, without_access
-from ppd_lightning.storage.atomic import write_text_atomic
-from ppd_lightning.storage.sweep_table import SweepRun, config_file, read_run, read_runs, record
+from ppd_lightning.storage.finished_run import is_whole
+from ppd_lightning.storage.sweep_table import SweepRun, config_text, read_run, read_runs, record, write_config
 from ppd_lightning.sweeps.devices import LAUNCHERS, offer_devices
 from ppd_lightning.sweeps.job import job
 from ppd_lightning.sweeps.slurm import largest_array
@@ -70,11 +71,11 @@ def note(folder: Path, verbs: Sequence[str], runs: Sequence[PlannedRun]) -> None
     """Write each run's configuration; those that are neither finished nor under way are waiting from now on."""
     waiting = []
     for run in runs:
-        before, file, text = read_run(folder, run.number), config_file(folder, run.number), as_yaml(run.composed.config)
-        same = file.exists() and file.read_text(encoding="utf-8") == text
+        before, text = read_run(folder, run.number), as_yaml(run.composed.config)
+        same = _has_config(folder, run.number, text)
         if before is not None and (before.state == "running" or (same and _is_finished(before, verbs))):
             continue
-        write_text_atomic(file, text)
+        write_config(folder, run.number, text)
         waiting.append(run.noted("waiting"))
     record(folder, *waiting)
 
@@ -112,9 +113,16 @@ def launch(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, mast
             return
 
 
+def _has_config(folder: Path, number: int, text: str) -> bool:
+    try:
+        return config_text(folder, number) == text
+    except UserError:
+        return False  # missing or damaged: written anew
+
+
 def _is_finished(run: SweepRun, verbs: Sequence[str]) -> bool:
     """Whether the run is done and its training still lies there; whoever removes that wants it anew."""
-    return run.state == "done" and ("train" not in verbs or (Path(run.folder) / ".done").exists())
+    return run.state == "done" and ("train" not in verbs or is_whole(Path(run.folder)))
 
 
 def _start(folder: Path, runs: Sequence[PlannedRun], context: HydraContext, master: DictConfig) -> str:

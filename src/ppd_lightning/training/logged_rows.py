@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv; a row that a kill cut short is left out."""
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
+    """The rows of a metrics.csv; a row that a kill cut short, or one that is damaged otherwise, is left out."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.reader(line.replace("\0", "") for line in file))
     header = rows[0] if rows else ["step"]
     return [
         {name: value for name, value in zip(header, row, strict=True) if value != ""}

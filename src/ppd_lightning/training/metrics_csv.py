@@ -33,6 +33,19 @@ class MetricsCsv(Callback):
         self._rows: dict[int, dict[str, str]] = {int(row.pop("step")): row for row in kept}
         self._header: list[str] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, which a checkpoint keeps: a file that is damaged or gone is written again from it."""
+        return {"rows": {step: dict(row) for step, row in self._rows.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The rows of a checkpoint instead of those of the file."""
+        self._rows = {int(step): dict(row) for step, row in state_dict["rows"].items()}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what the checkpoint had."""
+        if trainer.is_global_zero and self._rows:
+            self._write_all()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -28,6 +28,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.json_files import read_json
 from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.noisy_latents import noisy_latents
@@ -111,13 +112,9 @@ class StoredReference:
             UserError: there are such, with what differs.
         """
         try:
-            made_from = json.loads(self._key_file.read_text(encoding="utf-8"))
+            made_from = read_json(self._key_file, "run `ppd reference` with the same settings")
         except FileNotFoundError:
             return
-        except ValueError as error:
-            raise UserError(
-                f"{self._key_file}: damaged ({error}); run `ppd reference` with the same settings"
-            ) from error
         now = json.loads(json.dumps(self.key))
         if made_from != now:
             parts = sorted(part for part in now.keys() | made_from.keys() if now.get(part) != made_from.get(part))
@@ -183,7 +180,7 @@ class StoredReference:
         begin, size = self.units[unit], self.batches.pairs_at_once
         end = begin + UNIT
         errors = [self._errors(network, at, min(at + size, end)) for at in range(begin, end, size)]
-        write_shard(self.folder, unit, _ids(begin, end), {"errors": torch.cat(errors).numpy()}, self.key)
+        write_shard(self.folder, unit, _ids(begin, end), {"errors": torch.cat(errors).numpy()}, self.key, ["errors"])
 
     @torch.no_grad()
     def _errors(self, network: nn.Module, begin: int, end: int) -> Tensor:

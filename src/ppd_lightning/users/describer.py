@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.new_choices import NewChoice
-from ppd_lightning.users.people_file import ENTRY, DescribedPeople
+from ppd_lightning.users.people_file import DescribedPeople
 from ppd_lightning.users.scale import Scale
 from ppd_lightning.users.set_spread import SetSpread
 
@@ -32,7 +33,9 @@ log = logging.getLogger(__name__)
 
 NAME = "describer.safetensors"
 """Of the file, in the folder of the embeddings, of a run, and of an export."""
-FORMAT = "describer 1"
+FORMAT = "describer 2"
+EARLIER = "describer 1"
+"""The format without a checksum."""
 Using = TypeVar("Using", contravariant=True)
 
 
@@ -93,7 +96,7 @@ class Describer:
         header = {"format": FORMAT, "version": version("ppd-lightning"), "facts": self.facts}
         tensors = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
         with atomic_path(path) as unfinished:
-            unfinished.write_bytes(save(tensors, {ENTRY: json.dumps(header, sort_keys=True)}))
+            unfinished.write_bytes(with_checksum(save(tensors, {ENTRY: json.dumps(header, sort_keys=True)})))
 
     @classmethod
     def open(cls, path: Path, remedy: str = "run `ppd embed` with the same settings") -> Describer:
@@ -103,18 +106,20 @@ class Describer:
             UserError: the file is missing, damaged or something else; `remedy` says what to do.
         """
         try:
-            with safe_open(path, "np") as file:
-                header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
-                if header.get("format") != FORMAT:
-                    raise UserError(f"{path}: says nothing of how people are described; {remedy}")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            data, header = read_checked(path, FORMAT, EARLIER)
+            arrays, facts = load(data), dict(header["facts"])
             scale = Scale.of_arrays({name[6:]: array for name, array in arrays.items() if name.startswith("scale.")})
         except FileNotFoundError:
             raise UserError(f"{path}: this file, by which people are described, is missing; {remedy}") from None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except OtherKindError:
+            raise UserError(f"{path}: says nothing of how people are described; {remedy}") from None
+        except (UnsoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UserError(f"{path}: damaged ({error}); {remedy}") from error
+        broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+        if broken:
+            raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; {remedy}")
         fitted = {name[7:]: array for name, array in arrays.items() if name.startswith("fitted.")}
-        return cls(scale, fitted, header["facts"])
+        return cls(scale, fitted, facts)
 
     def describe(
         self,

@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.plain_text import user_name
 from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, read_checked, with_checksum
 from ppd_lightning.storage.fingerprints import fingerprint
 
-FORMAT = "people 1"
-ENTRY = "ppd_lightning"
-"""The key of the one entry in a file's metadata."""
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+FORMAT = "people 2"
+EARLIER = "people 1"
+"""The format without a checksum."""
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, SafetensorError)
 """What reading a damaged file raises."""
 RESERVED = "__metadata__"
 """The one name that safetensors keeps for itself."""
@@ -60,7 +61,7 @@ class DescribedPeople:
             "people": self.facts,
         }
         with atomic_path(path) as unfinished:
-            unfinished.write_bytes(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)}))
+            unfinished.write_bytes(with_checksum(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)})))
 
     @classmethod
     def open(cls, path: Path) -> DescribedPeople:
@@ -70,20 +71,23 @@ class DescribedPeople:
             UserError: the file is missing, damaged or something else.
         """
         try:
-            with safe_open(path, "np") as file:
-                header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
-                if header.get("format") != FORMAT:
-                    raise UserError(f"{path}: no file of described people; `ppd describe` writes such")
-                own: dict[str, Any] = header["people"]
-                vectors = {user_name(name): file.get_tensor(name) for name in own}
+            data, header = read_checked(path, FORMAT, EARLIER)
+            arrays, own = load(data), dict(header["people"])
+            vectors = {user_name(name): arrays[name] for name in own}
             if len(vectors) < len(own) or "" in vectors:
                 raise UserError(f"{path}: two people have one name, or somebody has none; run `ppd describe` again")
             facts = {user_name(name): facts for name, facts in own.items()}
-            return cls(vectors, header["describer"], header["run"], facts)
+            people = cls(vectors, str(header["describer"]), str(header["run"]), facts)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file of people; `ppd describe` writes one") from None
-        except (*DAMAGE, SafetensorError) as error:
+        except OtherKindError:
+            raise UserError(f"{path}: no file of described people; `ppd describe` writes such") from None
+        except DAMAGE as error:
             raise UserError(f"{path}: damaged, or no file of people ({error}); run `ppd describe` again") from error
+        broken = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
+        if broken:
+            raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; run `ppd describe` again")
+        return people
 
 
 def people_fingerprint(people: Mapping[str, np.ndarray]) -> str:

@@ -68,7 +68,7 @@ def write_rows(
     arrays = {"embedding": embeddings}
     if shots.shape[1]:
         arrays["shots"] = stable_ids(pairs["pair_id"])[shots]
-    write_store(folder, [sets[row].row for row in usable], arrays, dict(key))
+    write_store(folder, [sets[row].row for row in usable], arrays, dict(key), ["embedding"])
 
 
 def open_rows(folder: Path, key: Mapping[str, str], *, per_caption: bool) -> UserRows:
@@ -81,6 +81,7 @@ def open_rows(folder: Path, key: Mapping[str, str], *, per_caption: bool) -> Use
         UserError: the store is missing, damaged or stale.
     """
     store = Store.open(folder, dict(key), made_by=MADE_BY)
+    store.verify()  # who a row is for is known by its id
     users, captions = zip(*(row.rsplit("/", 1) for row in store.ids.to_pylist()), strict=True)
     shots = store.arrays["shots"][:] if "shots" in store.arrays else np.empty((len(store), 0), np.int64)
     return UserRows(users, store.arrays["embedding"], shots, captions if per_caption else None)

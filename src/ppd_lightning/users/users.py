@@ -71,7 +71,8 @@ class Users:
         """Whether there is nothing for `describe` to do."""
         try:
             if self.kind.described:
-                Store.open(self.folder, self.key())
+                Store.open(self.folder, self.key()).verify()
+                self.describer()
         except UserError:
             return False
         return True

@@ -5,6 +5,7 @@ N = images, M = images of a part.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +15,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.generation.gallery import read_picture
+from ppd_lightning.generation.drawn_files import png_fault, read_picture
 from ppd_lightning.progress import Counted
 from ppd_lightning.rewards.reward import Reward
 from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.checksums import known_sha256, note_checksum, noted_fault
 from ppd_lightning.storage.fingerprints import fingerprint
+
+log = logging.getLogger(__name__)
 
 PART = 256
 """Images that are scored before their scores are written."""
 
-SCHEMA = pa.schema({"file": pa.string(), "score": pa.float64()})
+SCHEMA = pa.schema({"file": pa.string(), "score": pa.float64(), "sha256": pa.string()})
+"""sha256 is that of the image that was scored; null in parts of earlier versions."""
 
 
 def score_images(
@@ -33,13 +38,17 @@ def score_images(
 
     An image's name stands for its caption as well, so a score belongs to a file. Scores lie in `scores-{reward}-{key}`
     of the gallery's folder in parts, which are written whole or not at all and are named by what is in them: several
-    processes share the work without knowing of each other, and one that is killed loses a part at most.
+    processes share the work without knowing of each other, and one that is killed loses a part at most. A score of
+    other bytes than the image has now does not count, nor does a part that is damaged.
 
     Raises:
         UserError: an image, a part or the reward's weights are missing or damaged.
     """
     name = f"scores-{reward.name}-{reward.fingerprint()}"
     captioned = dict(zip(files, captions, strict=True))
+    unseen = [f"{file}: {fault}" for file in captioned if (fault := png_fault(file)) is not None]
+    if unseen:
+        raise UserError(f"{fault}; run the command that drew it again, which draws it anew" for fault in unseen)
     known: dict[Path, float] = {}
     for gallery in dict.fromkeys(file.parent for file in captioned):
         own, folder = [file for file in captioned if file.parent == gallery], gallery / name
@@ -59,13 +68,14 @@ def score_images(
 
 
 def _score(reward: Reward, files: Sequence[Path], captions: Sequence[str], folder: Path) -> None:
-    """Write a part (M,), unless another process did."""
-    path = folder / f"{fingerprint([file.name for file in files])}.parquet"
-    if path.exists():
-        return
+    """Write a part (M,), and then its checksum."""
+    sums = [known_sha256(file) for file in files]
+    path = folder / f"{fingerprint([[file.name, digest] for file, digest in zip(files, sums, strict=True)])}.parquet"
     scores = reward.score([read_picture(file) for file in files], captions).double().numpy()
     with atomic_path(path) as unfinished:
-        pq.write_table(pa.table([[file.name for file in files], scores], schema=SCHEMA), unfinished)
+        table = pa.table([[file.name for file in files], scores, sums], schema=SCHEMA)
+        pq.write_table(table, unfinished, write_page_checksum=True)
+    note_checksum(path)
 
 
 def _read(folder: Path) -> dict[str, float]:
@@ -73,9 +83,17 @@ def _read(folder: Path) -> dict[str, float]:
     scores: dict[str, float] = {}
     for path in sorted(folder.glob("[0-9a-f]*.parquet")):
         try:
+            fault = noted_fault(path)
             table = pq.read_table(path, schema=SCHEMA)
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{path}: damaged ({error}); delete it, and its images are scored again") from None
-        for name, score in zip(table["file"].to_pylist(), table["score"].to_pylist(), strict=True):
-            scores.setdefault(name, score)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            fault = f"{path}: damaged ({' '.join(str(error).split())})"
+        if fault is not None:
+            log.warning("%s; its images are scored again", fault)
+            for damaged in (path, path.with_suffix(".sha256")):
+                damaged.unlink(missing_ok=True)
+            continue
+        for name, score, digest in zip(*(table[column].to_pylist() for column in SCHEMA.names), strict=True):
+            image = folder.parent / name
+            if digest is None or (image.exists() and known_sha256(image) == digest):
+                scores.setdefault(name, score)
     return scores

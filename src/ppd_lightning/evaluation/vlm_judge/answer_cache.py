@@ -6,6 +6,7 @@ again, and no file has two writers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,14 @@ class AnswerCache(AbstractContextManager["AnswerCache"]):
             for line in path.read_bytes().splitlines():
                 try:
                     fields = json.loads(line)
+                    if (expected := fields.pop("sha256", None)) is not None and expected != _checksum(fields):
+                        raise ValueError("its checksum differs")
                     key = fields.pop("key")
                     self._answers[key] = Answer(**fields)
-                except (ValueError, TypeError, KeyError, AttributeError):
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     damaged += 1
         if damaged:
-            log.info("%s: %d lines are truncated or damaged; those answers are asked for again", folder, damaged)
+            log.warning("%s: %d lines are truncated or damaged; those answers are asked for again", folder, damaged)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -73,7 +76,8 @@ class AnswerCache(AbstractContextManager["AnswerCache"]):
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / f"answers-{uuid.uuid4().hex[:12]}.jsonl").open("xb", buffering=0)
-        self._file.write(json.dumps({"key": key, **asdict(answer)}).encode() + b"\n")
+        fields = {"key": key, **asdict(answer)}
+        self._file.write(json.dumps(fields | {"sha256": _checksum(fields)}).encode() + b"\n")
         os.fsync(self._file.fileno())
         self._answers[key] = answer
 
@@ -82,3 +86,8 @@ class AnswerCache(AbstractContextManager["AnswerCache"]):
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    """Of an answer's line: a flipped letter of it is asked again instead of being believed."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

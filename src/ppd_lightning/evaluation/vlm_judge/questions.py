@@ -18,7 +18,7 @@ from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.splits import hash_fraction
 from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.evaluation.vlm_judge.judge import Question
-from ppd_lightning.generation.gallery import read_picture
+from ppd_lightning.generation.drawn_files import read_picture
 from ppd_lightning.users.shot_sets import DESCRIBING
 from ppd_lightning.users.vlm_pairs import PromptPairs
 

@@ -71,7 +71,7 @@ def make_parquet(
     """
     key = _made_from(STATISTICS)
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
-    if stamp.is_file() and path.is_file() and stamp.read_text(encoding="utf-8") == key:
+    if stamp.is_file() and path.is_file() and (folder / PEOPLE).is_file() and stamp.read_bytes() == key.encode():
         return
     files = fetch_packages(packages)
     names = shipped_concepts(concepts)

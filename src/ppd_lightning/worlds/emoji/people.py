@@ -5,16 +5,14 @@ P = people, K = concepts, S = styles, J = image statistics, B = images.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
 
 FAVOURITE_WEIGHT = 2.0
 """Added to the weight of one style, drawn for each person, so that a few choices can tell which it is."""
@@ -138,7 +136,7 @@ def choose(people: People, world_statistics: np.ndarray, each: int, temperature:
 def write_people(path: Path, people: People) -> None:
     """Keep the hidden truth, for evaluation only."""
     rows = zip(people.ids, people.style_weights.tolist(), people.statistic_weights.tolist(), strict=True)
-    write_json_atomic(
+    write_checked_json(
         path,
         {
             "styles": people.styles,
@@ -157,7 +155,7 @@ def read_people(path: Path) -> People:
         UserError: the file is missing or not such a file.
     """
     try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_checked_json(path, "delete it and run `ppd prepare` with the same settings")
         weights = stored["people"]
         return People(
             tuple(weights),
