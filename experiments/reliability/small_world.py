@@ -50,7 +50,7 @@ SETTINGS = [
 LINE = ("prepare", "stats", "verify", "embed", "classify", "train", "evaluate", "generate", "export", "report")
 """The verbs, each of which needs those before it."""
 
-UNSTABLE = re.compile(r"seconds|per_second|memory_gib|created|tfevents")
+UNSTABLE = re.compile(r"sha256|seconds|per_second|memory_gib|created|tfevents")
 """Names of figures and files that differ between two undisturbed runs."""
 
 LEFT_OVER = re.compile(r"^\.(?!done$|submitit$)")
@@ -69,7 +69,7 @@ def manifest(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and not UNSTABLE.search(name):
+        if path.is_file() and "tfevents" not in name:
             found[re.sub(r"\.[0-9a-f]{16}\.ckpt$", ".ckpt", name)] = hashlib.sha256(_stable(path)).hexdigest()
     return found
 
@@ -224,6 +224,8 @@ def _stable(path: Path) -> bytes:
     if path.suffix == ".ckpt":  # Lightning counts in it how a training was interrupted
         checkpoint = torch.load(path, weights_only=True)
         return repr([checkpoint["global_step"], checkpoint["state_dict"], checkpoint["optimizer_states"]]).encode()
+    if path.name in (".done", "SHA256SUMS") or path.suffix == ".sha256":  # also of files that hold seconds
+        return re.sub(rb"[0-9a-f]{64}", b"", content)
     if path.suffix == ".html":
         return re.sub(rb"\d[\d.,]* ?(?:s|min|h|pairs/s|GiB)\b", b"", content)
     return content
