@@ -27,7 +27,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -234,14 +233,15 @@ class Study:
     tried: int = 0
     trainings: int = 0
     slowest: tuple[float, str] = (0.0, "")
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, None] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def count(self, case: Case, found: Found) -> None:
         """Add a case; settings that are taken are kept for trainings."""
         self.tried += 1
-        self.outcomes[f"{case.kind}: exit code {found.code}"] += 1
+        outcome = f"{case.kind}: exit code {found.code}"
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self.slowest = max(self.slowest, (found.seconds, shlex.join(case.words)[:400]))
         if found.fault:
             files = "".join(f" [{path}: {content[:80]!r}]" for path, content in case.files.items())
