@@ -143,8 +143,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (
         ("trainer.batch_size", "trainer.micro_batch_size", "trainer.nodes", "trainer.devices"),
         lambda batch, micro, nodes, devices: micro is None and batch > MOST_AT_ONCE * nodes * devices,
-        "trainer.batch_size: {trainer_batch_size} pairs on {trainer_devices} devices of {trainer_nodes} machines are more "
-        "than a device can work on at once; set trainer.micro_batch_size, which leaves the step as it is",
+        "trainer.batch_size: {trainer_batch_size} pairs on {trainer_devices} devices of {trainer_nodes} machines are "
+        "more than a device can work on at once; set trainer.micro_batch_size, which leaves the step as it is",
     ),
     (
         ("hydra.launcher._target_", "trainer.nodes"),
