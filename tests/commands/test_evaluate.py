@@ -32,6 +32,7 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.rewards.reward import Reward, open_rewards
+from ppd_lightning.storage.finished_run import mark_finished
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.commands.test_evaluate"])
@@ -60,7 +61,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(block.to_v.weight, std=0.2)
         run = run_folder(configured(folder, *overrides))
         save_adapter(branch, run / "adapter.safetensors", base=base_fingerprint(network))
-        (run / ".done").touch()
+        mark_finished(run)
     return folder
 
 

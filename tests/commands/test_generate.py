@@ -35,6 +35,7 @@ from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.settings.values import Share
 from ppd_lightning.storage import atomic
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.storage.finished_run import mark_finished
 
 PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
 PROCESSES.set_forkserver_preload(["tests.commands.test_generate"])
@@ -56,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(block.to_v.weight, std=0.2)
         path = run_folder(configured(folder)) / f"{name}.safetensors"
         save_adapter(branch, path, base=base_fingerprint(network))
-    (path.parent / ".done").touch()
+    mark_finished(path.parent)
     return folder
 
 
