@@ -1,12 +1,13 @@
 # make demo   sets up .venv from nothing and trains, evaluates and draws the embedded world (minutes on a laptop)
 # make test   sets up .venv from nothing and runs the tests
+# make faults   breaks things on purpose, in minutes: settings, files, processes, containers; make faults-long does all
 # make test-slurm   installs a Slurm (Debian, as root) and runs a sweep on it that is preempted and killed
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: setup demo test test-long test-slurm lint bench base clean
+.PHONY: setup demo test test-long test-slurm faults faults-long lint bench base clean
 
 setup: $(READY)
 
@@ -36,6 +37,28 @@ test-long: setup
 test-slurm: setup
 	tests/slurm/install.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slurm
+
+FAULT := $(BIN)/python experiments/reliability
+
+faults: setup
+	$(FAULT)/tables.py
+	$(FAULT)/pictures.py
+	$(FAULT)/configurations.py
+	$(FAULT)/planted_secrets.py
+	$(FAULT)/signals.py
+	$(FAULT)/kills.py
+	$(FAULT)/damages.py --cases 20
+	$(FAULT)/containers.py --cases 6
+
+faults-long: setup
+	$(FAULT)/tables.py
+	$(FAULT)/pictures.py
+	$(FAULT)/configurations.py --cases 5000 --trainings 100
+	$(FAULT)/planted_secrets.py --cases 200
+	$(FAULT)/signals.py --cases 100
+	$(FAULT)/kills.py --cases 110
+	$(FAULT)/damages.py --cases 500
+	$(FAULT)/containers.py
 
 lint: setup
 	$(BIN)/ruff check

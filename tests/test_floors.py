@@ -13,6 +13,7 @@ FLOORS = [
         "machine_faults",
         "signals",
         "light_imports",
+        "places",
         "logging_setup",
         "markdown",
         "masking",

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import os
 import select
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -16,6 +17,9 @@ from ppd_lightning import signals
 from ppd_lightning.errors import CLOSED_PIPE, USER_MISTAKE, MachineError, UserError
 from ppd_lightning.machine_faults import FAILED, MachineFault, error_number, fault_of, path_of
 from ppd_lightning.signals import Stopped
+
+SCARCE = 1 << 20
+"""Bytes: a file system with fewer free ones counts as full."""
 
 KEPT = "what was finished is kept"
 
@@ -99,11 +103,18 @@ def _is_closed_pipe(error: BaseException) -> bool:
 
 
 def _output_fault() -> str | None:
-    """What cannot be written to, where it is the output itself."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        return "standard output"
+    """What cannot be written to, where it is the output itself: on a full disk, or a device that takes nothing."""
+    with suppress(OSError, ValueError, AttributeError):
+        number = sys.stdout.fileno()
+        kind = os.fstat(number).st_mode
+        room = os.fstatvfs(number)
+        if stat.S_ISREG(kind) and room.f_bavail * room.f_frsize < SCARCE:
+            return "standard output"
+        if stat.S_ISCHR(kind) and not os.isatty(number):
+            try:
+                os.write(number, b"\n")
+            except OSError:
+                return "standard output"
     return None
 
 
@@ -124,5 +135,5 @@ def _places(keys: Mapping[str, str]) -> list[str]:
 def _is_full(path: str) -> bool:
     with suppress(OSError):
         room = os.statvfs(path)
-        return room.f_blocks > 0 and room.f_bavail * room.f_frsize < 1 << 20
+        return room.f_blocks > 0 and room.f_bavail * room.f_frsize < SCARCE
     return False

@@ -80,6 +80,8 @@ def fault_of(error: BaseException, keys: dict[str, str] | None = None) -> Machin
     if number in PLACES and path:
         key = _key(path, keys or {})
         choose = f"choose another {key}=..." if key else "choose another one"
+        if key == "output":
+            choose += " (to work on somebody else's, copy the run into its runs/ and link the data as its data/)"
         return MachineFault(
             f"{key + ': ' if key else ''}{path} cannot be read or written ({PLACES[number]}); "
             f"{'give yourself the permission, or ' if number in (errno.EACCES, errno.EPERM) else ''}{choose}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -10,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.test_images_in_tables import ROWS, as_datasets, as_struct
+from tests.data.test_sources import SCHEMA, saved, shards, tar
 
 from ppd_lightning.cli import main
+from ppd_lightning.data.webdataset import samples
 
 PAGE = Path(__file__).parents[2] / "docs/own_pairs.md"
 SMALLER = (
@@ -57,7 +61,7 @@ def test_the_tutorials_commands_lead_to_a_measure_and_images(
 ) -> None:
     write_tables(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
-    commands = re.findall(r"^    ppd (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    commands = re.findall(r"^    ppd (.*pairs\.csv.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(commands) == 6
     for command in commands:
         if " -m " in command:
@@ -72,3 +76,37 @@ def test_the_tutorials_commands_lead_to_a_measure_and_images(
     assert accuracy.keys() == {"seen", "unseen"}
     assert all(rate["n"] > 0 for rate in accuracy.values())
     assert list(tmp_path.glob("outputs/runs/*/generation-*/*.png"))
+
+
+def test_the_pages_shards_and_saved_data_sets_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, make in (("shards", shards), ("saved/train", as_saved), ("hub/data", as_hub)):
+        make(tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^    ppd (.*FOLDER/(?!pairs).*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 4
+    for command, rows in zip(commands, (3, 2, 3, 3), strict=True):
+        assert main(shlex.split(command.replace("FOLDER", str(tmp_path)))) == 0, command
+        assert f"{rows} rows" in capsys.readouterr().out
+    words = re.search(r"^    000001\.json +({.*})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert words is not None
+    files = {"a/1.json": words[1].encode(), "a/1.0.jpg": b"0", "a/1.1.png": b"1"}
+    ((key, row),) = samples(io.BytesIO(tar(files)), "x.tar")
+    assert key == "a/1"
+    assert isinstance(row, dict)
+    assert {name: value["bytes"] for name, value in row.items() if "image" in name} == {
+        "image_0": b"0",
+        "image_1": b"1",
+    }
+    assert (row["caption"], row["user"], row["choice"]) == ("red apple", "ann", 1)
+
+
+def as_saved(folder: Path) -> None:
+    saved(folder, as_struct(ROWS), SCHEMA)
+
+
+def as_hub(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number, row in enumerate(as_struct(ROWS)):
+        (folder / f"train-{number:05}-of-00003.parquet").write_bytes(as_datasets([row]))

@@ -29,7 +29,7 @@ from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError, UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -280,7 +280,7 @@ def test_a_unit_that_lost_images_on_the_way_is_not_finished(
 
     with monkeypatch.context() as patch:
         patch.setattr(Loader, "__iter__", leaky)
-        with pytest.raises(UserError, match=r"were lost on the way .* nothing of the part was written"):
+        with pytest.raises(MachineError, match=r"were lost on the way .* nothing of the part was written"):
             encode(prepared(source, tmp_path), workers=2)
     encode(prepared(source, tmp_path))
     assert bytes_below(tmp_path / "data") == undisturbed

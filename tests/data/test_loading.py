@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ppd_lightning.data import loading
 from ppd_lightning.data.loading import Loader, workers_may_die
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -70,7 +70,7 @@ def test_what_workers_send_is_what_they_made(monkeypatch: pytest.MonkeyPatch, si
 def test_a_worker_that_is_killed_is_a_sentence() -> None:
     loader = Loader(Items(50, dies=60), 2, "data.workers", in_order=False)
     said = r"of the 2 processes that make batches .* no memory left: set fewer by data\.workers"
-    with pytest.raises(UserError, match=said), workers_may_die("data.workers", 2):
+    with pytest.raises(MachineError, match=said), workers_may_die("data.workers", 2):
         list(loader)
 
 
@@ -85,7 +85,10 @@ def test_without_room_for_a_queue_everything_is_made_here(
 
 def test_a_worker_that_cannot_send_ends_instead_of_forgetting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading._Waiting, "__reduce__", lambda self: no_room(), raising=False)
-    with pytest.raises(UserError, match=r"set fewer by data\.workers, 0 for none"), workers_may_die("data.workers", 2):
+    with (
+        pytest.raises(MachineError, match=r"set fewer by data\.workers, 0 for none"),
+        workers_may_die("data.workers", 2),
+    ):
         list(Loader(Items(7), 2, "data.workers"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.data.test_folder import IMAGES, Row, as_jsonl, own, place
+from tests.data.test_folder import IMAGES, Row, as_jsonl, own, place, source
 from tests.data.test_images_in_tables import ROWS, SIDES, STRUCT, as_datasets, as_struct, taken_over
 
 from ppd_lightning.data import table_parts
@@ -158,6 +158,14 @@ def test_faults_name_shard_and_key(tmp_path: Path) -> None:
     saved(tmp_path / "y", as_struct([*ROWS[:2], ROWS[2] | {"user": ""}]), SCHEMA)
     with pytest.raises(UserError, match=r"data-00002-of-00003\.arrow: row 1: user is empty$"):
         choices_of_table(str(tmp_path / "y"), "describe.choices")
+
+
+def test_the_quarantine_names_shard_and_key(tmp_path: Path) -> None:
+    made = own(shards(tmp_path / "x", [*ROWS[:2], ROWS[2] | {"user": ""}]), tmp_path / "taken", 0.5)
+    source(made)
+    lines = made.source.lines(made.folder)
+    assert lines is not None
+    assert lines.faults == {3: "pairs-002.tar: sample a/000002: user is empty"}
 
 
 def test_images_named_by_path_lie_beside_the_data_set(tmp_path: Path) -> None:

@@ -137,8 +137,13 @@ def test_its_code_is_this_packages_and_needs_no_other_package_than_it_says(layou
 
 
 DRAWING_NEEDS = {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL"}
-DESCRIBING_NEEDS = {"drawing/table_parquet.py": {"pyarrow"}, "drawing/remote.py": {"fsspec"}}
-"""fsspec comes with torch; pyarrow is imported for tables in parquet alone."""
+DESCRIBING_NEEDS = {
+    "drawing/table_parquet.py": {"pyarrow"},
+    "drawing/saved_datasets.py": {"pyarrow"},
+    "drawing/remote.py": {"fsspec"},
+    "drawing/picture_formats.py": {"pillow_heif"},
+}
+"""fsspec comes with torch; pyarrow is imported for tables in parquet and Arrow, pillow_heif for HEIC, alone."""
 
 
 def imported(text: str) -> set[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -85,7 +86,36 @@ def test_a_second_process_waits_until_the_first_releases_it(tmp_path: Path) -> N
     assert order == ["first", "second"]
 
 
-def test_of_many_that_replace_a_dead_holder_one_at_a_time_holds_the_lease(tmp_path: Path) -> None:
+@pytest.mark.parametrize("skew", [3600, -3600])
+def test_clocks_that_differ_by_an_hour_kill_nobody_and_keep_nobody_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew: float
+) -> None:
+    """What counts is the time of the file system, as a file tells that is written now."""
+    alive, dead = tmp_path / "alive.lease", tmp_path / "dead.lease"
+    for path in (alive, dead):
+        path.write_text(json.dumps(asdict(Holder("another machine", 1))))
+    os.utime(dead, (time.time() - 2 * leases.EXPIRY,) * 2)
+    now = time.time
+    monkeypatch.setattr(leases.time, "time", lambda: now() + skew)
+    assert holder_of(alive) == Holder("another machine", 1)
+    assert holder_of(dead) is None
+    assert sorted(os.listdir(tmp_path)) == ["alive.lease", "dead.lease"]
+
+
+def test_a_lease_is_no_program(tmp_path: Path) -> None:
+    with Lease(tmp_path / "run.lease"):
+        assert (tmp_path / "run.lease").stat().st_mode & 0o111 == 0
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["with locks", "without locks, as on some network file systems"])
+def test_of_many_that_replace_a_dead_holder_one_at_a_time_holds_the_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    if not locks:
+        monkeypatch.setattr(leases.fcntl, "flock", refuse)
     path = tmp_path / "run.lease"
     path.write_text(json.dumps(asdict(Holder("another machine", 1))))
     os.utime(path, (0, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.storage.finished_run import mark_finished
 from ppd_lightning.storage.leases import this_process
 from ppd_lightning.storage.sweep_table import SweepRun, read_runs, record
-from ppd_lightning.sweeps import job, launching
+from ppd_lightning.sweeps import job, launching, slurm
 from ppd_lightning.sweeps.launching import PlannedRun
 
 BETAS = (1.0, 2.0, 3.0)
@@ -94,7 +95,8 @@ def test_another_launcher_and_its_settings_go_on_with_the_same_sweep(
     [
         (UserError("data: nothing there"), "data: nothing there", 2),
         (SystemExit(1), "ended with exit code 1", 1),
-        (MemoryError(), "MemoryError: ", 1),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero", 1),
+        (OSError(errno.EIO, "", "/a"), "/a: the device failed to read or write; look at the disk and the mount", 1),
     ],
 )
 def test_one_failed_run_does_not_end_the_others(
@@ -107,7 +109,7 @@ def test_one_failed_run_does_not_end_the_others(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(-1)], ids=["by hand", "by submitit"])
-def test_a_run_that_is_stopped_waits_and_the_same_command_goes_on(
+def test_a_run_that_is_stopped_says_so_and_the_same_command_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException
 ) -> None:
     learning(monkeypatch, failing(error))
@@ -116,7 +118,8 @@ def test_a_run_that_is_stopped_waits_and_the_same_command_goes_on(
             sweep(tmp_path)
     else:
         assert sweep(tmp_path) == 130
-    assert [state for state, _ in states(tmp_path)] == ["done", "waiting", "waiting"]
+    left = "waiting" if isinstance(error, SystemExit) else "stopped"  # submitit queues it again
+    assert [state for state, _ in states(tmp_path)] == ["done", left, "waiting"]
     started = learning(monkeypatch)
     assert sweep(tmp_path) == 0
     assert started == [2, 3]
@@ -212,3 +215,29 @@ def test_a_trained_run_whose_training_was_removed_is_trained_anew(
     os.remove(Path(runs_of(tmp_path)[1].folder) / ".done")
     assert main(words) == 0
     assert started == [0, 1, 1]
+
+
+def test_a_sweep_larger_than_slurms_arrays_is_submitted_in_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    (tmp_path / "bin").mkdir()
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.write_text("#!/bin/sh\necho 'MailProg = /bin/true'; echo 'MaxArraySize            = 2'\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    slurm.largest_array.cache_clear()
+    submitted: list[int] = []
+
+    class Launcher:
+        def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
+            submitted.append(len(overrides))
+            for run in runs_of(tmp_path / "out")[initial_job_idx : initial_job_idx + len(overrides)]:
+                record(next((tmp_path / "out/sweeps").iterdir()), replace(run, state="done"))
+
+    monkeypatch.setattr(launching.Plugins, "instantiate_launcher", lambda *_: Launcher())
+    try:
+        assert sweep(tmp_path / "out", "hydra/launcher=submitit_slurm") == 0
+    finally:
+        slurm.largest_array.cache_clear()
+    assert submitted == [2, 1]

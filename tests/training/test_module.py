@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ppd_lightning.diffusion.draws import draw
 from ppd_lightning.diffusion.weighting import TimeWeight
+from ppd_lightning.errors import UserError
 from ppd_lightning.training.module import PPDModule
 from ppd_lightning.training.objectives.objective import Objective
 
@@ -310,7 +311,7 @@ def test_a_checkpoint_holds_the_branch_only_and_must_hold_all_of_it() -> None:
     assert set(checkpoint["state_dict"]) == {f"branch.{name}" for name in ours.branch.state_dict()}
     ours.on_load_checkpoint(checkpoint)
     del checkpoint["state_dict"]["branch.projection.weight"]
-    with pytest.raises(ValueError, match=r"branch\.projection\.weight"):
+    with pytest.raises(UserError, match=r"branch\.projection\.weight"):
         ours.on_load_checkpoint(checkpoint)
 
 

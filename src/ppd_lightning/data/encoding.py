@@ -38,7 +38,7 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.data.stores import Store, finish_store
 from ppd_lightning.data.tables import table_key, write_table
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError, UserError
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.fingerprints import fingerprint
 
@@ -257,10 +257,10 @@ class _UnitWriter:
         """Write the unit to the stores that lack it.
 
         Raises:
-            UserError: not all of its images have come; nothing is written.
+            MachineError: not all of its images have come; nothing is written.
         """
         if self.passed != self.planned:
-            raise UserError(
+            raise MachineError(
                 f"of {self.planned} images of the part {self.unit} {self.passed} came, the others were lost on the way "
                 "from the process that decodes them; nothing of the part was written: run the same command again, with "
                 "data.workers=0 if it happens again"

@@ -21,7 +21,7 @@ from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pictures import NoPictureError, check_header
 from ppd_lightning.data.remote import Location
 from ppd_lightning.data.table_images import TableImages
-from ppd_lightning.data.table_parts import open_table
+from ppd_lightning.data.table_parts import Parts, open_table
 from ppd_lightning.data.table_rows import refuse
 from ppd_lightning.storage.atomic import atomic_path, write_json_atomic, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
@@ -123,7 +123,8 @@ def make_parquet(
             if not all_plain:
                 writer.add_key_value_metadata(PICTURES)
         _refuse_too_many(file, read, max_unusable)
-    write_json_atomic(folder / FAULTS, sorted(set(faults)))
+    named = [(line, f"{file.place(line)}: {fault}") for line, fault in faults] if isinstance(file, Parts) else faults
+    write_json_atomic(folder / FAULTS, sorted(set(named)))
     write_text_atomic(stamp, key)
     log.info("took over %d choices between %d images from %s", len(choices), len(images), file.url)
 

@@ -22,7 +22,8 @@ class FolderSource(PeopleSource):
     """The source."""
     table: PathText
     """A CSV, JSONL or parquet file (or its fsspec URL) with the columns caption, image_0, image_1, choice and user; a
-    parquet file may hold the images."""
+    parquet file may hold the images. Or shards of WebDataset, a folder that Hugging Face datasets saved, parquet
+    files."""
     columns: dict[str, str]
     """The table's names of columns, by the names above, where it has others; prompt, chosen, rejected and user_id are
     known."""

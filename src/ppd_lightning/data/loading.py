@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from torch import Tensor, from_numpy
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ppd_lightning.data.remote import first_line
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Loader(Generic[Batch]):
                 multiprocessing_context=START_METHOD,
                 in_order=self.in_order,
                 collate_fn=_as_it_is if room is None else room.put,
-                worker_init_fn=_end_where_nothing_can_be_sent,
+                worker_init_fn=_begin_work,
             )
         )
         return batches if room is None else map(room.take, batches)
@@ -91,7 +92,7 @@ class Loader(Generic[Batch]):
 
 @contextmanager
 def workers_may_die(key: str, workers: int) -> Iterator[None]:
-    """Within it, a worker process that dies is a `UserError`.
+    """Within it, a worker process that dies is a `MachineError`.
 
     Args:
         key, workers: as of `Loader`.
@@ -101,9 +102,9 @@ def workers_may_die(key: str, workers: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if "DataLoader worker" not in str(error):
             raise
-        signal = re.search(r"killed by signal: ([^.]+)", f"{error} {error.__cause__} {error.__context__}")
-        how = f"was ended by the signal {signal[1]}" if signal else "ended"
-        raise UserError(
+        ended_by = re.search(r"killed by signal: ([^.]+)", f"{error} {error.__cause__} {error.__context__}")
+        how = f"was ended by the signal {ended_by[1]}" if ended_by else "ended"
+        raise MachineError(
             f"one of the {workers} processes that make batches {how}; most often the machine or the job has no memory "
             f"left: set fewer by {key}, 0 for none, or give the job more; the same command goes on from here"
         ) from error
@@ -183,6 +184,11 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _end_where_nothing_can_be_sent(worker: int) -> None:
-    """In a worker: without this, an item that cannot be sent is printed and forgotten."""
+def _begin_work(worker: int) -> None:
+    """In a worker: what cannot be sent ends it, or it would be printed and forgotten.
+
+    The process that started it answers signals for both, and ends it.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     Queue._on_queue_feeder_error = staticmethod(lambda error, item: os._exit(1))  # type: ignore[attr-defined]

@@ -110,11 +110,16 @@ def find_columns(
     Raises:
         UserError: a column is there twice.
     """
+    exact: dict[str, list[str]] = {}
+    alike: dict[str, list[str]] = {}
+    for own in header:
+        exact.setdefault(own, []).append(own)
+        alike.setdefault(_loose(own), []).append(own)
     found: dict[str, str] = {}
     faults = []
     for usual, names in wanted.items():
         for name in (named[usual],) if named and usual in named else names:
-            same = [own for own in header if own == name] or [own for own in header if _loose(own) == _loose(name)]
+            same = exact.get(name, []) or alike.get(_loose(name), [])
             if len(same) > 1:
                 faults.append(f"{table.url}: the column {name} is there {len(same)} times; rename or remove the others")
             if same:

@@ -196,8 +196,8 @@ class OwnSignals(Callback):
     def __init__(self) -> None:
         self.handler = signal.getsignal(signal.SIGTERM)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """After Lightning has set its own."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After Lightning has set its own, which it does when all is set up."""
         signal.signal(signal.SIGTERM, self.handler)
 
 
