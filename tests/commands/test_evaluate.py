@@ -158,9 +158,9 @@ def test_the_preference_is_measured_on_the_pairs_that_nothing_was_learnt_from(
 
 def test_fewer_pairs_are_the_same_pairs_with_the_same_draws(world: Path, judged: dict[str, Any]) -> None:
     run = run_folder(configured(world))
-    before = set(run.glob("preferences-*"))
+    before = set(run.glob("preferences-*.parquet"))
     evaluate.run(configured(world, "evaluation.preference_pairs=2"))
-    (fewer,) = set(run.glob("preferences-*")) - before
+    (fewer,) = set(run.glob("preferences-*.parquet")) - before
     (whole,) = before
     known = {row["pair"]: row["margin"] for row in pq.read_table(whole).to_pylist()}
     rows = pq.read_table(fewer).to_pylist()

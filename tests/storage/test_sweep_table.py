@@ -50,6 +50,11 @@ def test_a_run_that_is_noted_wrongly_is_left_out_with_a_word(tmp_path: Path, cap
         file.write_text(damaged)
         assert [run.number for run in read_runs(tmp_path)] == [1]
         assert f"{file}: " in caplog.text
+    write_config(tmp_path, 0, "")
+    file.unlink()
+    caplog.clear()
+    assert [run.number for run in read_runs(tmp_path)] == [1]
+    assert f"{file}: missing or damaged" in caplog.text
 
 
 def test_a_configuration_is_what_was_written_or_refused(tmp_path: Path) -> None:
