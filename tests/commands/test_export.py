@@ -16,8 +16,7 @@ import torch
 import yaml
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tests import tiny
 from tests.backbones import tiny_flow
 from tests.model_card.without_the_package import without_the_package
