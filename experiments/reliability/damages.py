@@ -62,7 +62,8 @@ SETTINGS = (
 )
 LINE = ("prepare", "embed", "reference", "train", "evaluate", "generate", "interpolate", "classify", "export")
 SWEEP = ("train", "evaluate", "-m", "seed=0,1")
-RUN = "outputs/runs/*-*"
+RUN = "outputs/runs/THE RUN"
+"""In patterns: the folder of the run that the verbs read, which is the sweep's first one too."""
 SUMMARIES = (f"{RUN}/evaluation-*/summary.json", f"{RUN}/evaluation-*/comparisons.parquet")
 TRAINED = (f"{RUN}/adapter.safetensors", f"{RUN}/describer.safetensors", f"{RUN}/summary.json", f"{RUN}/metrics.csv")
 TABLES = ("outputs/data/*/*.arrow", "outputs/data/*/latents/*.arrow", "outputs/data/*/text/*.arrow")
@@ -205,13 +206,16 @@ def make_line(folder: Path) -> None:
         outcome = run(arguments, folder)
         if outcome.code:
             sys.exit(f"the line itself failed:\n{outcome.output}")
+        if not (folder / "the_run").exists():
+            [made] = folder.glob("outputs/runs/*-*")
+            (folder / "the_run").write_text(made.relative_to(folder).as_posix(), encoding="utf-8")
 
 
 def run(arguments: Sequence[str], folder: Path) -> commands.Outcome:
     """A verb in a folder of its own; the page is that of the one run."""
     own = []
     if arguments[0] == "report":
-        own = [f"report.of=[{next(iter(sorted(folder.glob(RUN)))).relative_to(folder)}]"]
+        own = [f"report.of=[{found(folder, RUN)[0].relative_to(folder)}]"]
     seed = [] if "-m" in arguments else ["seed=0"]
     return commands.run([*arguments, *SETTINGS, *seed, *own], folder, timeout=180)
 
@@ -223,7 +227,7 @@ def use_export(folder: Path) -> commands.Outcome:
     from ppd_lightning.users.describer import Describer
     from ppd_lightning.users.vectors_file import read_vectors
 
-    [export] = [path for path in folder.glob(f"{RUN}/export") if path.is_dir()]
+    [export] = found(folder, f"{RUN}/export")
     try:
         read_adapter(export / "adapter.safetensors")
         read_vectors(export / "users.safetensors")
@@ -240,23 +244,31 @@ def read_by(reader: Reader, folder: Path) -> commands.Outcome:
 
 def results(reader: Reader, folder: Path) -> dict[str, bytes]:
     """What is compared, without the times that a verb took."""
-    found: dict[str, bytes] = {}
+    content: dict[str, bytes] = {}
     for pattern in reader.results:
-        for path in folder.glob(pattern):
+        for path in found(folder, pattern):
             if path.is_file():
-                found[str(path.relative_to(folder))] = _timeless(path)
-    return found
+                content[str(path.relative_to(folder))] = _timeless(path)
+    return content
 
 
 def _timeless(path: Path) -> bytes:
     data = path.read_bytes()
     if path.suffix == ".json":
-        return TIMES.sub("", data.decode()).encode()
+        return TIMES.sub("", data.decode(errors="surrogateescape")).encode(errors="surrogateescape")
     if path.suffix == ".csv":
-        lines = [line.split(",") for line in data.decode().splitlines()]
-        kept = [n for n, name in enumerate(lines[0]) if name not in TIMED]
-        return "\n".join(",".join(line[n] for n in kept) for line in lines).encode()
+        lines = [line.split(",") for line in data.decode(errors="surrogateescape").splitlines()]
+        kept = [n for n, name in enumerate(lines[0] if lines else []) if name not in TIMED]
+        return "\n".join(",".join(line[n] for n in kept if n < len(line)) for line in lines).encode(
+            errors="surrogateescape"
+        )
     return data
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    """The files and folders of a pattern, in their order."""
+    [run] = (folder / "the_run").read_text(encoding="utf-8").splitlines()
+    return sorted(folder.glob(pattern.replace(RUN, run)))
 
 
 def kind_of(path: Path) -> str:
@@ -267,7 +279,7 @@ def kind_of(path: Path) -> str:
 def undo(reader: Reader, folder: Path) -> None:
     """Remove what the verb would find finished."""
     for pattern in reader.undo:
-        for path in folder.glob(pattern):
+        for path in found(folder, pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -281,6 +293,8 @@ def apply_remedy(message: str, folder: Path) -> list[str]:
             done.append(f"deleted {target.relative_to(folder)}")
     for verb in dict.fromkeys(NAMED.findall(message)):
         done.append(f"ppd {verb}: exit code {run([verb], folder).code}")
+    if "run the sweep's command" in message or "until the sweep's command" in message:
+        done.append(f"the sweep: exit code {run(SWEEP, folder).code}")
     return done
 
 
@@ -335,10 +349,9 @@ def damaged_cases(line: Path, cases: int, seed: int, only: str | None) -> dict[s
     """Damage, read, judge."""
     read: dict[str, list[tuple[Path, Reader]]] = {}
     for reader in READERS:
-        for path in sorted({path for pattern in reader.reads for path in line.glob(pattern) if path.is_file()}):
-            if kind_of(path.relative_to(line)) != reader.name:
-                read.setdefault(kind_of(path.relative_to(line)), []).append((path.relative_to(line), reader))
-    everything = {kind_of(path.relative_to(line)) for path in line.rglob("*") if path.is_file()}
+        for path in sorted({path for pattern in reader.reads for path in found(line, pattern) if path.is_file()}):
+            read.setdefault(kind_of(path.relative_to(line)), []).append((path.relative_to(line), reader))
+    everything = {kind_of(path.relative_to(line)) for path in line.glob("outputs/**/*") if path.is_file()}
     unread = sorted(everything - read.keys())
     kinds = [kind for kind in sorted(read) if only is None or only in kind]
     expected: dict[str, dict[str, bytes]] = {}

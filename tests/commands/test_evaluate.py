@@ -32,6 +32,7 @@ from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.rewards.reward import Reward, open_rewards
+from ppd_lightning.storage.finished_run import mark_finished
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.commands.test_evaluate"])
@@ -60,7 +61,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(block.to_v.weight, std=0.2)
         run = run_folder(configured(folder, *overrides))
         save_adapter(branch, run / "adapter.safetensors", base=base_fingerprint(network))
-        (run / ".done").touch()
+        mark_finished(run)
     return folder
 
 
@@ -157,9 +158,9 @@ def test_the_preference_is_measured_on_the_pairs_that_nothing_was_learnt_from(
 
 def test_fewer_pairs_are_the_same_pairs_with_the_same_draws(world: Path, judged: dict[str, Any]) -> None:
     run = run_folder(configured(world))
-    before = set(run.glob("preferences-*"))
+    before = set(run.glob("preferences-*.parquet"))
     evaluate.run(configured(world, "evaluation.preference_pairs=2"))
-    (fewer,) = set(run.glob("preferences-*")) - before
+    (fewer,) = set(run.glob("preferences-*.parquet")) - before
     (whole,) = before
     known = {row["pair"]: row["margin"] for row in pq.read_table(whole).to_pylist()}
     rows = pq.read_table(fewer).to_pylist()

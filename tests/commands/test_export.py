@@ -16,14 +16,14 @@ import torch
 import yaml
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tests import tiny
 from tests.backbones import tiny_flow
 from tests.model_card.without_the_package import without_the_package
 from tests.worlds.emoji import packages as handmade
 
 from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
+from ppd_lightning.backbones.adapter_file import read_adapter, write_adapter
 from ppd_lightning.commands import embed, export, label, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.exported import exported_values, without_places
@@ -38,6 +38,7 @@ from ppd_lightning.model_card.drawing_files import drawing_files
 from ppd_lightning.settings.values import Share
 from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.storage.finished_run import mark_finished
 from ppd_lightning.worlds.emoji import choices
 from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 from ppd_lightning.worlds.emoji.vendors import credits_text
@@ -125,14 +126,14 @@ LAYOUTS = {"emoji": emoji_config, "stage_c": stage_c_config, "flow": flow_config
 
 
 def _strengthen(path: Path) -> None:
-    with safe_open(path, "pt") as file:
-        header = file.metadata()
+    kept, header = read_adapter(path)
     generator = torch.Generator().manual_seed(len(path.name))
     tensors = {
         name: torch.randn(tensor.shape, generator=generator) * 0.3 if "to_v" in name else tensor
-        for name, tensor in load_file(path).items()
+        for name, tensor in kept.items()
     }
-    save_file(tensors, path, header)
+    write_adapter(path, tensors, header)
+    mark_finished(path.parent)
 
 
 def exported(config: Config) -> Path:
@@ -448,11 +449,13 @@ def test_an_average_that_was_not_kept_is_one_clear_message(emoji: Path, tmp_path
     config = emoji_config(emoji, "generation.weights=ema")
     kept = run_folder(config) / "adapter-ema.safetensors"
     kept.rename(tmp_path / kept.name)
+    mark_finished(run_folder(config))
     try:
         with pytest.raises(UserError, match=r"optimizer\.ema_decay") as caught:
             export.run(config)
     finally:
         (tmp_path / kept.name).rename(kept)
+        mark_finished(run_folder(config))
     assert len(caught.value.faults) == 1
 
 

@@ -34,7 +34,9 @@ from ppd_lightning.generation.grid import as_bytes, cell_for, draw_grid
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.settings.values import Share
 from ppd_lightning.storage import atomic
+from ppd_lightning.storage.checksums import SUMS
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.storage.finished_run import mark_finished
 
 PROCESSES = multiprocessing.get_context("forkserver")  # imports once; each process is forked from a clean one
 PROCESSES.set_forkserver_preload(["tests.commands.test_generate"])
@@ -56,7 +58,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(block.to_v.weight, std=0.2)
         path = run_folder(configured(folder)) / f"{name}.safetensors"
         save_adapter(branch, path, base=base_fingerprint(network))
-    (path.parent / ".done").touch()
+    mark_finished(path.parent)
     return folder
 
 
@@ -209,6 +211,7 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_draws_only_what_is_missing(
     generate.run(config)
     assert sorted(batches) in left
     found = content(folder)
+    del found[SUMS], expected[SUMS]  # the summaries have folders of their own
     assert json.loads(found.pop("summary.json"))["images"] == json.loads(expected.pop("summary.json"))["images"]
     assert found == expected
 
@@ -296,6 +299,7 @@ def test_a_run_without_a_moving_average_says_how_to_have_one(world: Path, tmp_pa
     config = configured(world, weights="ema")
     shutil.copytree(run_folder(config), run_folder(replace(config, output=str(tmp_path))))
     (run_folder(replace(config, output=str(tmp_path))) / "adapter-ema.safetensors").unlink()
+    mark_finished(run_folder(replace(config, output=str(tmp_path))))
     with pytest.raises(UserError, match=r"generation\.weights=ema: .* train with optimizer\.ema_decay, or take"):
         Workspace(replace(config, output=str(tmp_path))).trained_run()
 

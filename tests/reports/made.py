@@ -22,6 +22,7 @@ from ppd_lightning.data.pairs import stable_ids, write_pairs
 from ppd_lightning.data.stores import write_store
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.storage.finished_run import mark_finished
 
 PEOPLE, CAPTIONS = 12, 5
 Scores = Callable[[np.random.Generator, int], np.ndarray]
@@ -40,7 +41,7 @@ def made_run(output: Path, overrides: Sequence[str], *, seed: int = 0, finished:
         (folder / "summary.json").write_text(
             json.dumps({"run": str(folder), "steps": 100, "step0_loss": 0.6931, "pairs": 1600, "seconds": 3.5})
         )
-        (folder / ".done").touch()
+        mark_finished(folder)
     return config, folder
 
 

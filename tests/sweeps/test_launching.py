@@ -15,6 +15,7 @@ import pytest
 from ppd_lightning.cli import main
 from ppd_lightning.config.root import Config
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.finished_run import mark_finished
 from ppd_lightning.storage.leases import this_process
 from ppd_lightning.storage.sweep_table import SweepRun, read_runs, record
 from ppd_lightning.sweeps import job, launching, slurm
@@ -202,7 +203,8 @@ def test_a_trained_run_whose_training_was_removed_is_trained_anew(
     def train(verb: str, config: Config) -> dict[str, Any]:
         folder = Path(launching.run_folder(config))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".done").touch()
+        (folder / "summary.json").write_text("{}")
+        mark_finished(folder)
         started.append(config.seed)
         return {}
 

@@ -10,6 +10,7 @@ import pytest
 from ppd_lightning.cli import main
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
+from ppd_lightning.storage.finished_run import mark_finished
 from ppd_lightning.storage.sweep_table import read_runs
 from ppd_lightning.sweeps import job
 
@@ -22,7 +23,8 @@ def learn(verb: str, config: Config) -> dict[str, Any]:
     if config.optimizer.lr > 3e-3:
         raise ZeroDivisionError("diverged")
     run_folder(config).mkdir(parents=True, exist_ok=True)
-    (run_folder(config) / ".done").touch()
+    (run_folder(config) / "summary.json").write_text("{}")
+    mark_finished(run_folder(config))
     return {"score": -((config.objective.beta - 1) ** 2)}
 
 

@@ -22,6 +22,8 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.errors import UserError
+from ppd_lightning.storage.finished_run import is_whole
 from ppd_lightning.training.build import build_module
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.learning_rate import learning_rate_factor
@@ -137,6 +139,42 @@ def test_a_run_that_was_cut_off_after_its_last_checkpoint_only_writes_its_end(wo
     (run_folder(config) / ".done").unlink()
     assert train.run(config) | {"seconds": 0} == summary | {"seconds": 0}
     assert all(torch.equal(weight, before[name]) for name, weight in load_file(adapter).items())
+
+
+@pytest.mark.parametrize(
+    "name", ["adapter.safetensors", "summary.json", "metrics.csv", ".done", "describer.safetensors"]
+)
+def test_a_damaged_result_is_written_again_by_the_same_command(
+    world: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cut in the middle; everything from the last checkpoint, so it takes no step."""
+    config = compose(overrides(world, world / "out", "seed=3", f"trainer.max_steps={CHECKPOINT_EVERY}"))
+    folder, summary = run_folder(config), train.run(config)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    (folder / name).write_bytes(before[name][: len(before[name]) // 2])
+    assert not is_whole(folder)
+    assert train.run(config) | {"seconds": 0} == summary | {"seconds": 0}
+    assert f"{folder / name}: " in caplog.text
+    for kept in ("adapter.safetensors", "describer.safetensors", "metrics.csv", "config.yaml"):
+        assert (folder / kept).read_bytes() == before[kept], kept
+    assert is_whole(folder)
+
+
+def test_no_damage_of_what_a_training_reads_gets_into_it_and_the_named_command_heals_it(world: Path) -> None:
+    config = compose(overrides(world, world / "healing", "trainer.max_steps=4"))
+    shutil.copytree(world / "out" / "data", Path(config.output) / "data")
+    data = Workspace(config).data
+    users = Workspace(config).users.folder
+    for folder, verb, made_by in ((data.folder / "latents", prepare, "prepare"), (users, embed, "embed")):
+        (path,) = folder.glob("*.arrow")
+        whole = path.read_bytes()
+        for at in (len(whole) // 3, len(whole) // 2):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+            with pytest.raises(UserError, match=f"damaged .*; run `ppd {made_by}` with the same settings"):
+                train.run(config)
+            verb.run(config)
+            assert path.read_bytes() == whole
+    train.run(config)
 
 
 def test_without_validation_pairs_checkpoints_come_all_the_same(world: Path) -> None:

@@ -39,7 +39,7 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if absent:
             raise UnsoundError(f"its metadata lack {', '.join(absent)}")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such adapter; train one with `ppd train` or give another path") from None
+        raise UserError(f"{path}: no such adapter; train one with `ppd train` (of an export: `ppd export`)") from None
     except OtherKindError:
         raise UserError(f"{path}: a safetensors file, but not an adapter of this framework") from None
     except (UnsoundError, SafetensorError) as error:

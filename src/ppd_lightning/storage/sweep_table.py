@@ -132,9 +132,9 @@ def record(folder: Path, *runs: SweepRun) -> None:
 def read_runs(folder: Path) -> list[SweepRun]:
     """All runs that were noted, by number; one whose process is gone without a word has failed.
 
-    One whose file is damaged is left out with a warning.
+    One whose file is damaged or missing is left out with a warning.
     """
-    files = (folder / "runs").glob("[0-9]*.json")
+    files = {path.with_suffix(".json") for end in ("json", "yaml") for path in (folder / "runs").glob(f"[0-9]*.{end}")}
     return sorted((run for file in files if (run := _read(file)) is not None), key=lambda run: run.number)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.killing import killed_at
@@ -92,22 +94,41 @@ def score_small(files: list[Path]) -> None:
     score(files)
 
 
-@pytest.mark.parametrize("moment", [1, 2, 4])
-def test_a_killed_scoring_keeps_its_parts(files: list[Path], moment: int) -> None:
+@pytest.mark.parametrize(("moment", "parts"), [(1, 0), (2, 1), (3, 1), (6, 3)])
+def test_a_killed_scoring_keeps_its_parts(files: list[Path], moment: int, parts: int) -> None:
+    """Each part is two files: the scores, and their checksum."""
     process = PROCESSES.Process(target=killed_at, args=(moment, score_small, files))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert len(list(files[0].parents[1].rglob("scores-*/[0-9a-f]*.parquet"))) == moment - 1
+    assert len(list(files[0].parents[1].rglob("scores-*/[0-9a-f]*.parquet"))) == parts
     assert score(files) == EXPECTED
-    assert COUNT - 4 * (moment - 1) <= Redness.scored <= COUNT - moment + 1
+    assert COUNT - 4 * parts <= Redness.scored <= COUNT - parts
 
 
-def test_a_damaged_part_is_named(files: list[Path]) -> None:
+@pytest.mark.parametrize("kind", ["none", "a bit", "another table"])
+def test_a_damaged_part_is_named_and_its_images_scored_again(
+    files: list[Path], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     score(files)
     part = next(files[0].parents[1].rglob("scores-*/*.parquet"))
-    part.write_bytes(b"no parquet")
-    with pytest.raises(UserError, match=f"{part.name}: damaged .*; delete it, and its images are scored again"):
-        score(files)
-    part.unlink()
+    whole, before = part.read_bytes(), Redness.scored
+    if kind == "another table":
+        pq.write_table(pa.table({"file": [path.name for path in files], "score": [0.0] * len(files)}), part)
+    else:
+        part.write_bytes(b"no parquet" if kind == "none" else whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
     assert score(files) == EXPECTED
+    assert f"{part}: damaged" in caplog.text
+    assert Redness.scored > before
+
+
+def test_a_score_belongs_to_the_bytes_that_were_scored(files: list[Path]) -> None:
+    score(files)
+    files[0].write_bytes(files[1].read_bytes())
+    again = score(files)
+    assert again != EXPECTED
+    assert again[1:] == EXPECTED[1:]
+    assert Redness.scored == COUNT + 1
+    files[0].write_bytes(files[0].read_bytes()[:-30])
+    with pytest.raises(UserError, match=f"{files[0].name}: damaged .*; run the command that drew it again"):
+        score(files)
