@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import DictConfig
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.yaml_files import read_yaml, yaml_text
@@ -43,4 +44,6 @@ class OptionFiles(FileConfigSource):
             raise ConfigLoadError(
                 f"{path}: its first lines are faulty ({error}); such as `# @package _global_`"
             ) from error
+        if not isinstance(values, DictConfig):
+            raise ConfigLoadError(f"{path}: holds a list; a mapping of keys to values was expected")
         return ConfigResult(config=values, path=f"ppd://{self.path}", provider=self.provider, header=header)

@@ -24,6 +24,14 @@ def test_a_missing_gpu_is_one_sentence(
     assert main(["validate", *words]) == 0
 
 
+def test_more_threads_than_processors_can_serve_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(requirements.os, "cpu_count", lambda: 2)
+    assert main(["train", "experiment=emoji/ppd", f"output={tmp_path}", "trainer.threads=1024"]) == 2
+    assert capsys.readouterr().err.startswith("ppd: trainer.threads: 1,024 threads on 2 CPUs")
+
+
 def test_batches_that_do_not_fit_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ FAULTS_OF_VALUES = {
     "optimizer.grad_clip=0": "optimizer.grad_clip: must be a number > 0 and <= 1,000,000 or null, not 0",
     "data.name=imagenet": "data.name: must be emoji, not 'imagenet'",
     "data.target=nix.Nix": "data.target: nix.Nix is refused, it cannot be imported (No module named 'nix'); expected",
+    "data.target=../..": "data.target: ../.. is refused, it cannot be imported (",
     "user.target=ppd_lightning.users.kind.Nix": "user.target: ppd_lightning.users.kind.Nix is refused, it cannot be",
     "objective.target=pathlib.Path": "objective.target: pathlib.Path is refused, it is no Objective; expected a class",
     "shots.target=null": "shots.target: needs a value (text): Import path of its class",

@@ -21,7 +21,7 @@ FILES = {
     "a:\n\tb: 1": "line 2: cannot be read as YAML",
     "a: 1\na: 2": "line 2: cannot be read as YAML (found duplicate key a)",
     "a: \x00\x01": "cannot be read as YAML",
-    "- a": "objective: must be a group of keys",
+    "- a": "holds a list; a mapping of keys to values was expected",
     "": "objective.target: needs a value",
     "a: " + "9" * 5000: "cannot be read as YAML",
     "defaults: [ppd]\nx0: " + "a" * 10 + "".join(f"\nx{i}: ${{.x{i - 1}}}${{.x{i - 1}}}" for i in range(1, 40)): (

@@ -22,6 +22,8 @@ DRAWING = ("evaluate", "interpolate", "judge", "generate", "demo")
 COMPUTING = ("prepare", "label", "embed", "classify", "describe", *TRAINING, *DRAWING)
 FLOAT, PROCESS = 4, 300_000_000
 """Bytes of a number, and of a process with PyTorch that does nothing yet."""
+FEW_THREADS = 16
+"""Threads that may always be started."""
 LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -29,6 +31,11 @@ def require_machine(verb: str, config: Config) -> None:
     """Raise a `UserError` where the device is missing, or batches alone take more memory than there is."""
     if verb in COMPUTING:
         require_accelerator(config.trainer.accelerator)
+    threads, most = config.trainer.threads or 1, max(FEW_THREADS, 4 * (os.cpu_count() or 1))
+    if verb in COMPUTING and threads > most:
+        raise UserError(
+            f"trainer.threads: {threads:,} threads on {os.cpu_count()} CPUs wait for each other; use at most {most}"
+        )
     faults = [*(_of_training(config) if verb in TRAINING else ()), *(_of_drawing(config) if verb in DRAWING else ())]
     if faults:
         raise UserError(faults)

@@ -87,7 +87,7 @@ def _read(path: Path, group: str) -> ConfigFile:
 def _sets(file: ConfigFile, key: str) -> bool:
     if file.package:
         if not key.startswith(f"{file.package}."):
-            return False
+            return file.package.startswith(f"{key}.")  # the file makes the group that it sets a key of
         key = key.removeprefix(f"{file.package}.")
     values: Any = OmegaConf.to_container(file.values, resolve=False)
     for part in key.split("."):

@@ -29,8 +29,8 @@ from ppd_lightning.config.keys import taken_by
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 NO_TEXT = ("null", "true", "false", "inf", "nan")
 """Words that Hydra reads as something else, in small or capital letters."""
-LONGEST, DEEPEST = 100_000, 40
-"""Characters of an override, and brackets inside of each other."""
+LONGEST, MOST_COMMAS, DEEPEST = 100_000, 2_000, 40
+"""Characters and commas of an override, and brackets inside of each other."""
 PAIRS = {"[": "]", "{": "}"}
 
 
@@ -55,6 +55,8 @@ def read_override(text: str, *, several: bool, config_dir: Path | None = None) -
     """
     if len(text) > LONGEST:
         raise UnreadableError(f"it has {len(text):,} characters, and at most {LONGEST:,} are read; use a file")
+    if text.count(",") > MOST_COMMAS:
+        raise UnreadableError(f"it has {text.count(','):,} commas, and at most {MOST_COMMAS:,} are read; use a file")
     if _depth(text) > DEEPEST:
         raise UnreadableError(f"its brackets are nested more than {DEEPEST} deep")
     in_grammar = _in_grammar(text, several, config_dir)

@@ -80,7 +80,7 @@ def part_class(target: str, base: type[Base]) -> type[Base]:
     module, _, name = target.rpartition(".")
     try:
         found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever the module does when it is imported
         raise ValueError(
             f"it cannot be imported ({error}); expected package.module.Class, on the Python path"
         ) from None
