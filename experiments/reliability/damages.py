@@ -91,7 +91,7 @@ STORES = (f"{DATA}/*.arrow", f"{DATA}/images.json", f"{DATA}/latents/*", f"{DATA
 USERS = (f"{DATA}/splits-*/users-*/*.*",)
 READERS = (
     Reader("prepare", ("prepare",), (*STORES, f"{DATA}/splits-*/*.json", f"{DATA}/source.key"), TABLES),
-    Reader("verify", ("verify",), (f"{DATA}/**/*.arrow",), ()),
+    Reader("verify", ("verify",), (*STORES, *USERS), ()),
     Reader("embed", ("embed",), USERS, (f"{DATA}/splits-*/users-*/*.arrow",)),
     Reader(
         "train",
