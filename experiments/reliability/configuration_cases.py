@@ -128,7 +128,7 @@ def choices(draw: random.Random, keys: list[str], groups: dict[str, list[str]]) 
             f"~{group}={value}",
         ]
     )
-    return Case("choice", [*_verb(draw), *draw.choice(BASES), word], _names(group), {})
+    return Case("choice", [*_verb(draw), *draw.choice(BASES), word], [*_names(group), "needs a value"], {})
 
 
 def unknown(draw: random.Random, keys: list[str], groups: dict[str, list[str]]) -> Case:

@@ -27,9 +27,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -151,9 +150,9 @@ def trainings(accepted: Sequence[str], folder: Path, count: int, seed: int) -> I
         shutil.copytree(folder / "made", folder / "outputs", symlinks=True)
         kept = [setting for setting in base if setting.partition("=")[0] != word.partition("=")[0]]
         words = ["prepare", "embed", "train", *kept, word]
-        outcome = run(words, folder, timeout=120)
-        fault = "took more than 120 s" if outcome.hung else ""
-        if outcome.traceback or outcome.code not in (0, 1, 2):
+        outcome = run(words, folder, timeout=120)  # a large setting may well be slow
+        fault = ""
+        if outcome.traceback or (outcome.code not in (0, 2) and not outcome.hung):
             fault = f"exit code {outcome.code}: {outcome.output[-900:]}"
         yield words, fault
 
@@ -202,50 +201,65 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=Path("outputs/reliability/configurations.json"))
     asked = parser.parse_args()
     os.environ.update(COLUMNS="160", OMP_NUM_THREADS="1")
-    made = cases(asked.seed)
-    counts: Counter[str] = Counter()
-    failures: list[dict[str, str]] = []
-    accepted: dict[str, None] = {}
-    slowest = (0.0, "")
+    study = Study(asked.cases, asked.seed, asked.to)
     with _scratch() as folder:
         (folder / "fuzz").mkdir()
+        made = cases(asked.seed)
         for first in range(0, asked.cases, BATCH):
-            print(f"\r{first} of {asked.cases}, {len(failures)} failed", end="", file=sys.stderr)
             batch = [next(made) for _ in range(min(BATCH, asked.cases - first))]
             for case, found in zip(batch, tried(batch, folder / "fuzz"), strict=True):
-                counts[f"{case.kind}: exit code {found.code}"] += 1
-                slowest = max(slowest, (found.seconds, shlex.join(case.words)[:400]))
-                if found.fault:
-                    files = "".join(f" [{path}: {content[:80]!r}]" for path, content in case.files.items())
-                    failures.append(
-                        {
-                            "command": shlex.join(["ppd", *case.words])[:400] + files,
-                            "fault": found.fault,
-                            "said": found.output,
-                        }
-                    )
-                elif case.kind == "value" and found.code == 0 and re.match(r"[a-z]", case.words[-1]):
-                    accepted |= dict.fromkeys(word for word in case.words if _is_of(word, case.names[0]))
-        trained = 0
-        settings = [word for word in (*accepted, *ends_of_ranges()) if word.partition(".")[0] in READ]
+                study.count(case, found)
+            study.write()
+        settings = [word for word in (*study.accepted, *ends_of_ranges()) if word.partition(".")[0] in READ]
         for words, fault in trainings(settings, folder, asked.trainings, asked.seed) if asked.trainings else ():
-            trained += 1
+            study.trainings += 1
             if fault:
-                failures.append({"command": shlex.join(["ppd", *words])[:400], "fault": fault, "said": ""})
-    for failure in failures:
-        print(f"{failure['command']}\n    {failure['fault']}\n    {failure['said'][:300]!r}")
-    figures = {
-        "cases": asked.cases,
-        "trainings": trained,
-        "seed": asked.seed,
-        "slowest": [round(slowest[0], 2), slowest[1]],
-        "outcomes": dict(sorted(counts.items())),
-        "failures": failures,
-    }
-    asked.to.parent.mkdir(parents=True, exist_ok=True)
-    asked.to.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"{asked.cases} configurations, {trained} trainings, slowest {slowest[0]:.1f} s: {len(failures)} failed")
-    return int(bool(failures))
+                study.fail(shlex.join(["ppd", *words]), fault)
+            study.write()
+    print(
+        f"{study.tried} configurations, {study.trainings} trainings, slowest {study.slowest[0]:.1f} s: "
+        f"{len(study.failures)} failed"
+    )
+    return int(bool(study.failures))
+
+
+@dataclass
+class Study:
+    """What came out so far; failures are printed at once, and all figures are in a file after each batch."""
+
+    cases: int
+    seed: int
+    to: Path
+    tried: int = 0
+    trainings: int = 0
+    slowest: tuple[float, str] = (0.0, "")
+    outcomes: dict[str, int] = field(default_factory=dict)
+    accepted: dict[str, None] = field(default_factory=dict)
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    def count(self, case: Case, found: Found) -> None:
+        """Add a case; settings that are taken are kept for trainings."""
+        self.tried += 1
+        outcome = f"{case.kind}: exit code {found.code}"
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        self.slowest = max(self.slowest, (found.seconds, shlex.join(case.words)[:400]))
+        if found.fault:
+            files = "".join(f" [{path}: {content[:80]!r}]" for path, content in case.files.items())
+            self.fail(shlex.join(["ppd", *case.words])[:400] + files, found.fault, found.output)
+        elif case.kind == "value" and found.code == 0:
+            self.accepted |= dict.fromkeys(word for word in case.words if _is_of(word, case.names[0]))
+
+    def fail(self, command: str, fault: str, said: str = "") -> None:
+        """Add a failure and print it."""
+        self.failures.append({"command": command[:600], "fault": fault, "said": said})
+        print(f"{command[:600]}\n    {fault}\n    {said[:300]!r}", flush=True)
+
+    def write(self) -> None:
+        """All figures as JSON."""
+        left_out = ("to", "accepted")
+        figures = {name: value for name, value in asdict(self).items() if name not in left_out}
+        self.to.parent.mkdir(parents=True, exist_ok=True)
+        self.to.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
 
 
 def _is_of(word: str, key: str) -> bool:

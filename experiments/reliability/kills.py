@@ -111,7 +111,7 @@ def _kill_ranks(place: Path, count: int, chance: random.Random) -> list[str]:
         return []
     output, faults = place / "out", []
     world.restore(place / "before-train", output)
-    undisturbed = run(world.arguments(["train"], output, *RANKS), place, timeout=300)
+    undisturbed = world.run_apart(world.arguments(["train"], output, *RANKS), place)
     if undisturbed.code:
         return [f"two ranks fail undisturbed: {undisturbed.output}"]
     expected = world.manifest(output)
@@ -120,7 +120,7 @@ def _kill_ranks(place: Path, count: int, chance: random.Random) -> list[str]:
         who, moment = chance.choice(["the command", "rank 0", "rank 1"]), chance.uniform(0.3, 0.98)
         mark, words = uuid.uuid4().hex, f"two ranks, {case}: {who} at {moment:.2f} of the time"
 
-        def during(process: int, _: Path, who: str = who, wait: float = moment * undisturbed.seconds) -> None:
+        def during(process: int, who: str = who, wait: float = moment * undisturbed.seconds) -> None:
             time.sleep(wait)
             ranks = [int(child) for child in _children(process)]
             victim = ranks[int(who[-1])] if who.startswith("rank") and len(ranks) == 2 else process
@@ -128,9 +128,9 @@ def _kill_ranks(place: Path, count: int, chance: random.Random) -> list[str]:
                 os.kill(victim, signal.SIGKILL)
 
         command = world.arguments(["train"], output, *RANKS)
-        run(command, place, timeout=300, environment={world.MARK: mark}, during=during)
+        world.run_apart(command, place, mark=mark, during=during)
         wrong = [f"process {process} lives on" for process in world.orphans(mark)]
-        again = run(command, place, timeout=300)
+        again = world.run_apart(command, place)
         wrong += [f"again exit code {again.code}"] if again.code else []
         wrong += [f"other {name}" for name in world.differences(expected, world.manifest(output))]
         wrong += [f"left over {name}" for name in world.left_over(output)]

@@ -48,9 +48,7 @@ def main() -> int:
     begun, counts, faults = time.monotonic(), {}, []
     others = max(1, asked.cases // 12) if asked.others is None else asked.others
     chance = random.Random(asked.seed)
-    place = Path(
-        tempfile.mkdtemp(prefix="signals-")
-    )  # no object that removes it, for commands are forks of this process
+    place = Path(tempfile.mkdtemp(prefix="signals-"))  # no object removes it: commands are forks of this process
     world.own_temporary_folder(place)
     try:
         points = _points(place, asked.cases)
@@ -99,9 +97,11 @@ def _try_inside(
     world.restore(place / f"before-{verb}", output)
     command = world.arguments([verb, "validate"], output, *further)  # validate must not be run
     at = world.at_call(what, moment, lambda: os.kill(os.getpid(), number))
-    stopped = run(command, place, first=at, environment={world.MARK: mark})
+    stopped = run(command, place, first=at)
+    left = _left(output, mark, further)
     words = f"{kind}: {verb} at {what} {moment}, {number.name}"
-    return _judge(words, stopped, number, output, mark, expected, world.arguments([verb], output, *further), further)
+    again = run(world.arguments([verb], output, *further), place, timeout=300)
+    return _judge(words, stopped, number, output, expected, again, further, left)
 
 
 def _try_from_outside(place: Path, kind: str, further: Sequence[str], count: int, chance: random.Random) -> list[str]:
@@ -113,16 +113,28 @@ def _try_from_outside(place: Path, kind: str, further: Sequence[str], count: int
     command = world.arguments(["train"], output, *further)
     for _, number in zip(range(count), itertools.cycle(SIGNALS)):
         world.restore(place / "before-train", output)
-        mark, moment = uuid.uuid4().hex, chance.uniform(0.5, 0.95)
+        mark, moment = uuid.uuid4().hex, chance.uniform(0.4, 0.75)
         during = _signalling(number, moment * seconds[0])
-        stopped = run(command, place, timeout=300, environment={world.MARK: mark}, during=during)
+        stopped = world.run_apart(command, place, mark=mark, during=during)
+        left = _left(output, mark, further)
+        again = world.run_apart(command, place)
         words = f"{kind}: train at {moment:.2f} of the time, {number.name}"
-        faults += _judge(words, stopped, number, output, mark, expected, command, further)
+        faults += _judge(words, stopped, number, output, expected, again, further, left)
     return faults
 
 
-def _signalling(number: signal.Signals, wait: float) -> Callable[[int, Path], None]:
-    def during(process: int, _: Path) -> None:
+def _left(output: Path, mark: str, further: Sequence[str]) -> list[str]:
+    """What a stopped command has left that it should not."""
+    wrong = [f"process {process} lives on" for process in world.orphans(mark, 12.0)]
+    wrong += [f"left over {name}" for name in world.left_over(output)]
+    if "-m" in further:
+        states = [json.loads(file.read_text())["state"] for file in output.glob("sweeps/*/runs/*.json")]
+        wrong += [] if "stopped" in states and "failed" not in states else [f"states {states}"]
+    return wrong
+
+
+def _signalling(number: signal.Signals, wait: float) -> Callable[[int], None]:
+    def during(process: int) -> None:
         time.sleep(wait)
         with suppress(ProcessLookupError):
             os.kill(process, number)
@@ -135,7 +147,8 @@ def _expected(place: Path, verb: str, further: Sequence[str], seconds: list[floa
     file = place / (f"after-{verb}.json" if not further else f"after-{verb}-{abs(hash(tuple(further)))}.json")
     if not file.exists():
         world.restore(place / f"before-{verb}", place / "out")
-        done = run(world.arguments([verb], place / "out", *further), place, timeout=300)
+        command = world.arguments([verb], place / "out", *further)
+        done = run(command, place, timeout=300) if seconds is None else world.run_apart(command, place)
         if done.code:
             raise SystemExit(f"{verb} {' '.join(further)} fails undisturbed:\n{done.output}")
         file.write_text(json.dumps(_of_runs(world.manifest(place / "out"), further)))
@@ -156,29 +169,26 @@ def _judge(
     stopped: Outcome,
     number: signal.Signals,
     output: Path,
-    mark: str,
     expected: dict[str, str],
-    again: Sequence[str],
+    finished: Outcome,
     further: Sequence[str],
+    left: Sequence[str],
 ) -> list[str]:
-    if stopped.code == 0 and stopped.seconds < 300 and not re.search(r"stopped by", stopped.output):
-        return []  # it was at its end
+    if stopped.code in (0, -number) and not stopped.hung and "train: " in stopped.output:
+        print(f"{words}: it was at its end", flush=True)
+        return []
     wrong = [] if stopped.code == 128 + number else [f"exit code {stopped.code}"]
     lines = [line for line in stopped.output.splitlines() if line.startswith("ppd: ")]
     wrong += [] if len(lines) == 1 and f"stopped by {number.name}" in lines[0] else [f"lines {lines}"]
     wrong += ["a traceback"] if stopped.traceback or "most recent call" in stopped.output else []
     wrong += ["it hung"] if stopped.hung else []
-    wrong += ["a later verb was run"] if "# run folder" in stopped.output else []
-    wrong += [f"process {process} lives on" for process in world.orphans(mark, 12.0)]
-    wrong += [f"left over {name}" for name in world.left_over(output)]
-    if "-m" in further:
-        states = [json.loads(file.read_text())["state"] for file in output.glob("sweeps/*/runs/*.json")]
-        wrong += [] if "stopped" in states and "failed" not in states else [f"states {states}"]
-    finished = run(again, output.parent, timeout=300)
+    wrong += ["a later verb was run"] if "# run folder" in stopped.output and "-m" not in further else []
+    wrong += left
     wrong += [f"again exit code {finished.code}"] if finished.code else []
     found = _of_runs(world.manifest(output), further)
     checkpoints = re.compile(r"/checkpoints/|/tensorboard/")  # their steps and times are those of the interruption
     wrong += [f"other {name}" for name in world.differences(expected, found) if not checkpoints.search(name)]
+    print(f"{words}: {'; '.join(wrong) or 'right'}", flush=True)
     return [f"{words}: {'; '.join(wrong)}\n{stopped.output[-800:]}"] if wrong else []
 
 

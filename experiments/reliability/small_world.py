@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +50,7 @@ SETTINGS = [
 LINE = ("prepare", "stats", "verify", "embed", "classify", "train", "evaluate", "generate", "export", "report")
 """The verbs, each of which needs those before it."""
 
-UNSTABLE = re.compile(r"seconds|per_second|memory_gib|created|tfevents")
+UNSTABLE = re.compile(r"sha256|seconds|per_second|memory_gib|created|tfevents")
 """Names of figures and files that differ between two undisturbed runs."""
 
 LEFT_OVER = re.compile(r"^\.(?!done$|submitit$)")
@@ -67,7 +69,7 @@ def manifest(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and not UNSTABLE.search(name):
+        if path.is_file() and "tfevents" not in name:
             found[re.sub(r"\.[0-9a-f]{16}\.ckpt$", ".ckpt", name)] = hashlib.sha256(_stable(path)).hexdigest()
     return found
 
@@ -105,11 +107,37 @@ def orphans(mark: str, patience: float = 15.0) -> list[int]:
         time.sleep(0.2)
 
 
-def make(folder: Path, before: str) -> None:
-    """Do all verbs of the line that come before one."""
-    done = run(arguments(LINE[: LINE.index(before)], folder), folder.parent, timeout=300)
-    if done.code:
-        raise SystemExit(f"the world cannot be made:\n{done.output}")
+def run_apart(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    timeout: float = 300.0,
+    mark: str = "",
+    during: Callable[[int], None] | None = None,
+) -> Outcome:
+    """As `commands.run`, in a process that was started anew: for commands that start processes themselves."""
+    with (folder / "output").open("w+") as output:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ppd_lightning", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | {MARK: mark},
+            start_new_session=True,
+        )
+        if during is not None:
+            during(process.pid)
+        try:
+            process.wait(timeout)
+            hung = False
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            hung = True
+        output.seek(0)
+        return Outcome(process.returncode, output.read(), time.monotonic() - begun, hung)
 
 
 def restore(saved: Path, folder: Path) -> None:
@@ -196,6 +224,8 @@ def _stable(path: Path) -> bytes:
     if path.suffix == ".ckpt":  # Lightning counts in it how a training was interrupted
         checkpoint = torch.load(path, weights_only=True)
         return repr([checkpoint["global_step"], checkpoint["state_dict"], checkpoint["optimizer_states"]]).encode()
+    if path.name in (".done", "SHA256SUMS") or path.suffix == ".sha256":  # also of files that hold seconds
+        return re.sub(rb"[0-9a-f]{64}", b"", content)
     if path.suffix == ".html":
         return re.sub(rb"\d[\d.,]* ?(?:s|min|h|pairs/s|GiB)\b", b"", content)
     return content

@@ -1,4 +1,4 @@
-"""The cases of `tables.py`: what files hold, and what must come of them."""
+"""Cases of `tables.py`: one row of pairs in every form that files have, and files that hold none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import datetime
 import gzip
 import io
 import json
-import unicodedata
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -20,14 +19,13 @@ HEADER = ["caption", "image_0", "image_1", "choice", "user"]
 ROW: list[Any] = ["a cat", "a.png", "b.png", 0, "ann"]
 OBJECT = dict(zip(HEADER, ROW, strict=True))
 SOUND = ["a cat|1|ann"]
-NFD = unicodedata.normalize("NFD", "une café")
 
 
 @dataclass(frozen=True)
 class Case:
     """A file and what must come of it: these rows, or a refusal with this word.
 
-    reader: pairs, captions, texts, or settings, where `file` is the value.
+    reader: pairs, captions, texts, or settings (as typed) and values (JSON), where `file` is the value.
     """
 
     name: str
@@ -35,18 +33,7 @@ class Case:
     content: bytes | None
     rows: list[str] = field(default_factory=list)
     refused: str = ""
-    reader: Literal["pairs", "captions", "texts", "settings"] = "pairs"
-
-
-def all_cases() -> list[Case]:
-    """Every case, each with a file of its own."""
-    cases = [*separated(), *encodings(), *in_json(), *in_parquet(), *users(), *captions(), *texts(), *settings()]
-    return [
-        case
-        if case.reader == "settings"
-        else Case(case.name, f"{number:03}{case.file}", case.content, case.rows, case.refused, case.reader)
-        for number, case in enumerate(cases)
-    ]
+    reader: Literal["pairs", "captions", "texts", "settings", "values"] = "pairs"
 
 
 def table(*rows: list[Any], by: str = ",", end: str = "\n") -> str:
@@ -255,105 +242,3 @@ def _without(name: str) -> bytes:
 
 def _not_utf8() -> list[pa.Buffer | None]:
     return [None, pa.py_buffer((0).to_bytes(4, "little") + (2).to_bytes(4, "little")), pa.py_buffer(b"\xff\xfe")]
-
-
-def users() -> list[Case]:
-    """Names of users, as columns of several types hold them."""
-    read: dict[str, tuple[str, bytes, str]] = {
-        "12.0 in floats": (".parquet", parquet(user=[12.0]), "12"),
-        "1e16 in floats": (".parquet", parquet(user=[1e16]), "10000000000000000"),
-        "integers": (".parquet", parquet(user=[2**62]), str(2**62)),
-        "decimals": (".parquet", parquet(user=[Decimal("5.000")]), "5"),
-        "12.0 in CSV": (".csv", table([*ROW[:4], "12.0"]).encode(), "12"),
-        "1e+16 in CSV": (".csv", table([*ROW[:4], "1e+16"]).encode(), "10000000000000000"),
-        "12.0 in JSON": (".jsonl", json.dumps(changed(user=12.0)).encode(), "12"),
-        "minus zero": (".jsonl", json.dumps(changed(user=-0.0)).encode(), "0"),
-        "007": (".csv", table([*ROW[:4], "007"]).encode(), "007"),
-        "hexadecimal": (".csv", table([*ROW[:4], "12e4"]).encode(), "12e4"),
-        "two forms": (".csv", table([*ROW[:4], "Jose\u0301"]).encode(), "José"),
-        "nan as text": (".csv", table([*ROW[:4], "Nan"]).encode(), "Nan"),
-    }
-    refuse: dict[str, tuple[str, bytes, str]] = {
-        "NaN in floats": (".parquet", parquet(user=[float("nan")]), "user is empty"),
-        "null": (".parquet", parquet(user=pa.nulls(1)), "user is empty"),
-        "infinity": (".parquet", parquet(user=[float("inf")]), "user must be"),
-        "a fraction": (".parquet", parquet(user=[12.5]), "user must be"),
-        "a switch": (".parquet", parquet(user=[True]), "user must be"),
-        "bytes": (".parquet", parquet(user=[b"ann"]), "user must be"),
-        "a list": (".jsonl", json.dumps(changed(user=["ann"])).encode(), "user must be"),
-        "an object": (".jsonl", json.dumps(changed(user={"id": 1})).encode(), "user must be"),
-        "shortened by Excel": (".csv", table([*ROW[:4], "1.23457E+15"]).encode(), "last digits are lost"),
-        "5 MB": (".csv", table([*ROW[:4], "x" * 5_000_000]).encode(), "letters"),
-    }
-    cases = [Case(f"user: {name}", end, content, [f"a cat|1|{user}"]) for name, (end, content, user) in read.items()]
-    return cases + [Case(f"user: {name}", end, content, refused=word) for name, (end, content, word) in refuse.items()]
-
-
-def captions() -> list[Case]:
-    """Files of captions to draw."""
-    same = ["une café"]
-    forms = f"une café\n{NFD}\n  une   café\t\nune\u00a0café\nune\u200b café\n"
-    read: dict[str, tuple[str, bytes, list[str]]] = {
-        "forms of one": (".txt", forms.encode(), same),
-        "UTF-16": (".txt", forms.encode("utf-16"), same),
-        "CR": (".txt", forms.replace("\n", "\r").encode(), same),
-        "csv": (".csv", f"caption;n\r\n{NFD};1\r\n;\r\n".encode(), same),
-        "tsv": (".tsv", b'Prompt\tn\n"I G" on a wall\t1\n', ['"I G" on a wall']),
-        "JSON": (".json", json.dumps([{"caption": NFD}]).encode(), same),
-        "JSONL": (".jsonl", b'{"prompt": "a cat"}\n', ["a cat"]),
-        "parquet": (".parquet", parquet(), ["a cat"]),
-    }
-    refuse: dict[str, tuple[str, bytes, str]] = {
-        "Latin-1": (".txt", "a cat\nune café".encode("latin-1"), "line 2: is no UTF-8"),
-        "no captions": (".txt", b"\n \n", "holds no caption"),
-        "an empty cell": (".csv", b"caption,n\na cat,1\n ,2\n", "line 3: caption is empty"),
-        "lists": (".parquet", parquet(caption=[["a"]]), "must be text, not a list"),
-        "NaN": (".jsonl", b'{"caption": NaN, "n": 1}', "line 1: caption is empty"),
-        "half a character": (".jsonl", b'{"caption": "\\ud83d"}', "half a character"),
-        "bytes": (".parquet", parquet(caption=[b"a"]), "must be text, not bytes"),
-        "a folder's name": (".xml", b"", "ends in none of"),
-    }
-    cases = [Case(f"captions: {name}", end, data, rows, reader="captions") for name, (end, data, rows) in read.items()]
-    return cases + [
-        Case(f"captions: {name}", end, data, refused=word, reader="captions")
-        for name, (end, data, word) in refuse.items()
-    ]
-
-
-def texts() -> list[Case]:
-    """Words about users."""
-    rows = ["12|likes flat\ncolours"]
-    words = rows[0].partition("|")[2]
-    read = {
-        "an object": (".json", json.dumps({"12.0": words}).encode()),
-        "an array": (".json", json.dumps([{"user": 12.0, "text": words}]).encode()),
-        "one row": (".json", json.dumps({"user": "12", "text": words}).encode()),
-        "semicolons": (".csv", f'user;text;\n12.0;"{words}";\n;;\n'.encode("utf-16")),
-        "floats": (".parquet", parquet(user=[12.0], text=[words])),
-    }
-    refuse = {
-        "twice": (".json", b'{"ann": "a", "ann": "b"}', "comes twice"),
-        "12 and 12.0": (".csv", b"user,text\n12,a\n12.0,b\n", "line 3: the user 12 comes twice"),
-        "a number": (".json", b'{"ann": 3}', "no text of the user ann"),
-        "half a character": (".json", b'{"ann": "\\ud83d"}', "half a character"),
-        "NaN": (".jsonl", b'{"user": NaN, "text": "a"}', "user is empty"),
-        "a switch": (".jsonl", b'{"user": true, "text": "a"}', "user must be"),
-        "100,000 brackets": (".json", b"[" * 100_000, "too deep"),
-        "Latin-1": (".csv", "user,text\nann,Größe".encode("latin-1"), "line 2: is no UTF-8"),
-        "no text": (".csv", b"user,words\nann,a\n", "lacks the columns text"),
-    }
-    cases = [Case(f"texts: {name}", end, data, rows, reader="texts") for name, (end, data) in read.items()]
-    return cases + [
-        Case(f"texts: {name}", end, data, refused=word, reader="texts") for name, (end, data, word) in refuse.items()
-    ]
-
-
-def settings() -> list[Case]:
-    """Users whom settings name."""
-    read = {"[12.0]": "- '12'\n", "[12]": "- '12'\n", "['12.0']": "- '12'\n", "[1e16]": "- '10000000000000000'\n"}
-    read["[.nan]"] = "- '.nan'\n"  # text in the grammar of the command line, where nan is the number
-    refused = ("[true]", "[null]", "[12.5]", "[[1]]", "[{a: 1}]", "[nan]")
-    cases = [Case(f"settings: {value}", value, None, [line], reader="settings") for value, line in read.items()]
-    return cases + [
-        Case(f"settings: {value}", value, None, refused="generation.users", reader="settings") for value in refused
-    ]

@@ -19,14 +19,15 @@ import shlex
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from commands import import_all, run
 from PIL import Image
-from table_cases import Case, all_cases
+from table_cases import Case, encodings, in_json, in_parquet, separated
+from table_value_cases import captions, settings, texts, users
 
 SETTINGS = [
     *("data=folder", "data.image_size=64", "data.min_pairs=1", "data.held_out_captions=0.0", "data.unseen_users=0.0"),
@@ -75,9 +76,18 @@ def main() -> int:
     return int(bool(failures))
 
 
+def all_cases() -> list[Case]:
+    """Every case, each with a file of its own."""
+    cases = [*separated(), *encodings(), *in_json(), *in_parquet(), *users(), *captions(), *texts(), *settings()]
+    return [
+        case if case.content is None else replace(case, file=f"{number:03}{case.file}")
+        for number, case in enumerate(cases)
+    ]
+
+
 def command(case: Case) -> list[str]:
     """The command line of a case, in the folder of its file."""
-    if case.reader == "settings":
+    if case.reader in ("settings", "values"):
         return ["validate", f"generation.users={case.file}"]
     if case.reader == "captions":
         return ["generate", f"generation.captions={case.file}"]
@@ -90,7 +100,7 @@ def failed(case: Case, place: Path) -> str:
     """Why a case fails; nothing if ""."""
     if case.content is not None:
         (place / case.file).write_bytes(case.content)
-    if case.reader in ("captions", "texts"):
+    if case.reader in ("captions", "texts", "values"):
         return of_reader(case, place)
     outcome = run(command(case), place, timeout=SECONDS)
     if outcome.hung:
@@ -110,11 +120,16 @@ def failed(case: Case, place: Path) -> str:
 
 def of_reader(case: Case, place: Path) -> str:
     """As `failed`, for what commands read only beside a finished training."""
+    from ppd_lightning.config.compose import as_yaml
+    from ppd_lightning.config.presets import configuration
     from ppd_lightning.errors import UserError
     from ppd_lightning.generation.prompts import read_prompts
     from ppd_lightning.users.texts import read_texts
 
     try:
+        if case.reader == "values":
+            made = configuration(None, {"generation": {"users": json.loads(case.file)}})
+            return "should be refused" if case.refused else of_words(case.rows[0], as_yaml(made))
         if case.reader == "captions":
             found = read_prompts(place / case.file, "generation.captions")
         else:

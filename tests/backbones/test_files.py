@@ -51,7 +51,7 @@ class Hub:
         monkeypatch.setattr(huggingface_hub, "snapshot_download", self.fetch)
 
     def model_info(self, place: str, timeout: float) -> ModelInfo:
-        assert (place, timeout) == (HUB, 10)
+        assert (place, timeout) == (HUB, 5.0)
         return ModelInfo(id=place, siblings=[{"rfilename": name} for name in self.names])
 
     def fetch(self, place: str, *, allow_patterns: list[str]) -> str:

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.presets import configuration
 from ppd_lightning.data.own_table import read_choices
 from ppd_lightning.data.pairs import PAIRS_SCHEMA, caption_id
 from ppd_lightning.data.remote import location
@@ -173,7 +174,10 @@ def test_users_are_called_as_people_mean_them(value: object, name: str) -> None:
 
 
 def test_settings_call_users_as_tables_do() -> None:
-    assert compose(["generation.users=[12.0,7,'12.0']"]).generation.users == ["12", "7", "12"]
-    for value in ("true", "12.5", "null"):
+    assert compose(["generation.users=[12.0,7,'12.0',007]"]).generation.users == ["12", "7", "12", "007"]
+    users = [12.0, 7, 1e16, "12.0", " ann "]
+    names = ["12", "7", "10000000000000000", "12", "ann"]
+    assert configuration(None, {"generation": {"users": users}}).generation.users == names
+    for value in (True, 12.5, None, float("nan"), ["ann"]):
         with pytest.raises(UserError, match=r"generation\.users"):
-            compose([f"generation.users=[{value}]"])
+            configuration(None, {"generation": {"users": [value]}})

@@ -141,6 +141,30 @@ def test_a_kill_ends_all_and_the_same_command_goes_on(alone: Path, world: Path, 
     assert_same_run(run_folder(compose(settings)), alone)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("who", ["a rank", "the command"])
+def test_a_signal_saves_the_step_on_all_and_the_same_command_goes_on(
+    alone: Path, world: Path, tmp_path: Path, who: str
+) -> None:
+    settings = on(world, tmp_path, 2)
+    folder = run_folder(compose(settings))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppd_lightning", "train", *settings], stderr=subprocess.PIPE, text=True
+    )
+    started = wait_for_ranks(process.pid, folder)
+    os.kill(started[1] if who == "a rank" else process.pid, signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not [pid for pid in started if is_running(pid)]
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    assert "most recent call" not in errors
+    [line] = [line for line in errors.splitlines() if line.startswith("ppd:")]
+    step = json.loads((folder / "stopped.json").read_text())["step"]
+    assert line.startswith(f"ppd: stopped by SIGTERM in train: step {step} is saved in {folder}; ")
+    train.run(compose(on(world, tmp_path, 1)))
+    assert_same_run(folder, alone)
+
+
 def wait_for_ranks(parent: int, folder: Path) -> list[int]:
     """The processes that `parent` has started, once there is a checkpoint."""
     until = time.monotonic() + 300

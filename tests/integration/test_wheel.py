@@ -41,7 +41,7 @@ def test_it_holds_every_option_and_shipped_file_and_nothing_of_development(wheel
     }
     assert conf | shipped <= names
     others = {name for name in names if ".dist-info" not in name and not name.startswith("ppd_lightning/")}
-    assert others == {"hydra_plugins/ppd_lightning_launcher.py"}
+    assert others == {"hydra_plugins/ppd_lightning_launcher.py", "hydra_plugins/ppd_lightning_options.py"}
 
 
 def test_it_answers_from_another_folder_in_a_new_environment(wheel: Path, tmp_path: Path) -> None:

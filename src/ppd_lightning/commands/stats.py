@@ -15,6 +15,7 @@ from ppd_lightning.console import table_console
 from ppd_lightning.data.pickapic_rows import REASONS
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tally import Tally, tally
+from ppd_lightning.errors import UserError
 from ppd_lightning.figures.data_statistics import Bar, statistics_figure
 from ppd_lightning.figures.files import save_figure
 
@@ -35,11 +36,15 @@ def run(config: Config) -> dict[str, Any]:
         the summary: rows, ties, pairs, users and their pairs at some quantiles, captions, images, models and splits.
 
     Raises:
-        UserError: the data are not prepared.
+        UserError: the data are not prepared, or no row became a pair.
     """
     data, title = Workspace(config).data, f"{config.data.name}, {config.data.labels}"
     counts = data.read_counts()
-    found = tally(data.read_pairs(), data.images_table(("image_id", "model")))
+    pairs = data.read_pairs()
+    if not len(pairs):
+        why = ", ".join(f"{name} {counts[name]}" for name in (*LEFT_OUT, *NOT_PAIRED) if counts.get(name))
+        raise UserError(f"{data.pairs_path}: none of {counts['rows']} rows became a pair ({why}); add choices")
+    found = tally(pairs, data.images_table(("image_id", "model")))
     usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
     path = data.pairs_path.with_name("stats.png")
     summary = {

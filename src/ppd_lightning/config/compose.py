@@ -222,13 +222,29 @@ def _compose_sound(overrides: list[ParsedOverride], config_dir: Path | None) -> 
         return composed, []
     # A setting is looked at beside the choices of groups, which say what keys there are.
     choices = [override for override in overrides if override.is_choice]
-    choices = [choice for choice in choices if _compose_with([choice], config_dir)[0] is not None]
-    alone = [(override, *_compose_with([*choices, override], config_dir)) for override in overrides]
-    faults = [f"{override.text}: {why}" for override, result, why in alone if result is None]
-    composed, more = _compose_with([override for override, result, _ in alone if result is not None], config_dir)
+    faulty = _faulty(choices, [], config_dir)
+    choices = [choice for choice in choices if choice not in faulty]
+    faulty |= _faulty([override for override in overrides if not override.is_choice], choices, config_dir)
+    faults = [f"{override.text}: {faulty[override]}" for override in overrides if override in faulty]
+    composed, more = _compose_with([override for override in overrides if override not in faulty], config_dir)
     if composed is None:
         faults = [more]
     return composed, faults or [reason]
+
+
+def _faulty(
+    overrides: list[ParsedOverride], beside: list[ParsedOverride], config_dir: Path | None
+) -> dict[ParsedOverride, str]:
+    """Those of the overrides that Hydra does not take, with its reasons, found by halves: composing takes long."""
+    if not overrides:
+        return {}
+    result, why = _compose_with([*beside, *overrides], config_dir)
+    if result is not None:
+        return {}
+    if len(overrides) == 1:
+        return {overrides[0]: why}
+    half = len(overrides) // 2
+    return _faulty(overrides[:half], beside, config_dir) | _faulty(overrides[half:], beside, config_dir)
 
 
 def _compose_with(overrides: list[ParsedOverride], config_dir: Path | None) -> tuple[DictConfig | None, str]:

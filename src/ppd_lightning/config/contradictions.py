@@ -10,6 +10,8 @@ from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.settings.part import Part
 from ppd_lightning.users.kind import UserKind
 
+MOST_AT_ONCE = 16_384
+"""Pairs that a device works on at once."""
 OF_CLASSES = (
     "user.by_shots",
     "user.same_for_all",
@@ -137,6 +139,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         lambda batch, nodes, devices: batch % (nodes * devices) != 0,
         "trainer.batch_size: {trainer_batch_size} pairs cannot be shared equally by trainer.devices={trainer_devices} "
         "on trainer.nodes={trainer_nodes}; choose a multiple of their product",
+    ),
+    (
+        ("trainer.batch_size", "trainer.micro_batch_size", "trainer.nodes", "trainer.devices"),
+        lambda batch, micro, nodes, devices: micro is None and batch > MOST_AT_ONCE * nodes * devices,
+        "trainer.batch_size: {trainer_batch_size} pairs on {trainer_devices} devices of {trainer_nodes} machines are "
+        "more than a device can work on at once; set trainer.micro_batch_size, which leaves the step as it is",
     ),
     (
         ("hydra.launcher._target_", "trainer.nodes"),

@@ -17,8 +17,8 @@ class Evaluation:
     comparisons: Count | None
     """Comparisons with the base in each group of people; null is every user with every caption."""
     captions: PathText
-    """Which captions are drawn: held_out or train of the data, or a file: .tsv with a column Prompt (PartiPrompts),
-    .csv or .parquet with a column caption (Pick-a-Pic's validation_unique), or .txt with a caption a line."""
+    """Which captions are drawn: held_out or train of the data, or a file: .txt with a caption a line, or a .csv, .tsv,
+    .json, .jsonl or .parquet table with a column caption (Pick-a-Pic's validation_unique) or Prompt (PartiPrompts)."""
     seeds: Draws
     """Noises that each user and caption are drawn with; comparisons counts all of them."""
     rewards: list[Name]

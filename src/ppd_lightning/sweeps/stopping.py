@@ -14,6 +14,9 @@ from ppd_lightning.signals import GRACE, descendants
 from ppd_lightning.storage.leases import holder_of
 from ppd_lightning.storage.sweep_table import SweepRun, read_runs, record
 
+TO_RUNS = signal.SIGUSR1
+"""What stops a run: submitit answers SIGTERM and SIGUSR2 itself, and below a background job SIGINT is ignored."""
+
 PAUSE = 0.1
 """Seconds between two looks at the runs."""
 
@@ -25,7 +28,7 @@ def stop_runs(folder: Path, number: int) -> None:
 
     Args:
         folder: the sweep's.
-        number: of the signal that this process got; its runs get SIGINT, for launchers answer others themselves.
+        number: of the signal that this process got, which is noted as theirs.
     """
     held: dict[int, SweepRun] = {}
     signalled: set[int] = set()
@@ -41,11 +44,14 @@ def stop_runs(folder: Path, number: int) -> None:
         for process in working - signalled:
             signalled.add(process)
             with suppress(OSError):
-                os.kill(process, signal.SIGINT)
+                os.kill(process, TO_RUNS)
         if not working and not waiting:
             break
         time.sleep(PAUSE)
-    record(folder, *held.values())
+    name = signal.Signals(number).name
+    stopped = [run for run in read_runs(folder) if run.state == "stopped" and run.number not in held]
+    told = [replace(run, why=run.why.replace(TO_RUNS.name, name)) for run in stopped]
+    record(folder, *held.values(), *told)
 
 
 def _process_here(run: SweepRun) -> int | None:

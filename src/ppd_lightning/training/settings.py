@@ -51,7 +51,7 @@ class Trainer:
     """Optimizer steps."""
     batch_size: Batch
     """Pairs of one optimizer step, over all devices."""
-    micro_batch_size: Batch | None
+    micro_batch_size: Annotated[int, Strict(), Field(ge=1, le=16_384)] | None
     """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share."""
     precision: Precision
     """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
