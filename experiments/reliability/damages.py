@@ -91,7 +91,7 @@ STORES = (f"{DATA}/*.arrow", f"{DATA}/images.json", f"{DATA}/latents/*", f"{DATA
 USERS = (f"{DATA}/splits-*/users-*/*.*",)
 READERS = (
     Reader("prepare", ("prepare",), (*STORES, f"{DATA}/splits-*/*.json", f"{DATA}/source.key"), TABLES),
-    Reader("verify", ("verify",), (f"{DATA}/**/*.arrow",), ()),
+    Reader("verify", ("verify",), (*STORES, *USERS), ()),
     Reader("embed", ("embed",), USERS, (f"{DATA}/splits-*/users-*/*.arrow",)),
     Reader(
         "train",
@@ -293,7 +293,7 @@ def apply_remedy(message: str, folder: Path) -> list[str]:
             done.append(f"deleted {target.relative_to(folder)}")
     for verb in dict.fromkeys(NAMED.findall(message)):
         done.append(f"ppd {verb}: exit code {run([verb], folder).code}")
-    if "run the sweep's command" in message or "until the sweep's command" in message:
+    if "the sweep's command" in message:
         done.append(f"the sweep: exit code {run(SWEEP, folder).code}")
     return done
 

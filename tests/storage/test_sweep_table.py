@@ -63,7 +63,8 @@ def test_a_configuration_is_what_was_written_or_refused(tmp_path: Path) -> None:
     assert config_text(tmp_path, 3) == text
     assert yaml.safe_load(config_file(tmp_path, 3).read_text()) == {"seed": 0, "name": "ä"}
     whole = config_file(tmp_path, 3).read_bytes()
-    for at in (6, len(text.encode()) - 2, len(whole) - 3):
-        config_file(tmp_path, 3).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    flipped = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    for damaged in (*flipped, *(whole[:end] for end in range(len(whole))), bytes(len(whole)), bytes(99) + whole[99:]):
+        config_file(tmp_path, 3).write_bytes(damaged)
         with pytest.raises(UserError, match=r"0003\.yaml: .*damaged .*; run the sweep's command again"):
             config_text(tmp_path, 3)

@@ -13,6 +13,7 @@ from ppd_lightning.generation.selection import chosen_captions, chosen_users
 from ppd_lightning.model_card.card import ExportedTraining, model_card
 from ppd_lightning.model_card.drawing_files import drawing_files
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
+from ppd_lightning.storage.finished_run import AGAIN
 from ppd_lightning.users.blends import Asked, name_of
 from ppd_lightning.users.describer import NAME as DESCRIBER
 from ppd_lightning.users.describer import Describer
@@ -48,7 +49,7 @@ def run(config: Config) -> dict[str, Any]:
     embeddings = dict(zip(names, trained.sheet_embeddings(asked, captions).flatten(0, 1), strict=True))
     copy_adapter(trained.adapter, folder / "adapter.safetensors", configuration=settings)
     if (workspace.run / DESCRIBER).exists():
-        Describer.open(workspace.run / DESCRIBER).save(folder / DESCRIBER)
+        Describer.open(workspace.run / DESCRIBER, AGAIN).save(folder / DESCRIBER)
     for name, data in ({} if isinstance(encoder, str) else encoder.files).items():
         with atomic_path(folder / name) as unfinished:
             unfinished.write_bytes(data)

@@ -48,7 +48,7 @@ def run(config: Config) -> dict[str, Any]:
         return _written(to, page, {"methods": page.methods})
     [folder] = folders
     to = folder if asked.to is None else Path(asked.to)
-    if not (folder / "sweep.json").exists():
+    if not _is_sweep(folder):
         return _written(to, run_page(_run_result(folder), settings), {})
     sweep, runs = read_sweep(folder), read_runs(folder)
     metric = metric_of(runs, asked.metric)
@@ -81,7 +81,7 @@ def _not_writable(folder: Path, error: OSError) -> UserError:
 
 def _results(folder: Path) -> list[RunResult]:
     """The run in a folder, or the runs of the sweep in it that have begun."""
-    return _existing(folder, read_runs(folder)) if (folder / "sweep.json").exists() else [_run_result(folder)]
+    return _existing(folder, read_runs(folder)) if _is_sweep(folder) else [_run_result(folder)]
 
 
 def _run_result(folder: Path) -> RunResult:
@@ -119,3 +119,8 @@ def _sound(folder: Path) -> RunResult | None:
             log.warning("%s; %s is left out", fault, folder)
         return None
     return result
+
+
+def _is_sweep(folder: Path) -> bool:
+    """Whether it is a sweep's folder, also one that has lost a file."""
+    return any((folder / name).exists() for name in ("sweep.json", "runs.csv"))

@@ -15,6 +15,7 @@ import hashlib
 import io
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_AGAIN = "run the sweep's command again, which writes it anew"
 RUN_AGAIN = "left out until the sweep's command runs again, which does what is missing of this run"
-CHECKSUM_MARK = "# SHA-256 of the lines above: "
+CHECKSUM = re.compile(r"[0-9a-f]{64}")
 FIXED = ("number", "state", "folder", "why")
 
 
@@ -76,6 +77,8 @@ def read_sweep(folder: Path) -> Sweep:
     try:
         return Sweep(**read_checked_json(folder / "sweep.json", SWEEP_AGAIN))
     except FileNotFoundError as error:
+        if (folder / "runs").is_dir():
+            raise UserError(f"{folder / 'sweep.json'}: missing; {SWEEP_AGAIN}") from error
         raise UserError(f"{folder}: is no sweep's folder, it holds no sweep.json") from error
     except TypeError:
         raise UserError(f"{folder / 'sweep.json'}: damaged (other keys than expected); {SWEEP_AGAIN}") from None
@@ -94,8 +97,8 @@ def newest_sweep(output: Path, key: str) -> Path:
 
 
 def write_config(folder: Path, number: int, text: str) -> None:
-    """Write the configuration of a run, with its checksum in a comment at its end."""
-    write_text_atomic(config_file(folder, number), f"{text}{_checksum_line(text)}")
+    """Write the configuration of a run, with its checksum in a comment as the first line."""
+    write_text_atomic(config_file(folder, number), f"{_checksum_line(text)}{text}")
 
 
 def config_text(folder: Path, number: int) -> str:
@@ -109,10 +112,10 @@ def config_text(folder: Path, number: int) -> str:
         written = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: missing or damaged ({error}); {SWEEP_AGAIN}") from None
-    text, mark, _ = written.rpartition(CHECKSUM_MARK)
-    if not mark and "#" not in written:
+    first, _, text = written.partition("\n")
+    if text and not first.startswith("#") and not CHECKSUM.search(first) and "\0" not in first:
         return written  # of an earlier version
-    if written != f"{text}{_checksum_line(text)}":
+    if written != f"{_checksum_line(text)}{text}":
         raise UserError(f"{file}: damaged (its lines do not have its checksum); {SWEEP_AGAIN}")
     return text
 
@@ -175,7 +178,7 @@ def numbers_of(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]
 
 
 def _checksum_line(text: str) -> str:
-    return f"{CHECKSUM_MARK}{hashlib.sha256(text.encode()).hexdigest()}\n"
+    return f"# SHA-256 of the lines below: {hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def _read(file: Path) -> SweepRun | None:
