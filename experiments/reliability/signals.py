@@ -113,7 +113,7 @@ def _try_from_outside(place: Path, kind: str, further: Sequence[str], count: int
     command = world.arguments(["train"], output, *further)
     for _, number in zip(range(count), itertools.cycle(SIGNALS)):
         world.restore(place / "before-train", output)
-        mark, moment = uuid.uuid4().hex, chance.uniform(0.4, 0.75)
+        mark, moment = uuid.uuid4().hex, chance.uniform(0.3, 0.6)
         during = _signalling(number, moment * seconds[0])
         stopped = world.run_apart(command, place, mark=mark, during=during)
         left = _left(output, mark, further)
