@@ -6,6 +6,7 @@ A command sees what it would see from a shell: its own folder, output, environme
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import re
 import signal
@@ -41,14 +42,11 @@ def import_all() -> None:
     import torch
 
     torch.set_num_threads(1)
-    import lightning.pytorch  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-
     from ppd_lightning.commands.verbs import VERBS
-    from ppd_lightning.config import compose  # noqa: F401
 
-    for verb in VERBS:
-        __import__(f"ppd_lightning.commands.{verb}")
+    verbs = [f"ppd_lightning.commands.{verb}" for verb in VERBS]
+    for module in ("lightning.pytorch", "pyarrow.parquet", "ppd_lightning.config.compose", *verbs):
+        importlib.import_module(module)
 
 
 def run(

@@ -32,9 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+import commands
 
-import commands  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for the hand-made world of the tests
 
 SETTINGS = (
     "experiment=emoji/ppd",
