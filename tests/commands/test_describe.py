@@ -343,7 +343,7 @@ def test_a_pool_needs_pairs_that_can_be_seen_and_a_kind_that_is_made_of_choices(
     model = ppd_lightning.open(Workspace(features[0]).run)
     with pytest.raises(UserError, match="at least one pair"):
         model.next_pair([], [])
-    with pytest.raises(UserError, match=r"pair 1: gone\.png: there is no such file"):
+    with pytest.raises(UserError, match=r"pair 1: gone\.png: is not there"):
         model.pool([("x", "gone.png", Image.new("L", (4, 4)))])
     with pytest.raises(UserError, match="user=stated: cannot say which pair to show next: its vectors do not follow"):
         ppd_lightning.open(Workspace(trained(world, "stated")).run).pool(noise(1, 0))

@@ -61,7 +61,7 @@ def test_its_settings_are_checked_with_all_others(choices: Path) -> None:
         "data.unseen_users: must be a number >= 0 and < 1, not 2",
         "data.file: needs a value",
         "data.flie: no such key; did you mean data.file?",
-        "seed: must be a whole number >= 0, not -1",
+        "seed: must be a whole number >= 0 and <= 4,294,967,295, not -1",
     ]
 
 

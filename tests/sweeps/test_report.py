@@ -38,7 +38,7 @@ def test_the_page_is_one_file_with_every_run_and_a_panel_for_each_number_and_swe
     folder = sweep(tmp_path)
     summary = report.run(compose([f"output={tmp_path}"]))
     assert summary["page"] == str(folder / "report.html")
-    assert summary["runs"] == {"done": 7, "failed": 1, "running": 0, "waiting": 0}
+    assert summary["runs"] == {"done": 7, "failed": 1, "running": 0, "stopped": 0, "waiting": 0}
     assert summary["best"] == {"run": 6, "folder": "runs/6", RATE: 0.74, "objective.beta": "10", "mode": "real"}
     text = (folder / "report.html").read_text()
     assert text.count("<svg") == 4, "two numbers that vary by two keys"

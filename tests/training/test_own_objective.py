@@ -92,7 +92,7 @@ def test_its_settings_are_checked_with_all_others() -> None:
     with pytest.raises(UserError) as failure:
         compose(["objective=ipo", "objective.tau=0", "objective.t_min=1.0"], CONF)
     faults = [fault.partition(" (")[0] for fault in failure.value.faults]
-    assert "objective.tau: must be a number > 0, not 0" in faults
+    assert "objective.tau: must be a number > 0 and <= 1,000,000, not 0" in faults
     with pytest.raises(UserError, match=r"objective\.t_min: must be below objective\.t_max"):
         compose(["objective=ipo", "objective.t_min=1.0"], CONF)
 

@@ -99,7 +99,6 @@ def test_any_name_is_read_on_the_command_line_alone_and_in_blends(tmp_path: Path
         ("[{user: ann, weight: 0.3},{user: bob, weight: 0.7}]", "or a blend such as"),
         ("[[{user: ann, weight: -1},{user: bob, weight: 2}]]", "or a blend such as"),
         ("[[{name: ann, weight: 1}]]", "or a blend such as"),
-        ("[Zoë]", "quote what is special"),
     ],
 )
 def test_what_is_no_blend_is_refused_with_the_form_that_is(tmp_path: Path, users: str, message: str) -> None:

@@ -84,7 +84,7 @@ def test_its_settings_and_what_it_sees_with_count(folder: Path, tmp_path: Path) 
 def test_its_settings_are_checked_with_all_others(tmp_path: Path) -> None:
     with pytest.raises(UserError) as failure:
         configure(tmp_path, "user.power=0.0", "shots.n=0", "seed=-1")
-    assert [fault.partition(",")[0] for fault in failure.value.faults] == [
+    assert [fault.partition(" and <=")[0] for fault in failure.value.faults] == [
         "user.power: must be a number > 0",
         "shots.n: must be a whole number >= 1",
         "seed: must be a whole number >= 0",

@@ -49,8 +49,8 @@ class ParsedOverride:
 def parse_overrides(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[list[ParsedOverride], list[str]]:
     """The sound ones of the overrides, and what is wrong with the others."""
     known: dict[str, Mapping[str, object]] = {**{group: {} for group in OF_HYDRA}, **options(config_dir)}
-    sound, faults = [], []
-    chosen: dict[str, str] = {}
+    sound: list[ParsedOverride] = []
+    faults: list[str] = []
     for text in overrides:
         in_grammar, override, fault = _parse(text, several=False, config_dir=config_dir)
         if override is None:
@@ -60,9 +60,10 @@ def parse_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
         if override.is_sweep_override():
             faults.append(f"{text}: several values make a sweep; give -m as well, or quote the value")
         elif key in known:
+            sound = [one for one in sound if not (one.is_choice and one.key == key)]  # the last one counts
             if override.value() is None and key in NULLABLE_GROUPS and not override.is_delete():
                 continue  # none is chosen, as where nothing is said
-            choice_faults = [*_again(text, key, chosen), *_choice_faults(override, known, config_dir)]
+            choice_faults = _choice_faults(override, known, config_dir)
             faults.extend(choice_faults)
             if not choice_faults:
                 sound.append(ParsedOverride(text, key, in_grammar, is_choice=True))
@@ -216,12 +217,6 @@ def _hydra_fault(key: str) -> str:
 def _short(text: str) -> str:
     """The beginning of what is too long for a message."""
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _again(text: str, group: str, chosen: dict[str, str]) -> list[str]:
-    """Hydra takes one choice of a group; `chosen` keeps those that were made."""
-    before = chosen.setdefault(group, text)
-    return [] if before is text else [f"{text}: {before} was chosen before; leave one of them out"]
 
 
 def _listed(text: str, override: Override, config_dir: Path | None) -> tuple[list[str], str]:

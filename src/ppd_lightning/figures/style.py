@@ -113,6 +113,6 @@ def new_figure(title: str, width: float = WIDTH, height: float = HEIGHT) -> tupl
 
 
 def shortened(words: str, letters: int = LONGEST_LABEL) -> str:
-    """Words of at most so many letters; an ellipsis stands for the rest. Dollar signs begin no formula."""
+    """Words of at most so many letters; an ellipsis stands for the rest."""
     line = for_sharing(" ".join(words.split()))
-    return (line if len(line) <= letters else f"{line[: letters - 1]}…").replace("$", r"\$")
+    return line if len(line) <= letters else f"{line[: letters - 1]}…"

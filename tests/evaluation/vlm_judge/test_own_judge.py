@@ -44,7 +44,7 @@ def test_the_doctor_asks_it() -> None:
 def test_its_settings_are_checked_with_all_others() -> None:
     with pytest.raises(UserError) as failure:
         compose(["judge=brightness", "judge.comparisons=0", "seed=-1"], CONF)
-    assert [fault.partition(",")[0] for fault in failure.value.faults] == [
+    assert [fault.partition(" and <=")[0] for fault in failure.value.faults] == [
         "judge.comparisons: must be a whole number >= 1",
         "seed: must be a whole number >= 0",
     ]
