@@ -18,11 +18,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tests.backbones import tiny_sd3, tiny_unet
 from tests.data.handmade import rows, write
 from tests.model_card.without_the_package import without_the_package
 
+from ppd_lightning.backbones.adapter_file import read_adapter, write_adapter
 from ppd_lightning.commands import embed, export, generate, prepare, train
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
@@ -30,6 +31,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
+from ppd_lightning.storage.finished_run import mark_finished
 from ppd_lightning.training.checkpoints import AtomicCheckpointIO, last_checkpoint
 
 SIDE = 32  # pixels: latents of 4 x 4
@@ -174,14 +176,14 @@ def test_the_script_of_the_export_draws_the_frameworks_picture_without_it(line: 
 
 def strengthen(adapter: Path) -> None:
     """Two steps hardly move a branch: make it matter to what is drawn."""
-    with safe_open(adapter, "pt") as file:
-        header = file.metadata()
+    tensors, header = read_adapter(adapter)
     generator = torch.Generator().manual_seed(1)
     weights = {
         name: torch.randn(weight.shape, generator=generator) if "to_v" in name else weight
-        for name, weight in load_file(adapter).items()
+        for name, weight in tensors.items()
     }
-    save_file(weights, adapter, header)
+    write_adapter(adapter, weights, header)
+    mark_finished(adapter.parent)
 
 
 @pytest.mark.parametrize("line", ["sdxl"], indirect=True)

@@ -193,13 +193,13 @@ def test_agreement_is_reported_for_rewards_and_people(make: Make) -> None:
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows by the number of views at each image that is decoded."""
     seen: list[int] = []
-    decode = images.decode
+    add = images._Batch.add
 
-    def counted(data: bytes, views: Any) -> Any:
+    def counted(self: Any, image_id: str, digest: bytes, views: Any) -> bool:
         seen.append(len(views))
-        return decode(data, views)
+        return add(self, image_id, digest, views)
 
-    monkeypatch.setattr(images, "decode", counted)
+    monkeypatch.setattr(images._Batch, "add", counted)
     return seen
 
 

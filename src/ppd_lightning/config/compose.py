@@ -201,7 +201,9 @@ def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) 
 
 def _launcher(composed: DictConfig) -> tuple[dict[str, Any], list[str]]:
     """The launcher's settings; what they take from Hydra itself is left to Hydra, in each process anew."""
-    node = composed.hydra.launcher
+    node = OmegaConf.select(composed, "hydra.launcher")
+    if not isinstance(node, DictConfig):
+        return {}, ["hydra.launcher: a chosen option takes its settings away; leave `hydra` out of the option"]
     raw = OmegaConf.to_container(node)
     assert isinstance(raw, dict)
     settings = {str(key): value for key, value in raw.items()}
