@@ -9,7 +9,6 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -48,11 +47,19 @@ def this_process() -> Holder:
 
 def holder_of(path: Path) -> Holder | None:
     """The living process that holds the lease; None where there is none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if _age(path) > EXPIRY:
-            return None
-    except FileNotFoundError:
+    with suppress(FileNotFoundError):
+        return _living(path)
+    return None
+
+
+def _living(path: Path) -> Holder | None:
+    """The process that holds a lease that is there; None where it is dead.
+
+    Raises:
+        FileNotFoundError: there is no lease.
+    """
+    text = path.read_text(encoding="utf-8")
+    if _age(path) > EXPIRY:
         return None
     try:
         holder = Holder(**json.loads(text))
@@ -89,8 +96,7 @@ class Lease(AbstractContextManager["Lease"]):
             if not _create(self.path):
                 if holder_of(self.path) is not None:
                     return False
-                _remove_expired(self.path)
-                if not _create(self.path):
+                if not _replace_expired(self.path):
                     return False
         threading.Thread(target=self._renew, daemon=True).start()
         return True
@@ -134,19 +140,26 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _remove_expired(path: Path) -> None:
-    """Remove a dead holder's file.
+def _replace_expired(path: Path) -> bool:
+    """Put this process in the place of a dead holder; False where another one does.
 
-    It is renamed first: where there are no locks, one of several processes that try succeeds, and a file that a living
-    process has made in the meantime is renamed back.
+    A second file says who is replacing, so that where there are no locks one of several does, and what it finds dead
+    cannot be a living one's by the time that it is removed.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with suppress(FileNotFoundError):
-        path.rename(aside)
-        if holder_of(aside) is None:
-            aside.unlink()
-        else:
-            aside.rename(path)
+    replacing = path.with_name(f".{path.name}.replacing")
+    if not _create(replacing):
+        with suppress(FileNotFoundError):  # it is done already
+            if _living(replacing) is None:
+                replacing.unlink()
+        return False
+    try:
+        with suppress(FileNotFoundError):  # released since, and perhaps taken again
+            if _living(path) is not None:
+                return False
+            path.unlink()
+        return _create(path)
+    finally:
+        replacing.unlink(missing_ok=True)
 
 
 def _may_live(holder: Holder) -> bool:
