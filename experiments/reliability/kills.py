@@ -95,7 +95,7 @@ def _kill_all(place: Path, verb: str, points: list[tuple[str, int, bool]]) -> li
             faults.append(f"{words}: was not killed, exit code {killed.code}")
             continue
         again = run(world.arguments([verb], output), place)
-        wrong = [f"again exit code {again.code}"] if again.code else []
+        wrong = [f"again exit code {again.code}: {again.output[-300:]}"] if again.code else []
         wrong += [f"other {name}" for name in world.differences(expected, world.manifest(output))]
         wrong += [f"left over {name}" for name in world.left_over(output)]
         wrong += [f"left over {name}" for name in world.in_temporary_folder() - before]
@@ -131,7 +131,7 @@ def _kill_ranks(place: Path, count: int, chance: random.Random) -> list[str]:
         world.run_apart(command, place, mark=mark, during=during)
         wrong = [f"process {process} lives on" for process in world.orphans(mark)]
         again = world.run_apart(command, place)
-        wrong += [f"again exit code {again.code}"] if again.code else []
+        wrong += [f"again exit code {again.code}: {again.output[-300:]}"] if again.code else []
         wrong += [f"other {name}" for name in world.differences(expected, world.manifest(output))]
         wrong += [f"left over {name}" for name in world.left_over(output)]
         if wrong:
