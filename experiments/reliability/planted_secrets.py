@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiments.reliability.commands import Outcome, import_all, run
+from commands import Outcome, import_all, run
 
 WORLD = (
     "experiment=emoji/demo",

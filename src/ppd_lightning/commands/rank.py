@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from ppd_lightning import signals
@@ -21,6 +22,8 @@ from ppd_lightning.masking import for_people
 
 GRACE = 10.0
 """Seconds from the interrupt to the end, whatever the process is waiting for."""
+LATER = 2.0
+"""Seconds by which a signal may reach one rank later than another."""
 
 
 def main(config: Path, report: int) -> int:
@@ -42,7 +45,7 @@ def main(config: Path, report: int) -> int:
             _leave(report, {"faults": error.faults})
             return USER_MISTAKE
         except Exception as error:
-            stop_ = signals.stopping()
+            stop_ = signals.stopping() or _stop_of_all()
             if stop_ is not None:
                 return stop_.code
             fault = MachineError(str(error)) if isinstance(error, MachineError) else fault_of(error)
@@ -52,6 +55,15 @@ def main(config: Path, report: int) -> int:
             _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
             raise
     return 0
+
+
+def _stop_of_all() -> signals.Stopped | None:
+    """The stop that this rank is asked for within a moment: the group breaks when another one is asked first."""
+    try:
+        time.sleep(LATER)
+    except signals.Stopped as stop:
+        return stop
+    return None
 
 
 def _leave(report: int, content: dict[str, object]) -> None:
