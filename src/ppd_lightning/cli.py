@@ -19,7 +19,7 @@ from pathlib import Path
 from ppd_lightning import signals
 from ppd_lightning.commands.verbs import require_known, result_of, run_verb
 from ppd_lightning.distributed.rank import current_rank
-from ppd_lightning.endings import at_work, ended_by, quiet_output, write_anything
+from ppd_lightning.endings import at_work, ended_by, open_what_is_closed, quiet_output, write_anything
 from ppd_lightning.errors import USER_MISTAKE, UserError
 from ppd_lightning.flags import FLAGS, make_parser
 from ppd_lightning.light_imports import light_imports
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ppd_lightning.completion import complete
 
         complete(make_parser())
+    open_what_is_closed()
     with signals.answering():
         set_up_logging()
         write_anything()

@@ -68,6 +68,24 @@ def machine_fault(error: BaseException, config: Any = None) -> MachineFault | No
     return fault_of(error, keys)
 
 
+def open_what_is_closed() -> None:
+    """Put nothing where standard input, output or errors were closed.
+
+    Else the next file that is opened takes their number, and what is printed would be written into it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 def write_anything() -> None:
     """Let standard output take every letter: what its encoding lacks is escaped."""
     for stream in (sys.stdout, sys.stderr):

@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
+from ppd_lightning.users.people_file import DescribedPeople
 from ppd_lightning.users.vectors_file import read_vectors, write_vectors
 
 TENSORS = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.float16([1, 2])}
@@ -96,3 +97,21 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     assert read_vectors(path)["ann"].tolist() == [1, 2]
     path.write_bytes(save({"ann": np.float32([3])}))
     assert read_vectors(path)["ann"].tolist() == [3], "exports of earlier versions had no metadata"
+
+
+def test_what_is_no_vector_of_one_width_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    path, sound = tmp_path / "users.safetensors", np.ones(3, np.float32)
+    others = {"wide": np.ones(4, np.float32), "rows": np.ones((1, 3), np.float32), "whole": np.ones(3, np.int64)}
+    for name, vector in {**others, "number": np.float32(1).reshape(())}.items():
+        write_vectors(path, {"ann": sound, name: vector})
+        with pytest.raises(UserError, match=f"{name}: expected a vector of 3 fractions"):
+            read_vectors(path)
+        DescribedPeople({"ann": sound, name: vector}, "0", "run", {"ann": {}, name: {}}).save(tmp_path / "people")
+        with pytest.raises(UserError, match=f"{name}: expected a vector of 3 fractions"):
+            DescribedPeople.open(tmp_path / "people")
+    write_vectors(path, {"ann": sound})
+    with pytest.raises(UserError, match="ann: expected a vector of 8 fractions"):
+        read_vectors(path, 8)
+    write_vectors(path, {})
+    with pytest.raises(UserError, match="holds nobody"):
+        read_vectors(path)

@@ -14,7 +14,15 @@ from ppd_lightning.backbones.base_fingerprint import base_fingerprint
 from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.errors import UserError
 
-__all__ = ["adapter_base", "adapter_metadata", "base_fingerprint", "copy_adapter", "load_adapter", "save_adapter"]
+__all__ = [
+    "adapter_base",
+    "adapter_metadata",
+    "adapter_width",
+    "base_fingerprint",
+    "copy_adapter",
+    "load_adapter",
+    "save_adapter",
+]
 
 
 def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) -> None:
@@ -98,6 +106,11 @@ def adapter_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_adapter` wrote."""
     metadata: dict[str, Any] = read_adapter(path)[1]["metadata"]
     return metadata
+
+
+def adapter_width(path: Path) -> int:
+    """E, the width of the user embeddings that it takes."""
+    return int(read_adapter(path)[1]["branch"]["embedding_dim"])
 
 
 def adapter_base(path: Path) -> str:

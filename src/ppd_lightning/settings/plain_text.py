@@ -34,8 +34,12 @@ HALVES = re.compile("[\ud800-\udfff]")
 
 def plain_text(text: str) -> str:
     """The normal form of a text: Unicode NFC, one space for each run of white space, none around it, nothing unseen."""
-    seen = JOINERS.sub("", UNSEEN.sub("", text))
-    return " ".join((seen if seen.isascii() else unicodedata.normalize("NFC", seen)).split())
+    seen = _spaced(UNSEEN.sub("", text))
+    return seen if JOINERS.search(seen) is None else _spaced(JOINERS.sub("", seen))
+
+
+def _spaced(text: str) -> str:
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def user_name(value: object) -> str:

@@ -21,6 +21,7 @@ from ppd_lightning.settings.plain_text import user_name
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, read_checked, with_checksum
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.users.vectors_file import require_vectors
 
 FORMAT = "people 2"
 EARLIER = "people 1"
@@ -84,9 +85,7 @@ class DescribedPeople:
             raise UserError(f"{path}: no file of described people; `ppd describe` writes such") from None
         except DAMAGE as error:
             raise UserError(f"{path}: damaged, or no file of people ({error}); run `ppd describe` again") from error
-        broken = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
-        if broken:
-            raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; run `ppd describe` again")
+        require_vectors(vectors, path, "run `ppd describe` again")
         return people
 
 

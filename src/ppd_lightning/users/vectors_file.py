@@ -31,8 +31,8 @@ def write_vectors(path: Path, vectors: Mapping[str, np.ndarray]) -> None:
         unfinished.write_bytes(with_checksum(save(tensors, {ENTRY: header})))
 
 
-def read_vectors(path: Path) -> dict[str, np.ndarray]:
-    """The vectors (E,) by name.
+def read_vectors(path: Path, width: int | None = None) -> dict[str, np.ndarray]:
+    """The vectors (E,) by name; `width` is E where it is known.
 
     Raises:
         UserError: the file is missing, damaged or something else.
@@ -46,7 +46,28 @@ def read_vectors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no file of an export's users; {remedy}") from None
     except (UnsoundError, ValueError, SafetensorError) as error:
         raise UserError(f"{path}: damaged ({error}); {remedy}") from error
+    require_vectors(vectors, path, remedy, width)
+    if not vectors:
+        raise UserError(f"{path}: holds nobody; {remedy}")
+    return vectors
+
+
+def require_vectors(vectors: Mapping[str, np.ndarray], path: Path, remedy: str, width: int | None = None) -> None:
+    """Refuse what are no finite vectors of one width.
+
+    Args:
+        width: E, where it is known.
+
+    Raises:
+        UserError: it names the file and whose vector it is.
+    """
+    for name, vector in vectors.items():
+        width = vector.size if width is None else width
+        if vector.shape != (width,) or vector.dtype.kind != "f":
+            raise UserError(
+                f"{path}: {name}: expected a vector of {width} fractions, not {vector.dtype} of shape {vector.shape}; "
+                f"{remedy}"
+            )
     broken = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
     if broken:
         raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; {remedy}")
-    return vectors
