@@ -105,6 +105,8 @@ def test_what_is_no_vector_of_one_width_is_refused_where_it_is_read(tmp_path: Pa
     for name, vector in {**others, "number": np.float32(1).reshape(())}.items():
         write_vectors(path, {"ann": sound, name: vector})
         with pytest.raises(UserError, match=f"{name}: expected a vector of 3 fractions"):
+            read_vectors(path, 3)
+        with pytest.raises(UserError, match="expected a vector of"):
             read_vectors(path)
         DescribedPeople({"ann": sound, name: vector}, "0", "run", {"ann": {}, name: {}}).save(tmp_path / "people")
         with pytest.raises(UserError, match=f"{name}: expected a vector of 3 fractions"):
