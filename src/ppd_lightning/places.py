@@ -28,7 +28,7 @@ def require_places(environment: MutableMapping[str, str] = os.environ) -> None:
         UserError: there is no current folder, or none for temporary files, or variables of ranks are no numbers.
     """
     faults = [
-        f"{name}={environment[name][:80]}: this variable must be a whole number from 0 on; unset it, unless torchrun or "
+        f"{name}={environment[name][:80]}: this variable must be a whole number; unset it, unless torchrun or "
         "Slurm started this process"
         for name in NUMBERS
         if name in environment and not environment[name].isdecimal()
