@@ -102,7 +102,7 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_vector_of_one_width_is_refused_where_it_is_read(tmp_path: Path) -> None:
     path, sound = tmp_path / "users.safetensors", np.ones(3, np.float32)
     others = {"wide": np.ones(4, np.float32), "rows": np.ones((1, 3), np.float32), "whole": np.ones(3, np.int64)}
-    for name, vector in {**others, "number": np.float32(1).reshape(())}.items():
+    for name, vector in {**others, "number": np.array(1, np.float32)}.items():
         write_vectors(path, {"ann": sound, name: vector})
         with pytest.raises(UserError, match=f"{name}: expected a vector of 3 fractions"):
             read_vectors(path, 3)
