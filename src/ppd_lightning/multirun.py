@@ -19,6 +19,7 @@ from ppd_lightning.config.overrides import examples, fixed, in_grammar, presets_
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.typed import quoted
 from ppd_lightning.console import table_console
+from ppd_lightning.endings import at_work
 from ppd_lightning.errors import UserError
 from ppd_lightning.masking import without_access
 from ppd_lightning.storage.sweep_table import (
@@ -64,6 +65,7 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
         )
     ]
     config = runs[0].composed.config
+    at_work("", config)
     kept = [text for text in [*presets, *overrides] if not text.startswith(NOT_OF_THE_SWEEP)]
     folder = sweep_folder(config.output, verbs, kept)
     if dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.json_files import read_json
 from ppd_lightning.users.people_file import DescribedPeople
 from ppd_lightning.users.vectors_file import read_vectors, write_vectors
 
@@ -117,3 +120,14 @@ def test_what_is_no_vector_of_one_width_is_refused_where_it_is_read(tmp_path: Pa
     write_vectors(path, {})
     with pytest.raises(UserError, match="holds nobody"):
         read_vectors(path)
+
+
+def test_a_pipe_is_never_read_whatever_it_stands_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "file"
+    os.mkfifo(pipe)
+    with pytest.raises(UnsoundError, match="no file"):
+        read_checked(pipe, "made up 2")
+    with pytest.raises(OSError, match="no file"):
+        known_sha256(pipe)
+    with pytest.raises(UserError, match="no file"):
+        read_json(pipe, "make it again")

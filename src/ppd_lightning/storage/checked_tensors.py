@@ -51,6 +51,8 @@ def read_checked(path: Path, kind: str, earlier: str | None = None) -> tuple[byt
         OtherKindError: its format is another.
     """
     try:
+        if path.exists() and not path.is_file():  # to read a pipe may never end
+            raise UnsoundError("it is no file, but a folder, a pipe or a device")
         data = path.read_bytes()
     except FileNotFoundError:
         raise

@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,6 +36,8 @@ def known_sha256(path: Path) -> str:
         OSError: it cannot be read.
     """
     state = path.stat()
+    if not stat.S_ISREG(state.st_mode):  # to read a pipe may never end
+        raise OSError(errno.EINVAL, "it is no file, but a folder, a pipe or a device", str(path))
     key = (str(path.absolute()), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     if key not in _known:
         _known[key] = file_sha256(path)
