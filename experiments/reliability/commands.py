@@ -49,6 +49,12 @@ def import_all() -> None:
         importlib.import_module(module)
 
 
+def heed_signals() -> None:
+    """Let no signal be ignored, as nohup and shells that start something in the background make it for all below."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 def run(
     arguments: Sequence[str],
     folder: Path,
@@ -94,8 +100,7 @@ def _command(
     code = 1
     try:
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        heed_signals()
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)

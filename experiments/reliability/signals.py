@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import small_world as world
-from commands import Outcome, import_all, run
+from commands import Outcome, heed_signals, import_all, run
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 CALLS = ("verb", "replace", "step")
@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("outputs/reliability/signals.json"))
     asked = parser.parse_args()
     import_all()
+    heed_signals()
     begun, counts, faults = time.monotonic(), {}, []
     others = max(1, asked.cases // 12) if asked.others is None else asked.others
     chance = random.Random(asked.seed)
