@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import math
 import os
 import re
 import signal
@@ -47,6 +48,12 @@ def import_all() -> None:
     verbs = [f"ppd_lightning.commands.{verb}" for verb in VERBS]
     for module in ("lightning.pytorch", "pyarrow.parquet", "ppd_lightning.config.compose", *verbs):
         importlib.import_module(module)
+
+
+def time_left(minutes: float | None, share: float = 1.0) -> Callable[[], bool]:
+    """Whether a study that may take some minutes, or any time, has not used up a share of them since this call."""
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes * share
+    return lambda: time.monotonic() < end
 
 
 def heed_signals() -> None:
