@@ -68,7 +68,8 @@ def _server() -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SERVER]
     server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(server.kill)
-    assert server.stdout is not None and server.stdout.readline() == '"ready"\n'
+    assert server.stdout is not None
+    assert server.stdout.readline() == '"ready"\n'
     return server
 
 
@@ -79,7 +80,8 @@ def without_the_package(words: Sequence[str | Path], folder: Path) -> subprocess
     """
     server, arguments = _server(), [str(word) for word in words]
     outputs = [folder / name for name in (".stdout", ".stderr")]
-    assert server.stdin is not None and server.stdout is not None
+    assert server.stdin is not None
+    assert server.stdout is not None
     print(json.dumps([arguments, str(folder), *map(str, outputs)]), file=server.stdin, flush=True)
     code = int(server.stdout.readline())
     out, err = (output.read_text() for output in outputs)
