@@ -28,32 +28,37 @@ LATER = 2.0
 
 def main(config: Path, report: int) -> int:
     """Train; the exit code is that of `ppd`."""
-    with signals.answering(single=True):
-        threading.Thread(target=_end_with_standard_input, daemon=True).start()
-        try:
-            with signals.deferred():
-                from ppd_lightning.commands.verbs import run_verb
-                from ppd_lightning.config.compose import read_config
-                from ppd_lightning.logging_setup import set_up_logging
-                from ppd_lightning.machine_faults import fault_of
+    try:
+        with signals.answering(single=True):
+            threading.Thread(target=_end_with_standard_input, daemon=True).start()
+            return _train(config, report)
+    except signals.Stopped as stop:  # wherever it came, also while another error was looked at
+        return stop.code
 
-            set_up_logging()
-            run_verb("train", read_config(config))
-        except signals.Stopped as stop:
+
+def _train(config: Path, report: int) -> int:
+    try:
+        with signals.deferred():
+            from ppd_lightning.commands.verbs import run_verb
+            from ppd_lightning.config.compose import read_config
+            from ppd_lightning.logging_setup import set_up_logging
+            from ppd_lightning.machine_faults import fault_of
+
+        set_up_logging()
+        run_verb("train", read_config(config))
+    except UserError as error:
+        _leave(report, {"faults": error.faults})
+        return USER_MISTAKE
+    except Exception as error:
+        stop = signals.stopping() or _stop_of_all()
+        if stop is not None:
             return stop.code
-        except UserError as error:
-            _leave(report, {"faults": error.faults})
-            return USER_MISTAKE
-        except Exception as error:
-            stop_ = signals.stopping() or _stop_of_all()
-            if stop_ is not None:
-                return stop_.code
-            fault = MachineError(str(error)) if isinstance(error, MachineError) else fault_of(error)
-            if fault is not None:
-                _leave(report, {"machine": getattr(fault, "sentence", str(fault))})
-                return 1
-            _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
-            raise
+        fault = MachineError(str(error)) if isinstance(error, MachineError) else fault_of(error)
+        if fault is not None:
+            _leave(report, {"machine": getattr(fault, "sentence", str(fault))})
+            return 1
+        _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
+        raise
     return 0
 
 
