@@ -31,7 +31,8 @@ from ppd_lightning.generation.drawn_files import png_fault
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage.atomic import write_json_atomic
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.training.hparams import log_rates
 
@@ -97,7 +98,7 @@ def measure(config: Config) -> dict[str, Any]:
             preferences.table(), settings.bootstrap, by_captions=workspace.data.by_rewards
         )
         summary.setdefault("seconds", {})["preferring"] = round(time.monotonic() - begun, 1)
-    metadata = {"adapter": file_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
+    metadata = {"adapter": known_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
     groups = {group: stored_values(config)[group] for group in ("generation", "evaluation")}
     write_json_atomic(folder / "settings.json", metadata | groups)
     finish_folder(folder, summary, ["settings.json", TABLE])

@@ -40,7 +40,8 @@ from ppd_lightning.evaluation.vlm_judge.verdicts import Judged, always_first, by
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.storage.leases import Lease
 from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users import vlm_prompts
@@ -112,7 +113,7 @@ def run(config: Config) -> dict[str, Any]:
     }
     write_verdicts(folder / "verdicts.parquet", {"agreement": chosen, "comparison": judged})
     settings_used = {group: stored_values(config)[group] for group in ("generation", "judge")}
-    write_json_atomic(folder / "settings.json", {"adapter": file_sha256(trained.adapter), **settings_used})
+    write_json_atomic(folder / "settings.json", {"adapter": known_sha256(trained.adapter), **settings_used})
     finish_folder(folder, summary, ["settings.json", "verdicts.parquet"])
     _print(summary)
     return summary

@@ -28,36 +28,40 @@ LATER = 2.0
 
 def main(config: Path, report: int) -> int:
     """Train; the exit code is that of `ppd`."""
-    with signals.answering(single=True):
-        threading.Thread(target=_end_with_standard_input, daemon=True).start()
-        try:
-            with signals.deferred():
-                from ppd_lightning.commands.verbs import run_verb
-                from ppd_lightning.config.compose import read_config
-                from ppd_lightning.endings import at_work, machine_fault
-                from ppd_lightning.logging_setup import set_up_logging
+    try:
+        with signals.answering(single=True):
+            threading.Thread(target=_end_with_standard_input, daemon=True).start()
+            return _train(config, report)
+    except signals.Stopped as stop:  # wherever it came, also while another error was looked at
+        return stop.code
 
-            set_up_logging()
-            settings = read_config(config)
-            at_work("train", settings)
-            run_verb("train", settings)
-        except signals.Stopped as stop:
+
+def _train(config: Path, report: int) -> int:
+    try:
+        with signals.deferred():
+            from ppd_lightning.commands.verbs import run_verb
+            from ppd_lightning.config.compose import read_config
+            from ppd_lightning.endings import at_work, machine_fault
+            from ppd_lightning.logging_setup import set_up_logging
+
+        set_up_logging()
+        settings = read_config(config)
+        at_work("train", settings)
+        run_verb("train", settings)
+    except UserError as error:
+        _leave(report, {"faults": error.faults})
+        return USER_MISTAKE
+    except Exception as error:
+        stop = signals.stopping() or _stop_of_all()
+        if stop is not None:
             return stop.code
-        except UserError as error:
-            _leave(report, {"faults": error.faults})
-            return USER_MISTAKE
-        except Exception as error:
-            stopped = signals.stopping() or _stop_of_all()
-            if stopped is not None:
-                return stopped.code
-            fault = machine_fault(error)
-            if fault is not None:
-                _leave(
-                    report, {"faults": [fault.sentence]} if fault.code == USER_MISTAKE else {"machine": fault.sentence}
-                )
-                return fault.code
-            _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
-            raise
+        fault = machine_fault(error)
+        if fault is not None:
+            user = fault.code == USER_MISTAKE
+            _leave(report, {"faults": [fault.sentence]} if user else {"machine": fault.sentence})
+            return fault.code
+        _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
+        raise
     return 0
 
 
