@@ -102,6 +102,7 @@ def _kill_all(place: Path, verb: str, points: list[tuple[str, int, bool]]) -> li
         wrong += [f"process {process} lives on" for process in world.orphans(mark)]
         if wrong:
             faults.append(f"{words}: {'; '.join(wrong)}")
+    print(f"{verb}: {len(points)} kills, {len(faults)} faulty", flush=True)
     return faults
 
 

@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import small_world as world
-from commands import Outcome, import_all, run
+from commands import Outcome, heed_signals, import_all, run
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 CALLS = ("verb", "replace", "step")
@@ -45,6 +45,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("outputs/reliability/signals.json"))
     asked = parser.parse_args()
     import_all()
+    heed_signals()
     begun, counts, faults = time.monotonic(), {}, []
     others = max(1, asked.cases // 12) if asked.others is None else asked.others
     chance = random.Random(asked.seed)
@@ -67,8 +68,6 @@ def main() -> int:
         shutil.rmtree(place)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps({"signals": counts, "faulty": len(faults), "faults": faults}, indent=2) + "\n")
-    for fault in faults:
-        print(fault)
     told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"signals: {told}; {len(faults)} faulty; {time.monotonic() - begun:.0f} s")
     return 1 if faults else 0
@@ -188,8 +187,9 @@ def _judge(
     found = _of_runs(world.manifest(output), further)
     checkpoints = re.compile(r"/checkpoints/|/tensorboard/")  # their steps and times are those of the interruption
     wrong += [f"other {name}" for name in world.differences(expected, found) if not checkpoints.search(name)]
-    print(f"{words}: {'; '.join(wrong) or 'right'}", flush=True)
-    return [f"{words}: {'; '.join(wrong)}\n{stopped.output[-800:]}"] if wrong else []
+    said = f"\n{stopped.output[-3000:]}" if wrong else ""
+    print(f"{words}: {'; '.join(wrong) or 'right'}{said}", flush=True)
+    return [f"{words}: {'; '.join(wrong)}{said}"] if wrong else []
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ from ppd_lightning.logging_setup import set_up_logging
 from ppd_lightning.masking import for_people
 from ppd_lightning.places import require_places
 
+OF_SWEEPS = ("hydra.launcher", "hydra.sweeper")
+"""The groups of Hydra that only -m reads."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -104,6 +107,9 @@ def _answer(request: Request) -> int:
         from ppd_lightning.multirun import multirun
 
         return multirun(request.verbs, request.overrides, request.config_dir, dry_run=request.dry_run)
+    of_sweeps = [word for word in request.overrides if word.replace("/", ".").startswith(OF_SWEEPS)]
+    if of_sweeps:
+        raise UserError(f"{word}: only what is started with -m is launched; give -m as well" for word in of_sweeps)
     with light_imports():
         from ppd_lightning.config.compose import compose
         from ppd_lightning.config.folders import data_folder, run_folder

@@ -21,7 +21,7 @@ from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
 from ppd_lightning.evaluation.comparisons.others import OTHER, draw_others
 from ppd_lightning.evaluation.comparisons.profiles import KEY as PROFILES
 from ppd_lightning.evaluation.comparisons.profiles import augmented, read_profiles
-from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
+from ppd_lightning.evaluation.comparisons.selection import OF_DATA, comparisons_of, evaluated_captions, require_known
 from ppd_lightning.evaluation.comparisons.table import ComparisonsTable
 from ppd_lightning.evaluation.preference_accuracy import preference_accuracy
 from ppd_lightning.evaluation.scores.own_against_other import score_others
@@ -87,7 +87,7 @@ def measure(config: Config) -> dict[str, Any]:
     if (finished := finished_summary(folder)) is not None and not _has_damaged_images(folder, workspace.output):
         log.info("%s is finished; delete it to evaluate again", folder)
         return finished | {"folder": str(folder)}
-    if settings.captions not in ("held_out", "train"):
+    if settings.captions not in OF_DATA:
         count_overruns(trained.backbone, captions, "evaluation.captions")
     summary: dict[str, Any] = {"folder": str(folder)}
     if scorers is not None:

@@ -15,13 +15,14 @@ from typing import Any, Literal
 import pyarrow as pa
 from rich.table import Table
 
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.images import draw_base, draw_own
-from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
+from ppd_lightning.evaluation.comparisons.selection import OF_DATA, comparisons_of, evaluated_captions, require_known
 from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.evaluation.vlm_judge.answer_cache import AnswerCache
 from ppd_lightning.evaluation.vlm_judge.judge import Judge
@@ -87,6 +88,8 @@ def run(config: Config) -> dict[str, Any]:
         _require_agreement(config.judge, finished["agreement"])
         _print(finished)
         return finished
+    if config.evaluation.captions not in OF_DATA:
+        count_overruns(trained.backbone, captions, "evaluation.captions")
     judging = _Judging(
         judge,
         config.judge,

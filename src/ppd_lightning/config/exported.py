@@ -51,7 +51,10 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of an export with the shipped defaults of those that its result does not depend on."""
     defaults = dataclasses.asdict(compose())
     partial = [group for group, keys in RESULT.items() if keys is not None]
-    merged = {group: {**defaults[group], **values.get(group, {})} for group in partial}
+    own = {group: values[group] for group in partial if group in values}
+    merged = {
+        group: {**defaults[group], **own.get(group, {})} for group in partial if isinstance(own.get(group, {}), dict)
+    }
     return {**defaults, **values, **merged}
 
 

@@ -33,3 +33,11 @@ def ends_step(trainer: Trainer, batch_index: Any) -> bool:
 def is_due(step: int, every: int, last: int) -> bool:
     """Whether something that is done every so many optimizer steps, and at the last one, is done after `step`."""
     return step % every == 0 or step == last
+
+
+def met_several_times(batch_size: int, pairs: int) -> str:
+    """What to say of a step that is longer than an epoch, which the stream of examples allows."""
+    return (
+        f"trainer.batch_size: a step of {batch_size} pairs meets each of the {pairs} training pairs about "
+        f"{batch_size / pairs:.1f} times, with other noise; lower it to at most {pairs} unless this is meant"
+    )

@@ -24,7 +24,7 @@ from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.stores import Store, StoredArray
 from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.errors import UserError
-from ppd_lightning.training.accumulation import micro_batches
+from ppd_lightning.training.accumulation import met_several_times, micro_batches
 from ppd_lightning.training.caption_states import CaptionNumbers, open_captions
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import EachItsOwn, Groupings
@@ -112,6 +112,8 @@ class PreferenceDataModule(LightningDataModule):
             raise UserError(
                 f"{self.data.pairs_path}: there is no pair to train on; use more pairs, or other shares in data.*"
             )
+        if self.batch_size > len(training):
+            log.warning(met_several_times(self.batch_size, len(training)))
         self._training, self._validation = training, validation
         self._everything = everything.part(trained, described=False)
 

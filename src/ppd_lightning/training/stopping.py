@@ -71,7 +71,7 @@ def noted_when_stopped(folder: Path, *, first: bool) -> Iterator[None]:
         folder: of the run.
         first: whether this is the process of it that writes.
     """
-    if first:
+    if first and (folder / NOTE).exists():  # somebody else's finished run may be read-only
         (folder / NOTE).unlink(missing_ok=True)
     try:
         yield
