@@ -22,6 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.cascade.checkpoint import stage_c_config
+from ppd_lightning.backbones.stage_c import StageC
+from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.users.rows import UserRows
@@ -173,7 +175,9 @@ def marked_backbone(config: Config, mark: Mark) -> Backbone:
         mark(f"{name} ends")
         return predicted
 
-    own = {"predict": predict, "fingerprint": lambda self, part: "random"}
+    own: dict[str, Any] = {"predict": predict, "fingerprint": lambda self, part: "random"}
+    if issubclass(kind, StageC):  # its settings are a file of the release, the same as that of the base that ships
+        own["sampler"] = lambda self: compose(["model=emoji"]).model.sampler()
     given = {field.name: getattr(config.model, field.name) for field in fields(config.model) if field.name != "target"}
     made: Backbone = type(f"Random{kind.__name__}", (kind,), own)(**given)
     return made

@@ -6,9 +6,9 @@
     python experiments/bench/stage_c.py --device cpu --networks stage_c_lite --only plain --pairs 1        (an hour)
 
 Random weights of the released sizes, in bf16 (fp32 on a CPU). A line is one way of making the step of one network with
-so many pairs at once. `plain` is the loop that published Diffusion-DPO scripts write, with a second copy of the network and AdamW as it
-comes; `ours` is the product's step: its module, its data module's batches and their way to the device, fused AdamW.
-`ppd train` is the product's whole loop. A line begins only while there is time for it, and is in
+so many pairs at once. `plain` is the loop that published Diffusion-DPO scripts write, with a second copy of the network
+and AdamW as it comes; `ours` is the product's step: its module, its data module's batches and their way to the device,
+fused AdamW. `ppd train` is the product's whole loop. A line begins only while there is time for it, and is in
 outputs/bench/stage_c.json as soon as it ends; what was left out is named there with the reason.
 
 Of each line: pairs/s, the shares of the data sheet's peak and of what a matrix product reaches here, memory, the

@@ -129,7 +129,14 @@ def lacking(path: Path) -> None:
 HOSTILE = {
     "metadata": [[1], "x", None],
     "base": [7, None],
-    "branch": [[], {"num_tokens": 10**9}, {"x": 1}, {"num_tokens": "4"}, {"embedding_dim": 2.5}, {"token_width": 10**9}],
+    "branch": [
+        [],
+        {"num_tokens": 10**9},
+        {"x": 1},
+        {"num_tokens": "4"},
+        {"embedding_dim": 2.5},
+        {"token_width": 10**9},
+    ],
 }
 
 

@@ -315,7 +315,9 @@ def test_missing_files_and_a_missing_training_are_named_at_once(world: Path, tmp
 
 
 def test_people_who_do_not_exist_are_named_alone_and_in_blends(world: Path) -> None:
-    config = configured(world, users=["1", "nobody", "1e0", [Share(user="2", weight=0.5), Share(user="404", weight=0.5)]])
+    config = configured(
+        world, users=["1", "nobody", "1e0", [Share(user="2", weight=0.5), Share(user="404", weight=0.5)]]
+    )
     with pytest.raises(UserError) as caught:
         generate.run(config)
     named = [fault.removeprefix("generation.users: nobody in the pairs is called ") for fault in caught.value.faults]

@@ -114,4 +114,5 @@ def _sets(file: ConfigFile, key: str) -> bool:
         key = key.removeprefix(f"{file.package}.")
     values = OmegaConf.to_container(file.values, resolve=False)
     assert isinstance(values, dict)
-    return any(f"{own}.".startswith(f"{key}.") for own in flat(values))  # objective.beta may be one key in a file
+    named = {str(name): value for name, value in values.items()}
+    return any(f"{own}.".startswith(f"{key}.") for own in flat(named))  # objective.beta may be one key in a file
