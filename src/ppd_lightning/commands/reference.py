@@ -10,6 +10,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.devices import DTYPES
 from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.pair_draws import PairDraws
 from ppd_lightning.training.stored_reference import StoredReference
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def open_batches(workspace: Workspace) -> PreferenceDataModule:
         batch_size=config.trainer.batch_size,
         micro_batch_size=config.trainer.micro_batch_size,
         seed=config.seed,
+        draws=PairDraws(config.objective, config.seed, workspace.backbone.null_user == "learned"),
     )
 
 
