@@ -138,6 +138,10 @@ class PreferenceDataModule(LightningDataModule):
         """Batch 0, wherever the run starts and however many ranks share it, whole."""
         return self.batch(0)
 
+    def first_pairs(self, count: int) -> Batch:
+        """The first pairs of the stream, whatever a batch is."""
+        return TrainingStream(self._examples(), count, 0, 1, 0, 1).batch(0)
+
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """One rank's part of batch `step` of the run, whole."""
         return TrainingStream(self._examples(), self.batch_size, rank, world_size, 0, 1).batch(step)
