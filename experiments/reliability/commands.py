@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import math
 import os
 import re
 import signal
@@ -47,6 +48,18 @@ def import_all() -> None:
     verbs = [f"ppd_lightning.commands.{verb}" for verb in VERBS]
     for module in ("lightning.pytorch", "pyarrow.parquet", "ppd_lightning.config.compose", *verbs):
         importlib.import_module(module)
+
+
+def time_left(minutes: float | None, share: float = 1.0) -> Callable[[], bool]:
+    """Whether a study that may take some minutes, or any time, has not used up a share of them since this call."""
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes * share
+    return lambda: time.monotonic() < end
+
+
+def heed_signals() -> None:
+    """Let no signal be ignored, as nohup and shells that start something in the background make it for all below."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def run(
@@ -94,8 +107,7 @@ def _command(
     code = 1
     try:
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        heed_signals()
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)

@@ -343,6 +343,14 @@ def test_a_pair_in_every_grouping_of_its_user_is_left_out_and_counted(
     assert first not in joined(take(module, module.pairs // BATCH + 1))["pair"]
 
 
+def test_a_batch_larger_than_the_training_split_is_remarked_on(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = make(batch_size=BATCH).pairs
+    make(batch_size=pairs)
+    assert "trainer.batch_size" not in caplog.text
+    make(batch_size=40 * pairs)
+    assert f"meets each of the {pairs} training pairs about 40.0 times" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["one_hot", "constant"])
 def test_users_without_shots_need_no_store(folder: Path, kind: str) -> None:
     settings = ("mode=synthetic", f"user={kind}")

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from ppd_lightning.data.loading import Loader
 from ppd_lightning.errors import UserError
-from ppd_lightning.training.accumulation import micro_batches
+from ppd_lightning.training.accumulation import met_several_times, micro_batches
 from ppd_lightning.training.caption_states import open_captions
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.examples import EXAMPLE_COLUMNS, Examples
@@ -111,6 +111,8 @@ class PreferenceDataModule(LightningDataModule):
             raise UserError(
                 f"{self.data.pairs_path}: there is no pair to train on; use more pairs, or other shares in data.*"
             )
+        if self.batch_size > len(training):
+            log.warning(met_several_times(self.batch_size, len(training)))
         self._training, self._validation = training, validation
         self._everything = everything.part(trained, described=False)
 
