@@ -188,4 +188,4 @@ def test_the_compiled_function_is_the_same_in_bf16_and_for_every_batch(monkeypat
         (wanted,) = torch.autograd.grad(expected, wide, torch.ones_like(expected))
         torch.testing.assert_close(result.double(), expected, atol=8e-3, rtol=8e-3)
         torch.testing.assert_close(gradient.double(), wanted, atol=8e-3, rtol=8e-3)
-    assert arithmetic.COMPILED_ON == {"cpu"}
+    assert {"cpu"} == arithmetic.COMPILED_ON
