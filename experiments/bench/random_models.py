@@ -157,12 +157,17 @@ TINY: Mapping[str, Model] = {
 """The same classes, a few kilobytes wide: they try the benchmark out where there is no GPU."""
 
 
-def random_network(model: Model, device: str, dtype: torch.dtype) -> nn.Module:
-    """As a backbone gives it: frozen, in evaluation mode; always the same weights."""
+def random_network(model: Model, device: str, dtype: torch.dtype, backbone: Backbone | None = None) -> nn.Module:
+    """As it is loaded: frozen, in evaluation mode, always the same weights.
+
+    With the backbone it computes as the configuration says; without, as diffusers has it.
+    """
     torch.manual_seed(0)
     with torch.device(device):
         network = model.make()
-    return nn.Module.to(network, dtype).eval().requires_grad_(False)
+    network = nn.Module.to(network, dtype).eval().requires_grad_(False)
+    computing = getattr(backbone, "_computing", None)  # of the families that have an arithmetic of their own
+    return network if computing is None else computing(network)
 
 
 def marked_backbone(config: Config, mark: Mark) -> Backbone:

@@ -93,7 +93,7 @@ def embedded() -> tuple[UserPipeline, int]:
 def made_up(model: Model, device: str, side: int) -> tuple[UserPipeline, int]:
     """Random weights of a released size, without a decoder."""
     backbone = marked_backbone(compose([f"model={model.model}", "model.path=none"]), lambda name: None)
-    network = random_network(model, device, torch.bfloat16)
+    network = random_network(model, device, torch.bfloat16, backbone)
     branch = random_branch(backbone, network, model.embedding)
     made = UserPipeline(backbone, network, branch, NoCodec(), NoiseText(model, device), image_size=side)
     made.latent_shape = model.latent

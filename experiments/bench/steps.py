@@ -18,6 +18,7 @@ from random_models import MadeUpData, Model, marked_backbone, random_network
 from torch import Tensor
 from torch.nn import functional as F
 
+from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.config.root import Config
 from ppd_lightning.training import stored_reference
 from ppd_lightning.training.accumulation import ends_step
@@ -92,9 +93,9 @@ class Bench:
     data: MadeUpData
     clock: Clock
 
-    def network(self) -> torch.nn.Module:
-        """One more copy of the frozen network."""
-        return random_network(self.model, self.device, self.dtype)
+    def network(self, backbone: Backbone | None = None) -> torch.nn.Module:
+        """One more copy of the frozen network; see `random_network`."""
+        return random_network(self.model, self.device, self.dtype, backbone)
 
 
 class Ours:
@@ -108,7 +109,7 @@ class Ours:
         config = bench.config
         self.bench, self.backbone = bench, marked_backbone(config, bench.clock)
         self.batches: PreferenceDataModule = bench.data.batches(config)
-        network = bench.network()
+        network = bench.network(self.backbone)
         if config.trainer.reference == "stored":
             self._store_reference(network)
         groups = (config.objective, config.optimizer, config.trainer)
