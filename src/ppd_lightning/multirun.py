@@ -54,16 +54,13 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
     Raises:
         UserError: with the faults of all runs.
     """
-    sweeper = sweeper_of(overrides, config_dir)
+    sweeper, origins = sweeper_of(overrides, config_dir)
     presets = presets_of(sweeper)
     listed = str(sweeper.get("_target_", "BasicSweeper")).endswith("BasicSweeper")
-    combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
-    runs = [
-        PlannedRun(number, texts, composed)
-        for number, (texts, composed) in enumerate(
-            zip(combinations, compose_runs(combinations, config_dir), strict=True)
-        )
-    ]
+    with origins.named(presets, overrides):
+        combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
+        composed = compose_runs(combinations, config_dir)
+    runs = [PlannedRun(number, *planned) for number, planned in enumerate(zip(combinations, composed, strict=True))]
     config = runs[0].composed.config
     at_work("", config)
     kept = [text for text in [*presets, *overrides] if not text.startswith(NOT_OF_THE_SWEEP)]

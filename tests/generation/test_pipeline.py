@@ -106,6 +106,22 @@ def test_without_users_it_is_the_released_pipeline_to_the_last_bit(branch: bool,
     assert expected.shape == (3, *tiny.LATENT)
 
 
+def test_latents_may_be_decoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawer, users = made(), tiny.users(len(CAPTIONS))
+    whole = draw(drawer, users)
+    parts: list[int] = []
+    decode = AsTheyAre.decode
+
+    def counted(self: AsTheyAre, latents: Tensor, *given: Any) -> Tensor:
+        parts.append(len(latents))
+        return decode(self, latents, *given)
+
+    monkeypatch.setattr(AsTheyAre, "decode", counted)
+    drawn = drawer(CAPTIONS, users, SEEDS, steps=STEPS, guidance=Guidance(), decode_at_once=2)
+    assert torch.equal(drawn, whole)
+    assert parts == [2] * (len(CAPTIONS) // 2) + [1] * (len(CAPTIONS) % 2)
+
+
 def test_users_who_are_nobody_are_the_released_pipeline_to_the_last_bit_beside_others() -> None:
     """A zero embedding, a blend that cancels out, and a person, in one batch of twenty steps."""
     drawer, one = made(), tiny.users(1)[0]

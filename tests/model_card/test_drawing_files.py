@@ -30,6 +30,7 @@ GENERATION = Generation(
     user_guidance=5.0,
     user_guidance_interval=[0.5, 1.0],
     batch_size=4,
+    decode_at_once=None,
     seeds=[0],
     decoder="full",
     weights="trained",

@@ -27,6 +27,9 @@ class Generation:
     """The times [low, high] at which the network is conditioned on the user."""
     batch_size: Batch
     """Images drawn at once."""
+    decode_at_once: Batch | None
+    """Images of these that the decoder makes at once, which needs more memory for each than drawing does; null is all.
+    """
     seeds: Annotated[list[Seed], Field(min_length=1)]
     """A seed is one noise, shared by all users."""
     decoder: Literal["full", "preview"]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.settings import ADAPTERS
@@ -169,8 +168,8 @@ def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
     require_whole(path)
     try:
         settings = OmegaConf.to_container(read_yaml(path))
-    except (ValueError, OmegaConfBaseException, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); {AGAIN}") from error
+    except UserError as error:
+        raise UserError(f"{fault}; {AGAIN}" for fault in error.faults) from error
     groups = ("objective", "data", "user", "shots", "model", "trainer")
     if (
         not isinstance(settings, dict)

@@ -21,7 +21,7 @@ NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURM_PROCID
 """Variables by which processes that train together know each other; Lightning reads them as it is imported."""
 
 
-def require_places(environment: MutableMapping[str, str] = os.environ) -> None:
+def require_folders(environment: MutableMapping[str, str] = os.environ) -> None:
     """See that they are there; a cache that cannot be written is left out, with a warning.
 
     Raises:
