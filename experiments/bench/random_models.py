@@ -26,6 +26,7 @@ from ppd_lightning.backbones.stage_c import StageC
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.pair_draws import PairDraws
 from ppd_lightning.users.rows import UserRows
 
 EMBEDDING = 3584
@@ -225,7 +226,9 @@ class MadeUpData:
         rows = UserRows(names, users.arrays["embedding"], users.arrays["shots"][:])
         sizes = {name: getattr(config.trainer, name) for name in ("batch_size", "micro_batch_size")}
         data: Any = self
-        made = PreferenceDataModule(data, rows, text_arrays=config.model.text_arrays, seed=config.seed, **sizes)
+        draws = PairDraws(config.objective, config.seed, config.model.null_user == "learned")
+        text = config.model.text_arrays
+        made = PreferenceDataModule(data, rows, text_arrays=text, seed=config.seed, draws=draws, **sizes)
         made.setup("fit")
         return made
 

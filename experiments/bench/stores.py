@@ -34,7 +34,8 @@ from ppd_lightning.data.pairs import write_pairs
 from ppd_lightning.data.shards import write_shard
 from ppd_lightning.data.stores import Store, finish_store
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.training.data_module import EXAMPLE_COLUMNS, Examples, TrainingStream
+from ppd_lightning.training.data_module import TrainingStream
+from ppd_lightning.training.examples import EXAMPLE_COLUMNS, Examples
 from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.users.rows import UserRows
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
@@ -32,7 +33,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from commands import import_all, run
+from commands import import_all, run, time_left
 from configuration_cases import Case, cases
 
 from ppd_lightning.cli import main as ppd
@@ -208,15 +209,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=250)
     parser.add_argument("--trainings", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="after which no further batch, and no further training, begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--to", type=Path, default=Path("outputs/reliability/configurations.json"))
     asked = parser.parse_args()
     os.environ.update(COLUMNS="160", OMP_NUM_THREADS="1")
+    fuzzing, going_on = time_left(asked.minutes, 0.7), time_left(asked.minutes)
     study = Study(asked.cases, asked.seed, asked.to)
     with _scratch() as folder:
         (folder / "fuzz").mkdir()
         made = cases(asked.seed)
-        for first in range(0, asked.cases, BATCH):
+        for first in itertools.takewhile(lambda first: fuzzing(), range(0, asked.cases, BATCH)):
             batch = [next(made) for _ in range(min(BATCH, asked.cases - first))]
             for case, found in zip(batch, tried(batch, folder / "fuzz"), strict=True):
                 study.count(case, found)
@@ -228,6 +231,8 @@ def main() -> int:
             if fault:
                 study.fail(shlex.join(["ppd", *words]), fault)
             study.write()
+            if not going_on():
+                break
     print(
         f"{study.tried} configurations, {study.trainings} trainings ({study.stopped} stopped), "
         f"slowest {study.slowest[0]:.1f} s: {len(study.failures)} failed"

@@ -25,7 +25,7 @@ from ppd_lightning.flags import FLAGS, make_parser
 from ppd_lightning.light_imports import light_imports
 from ppd_lightning.logging_setup import set_up_logging
 from ppd_lightning.masking import for_people
-from ppd_lightning.places import require_places
+from ppd_lightning.process_folders import require_folders
 
 OF_SWEEPS = ("hydra.launcher", "hydra.sweeper")
 """The groups of Hydra that only -m reads."""
@@ -102,7 +102,7 @@ def _answer(request: Request) -> int:
 
         print_help(request.verbs, request.config_dir)
         return 0 if request.help else USER_MISTAKE
-    require_places()
+    require_folders()
     if request.multirun:
         from ppd_lightning.multirun import multirun
 

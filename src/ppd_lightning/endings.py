@@ -65,7 +65,7 @@ def machine_fault(error: BaseException) -> MachineFault | None:
     config = _work["config"]
     keys = {} if config is None else dict(_paths(dataclasses.asdict(config)))
     if isinstance(error, OSError) and error_number(error) is not None and not path_of(error):
-        error.filename = _output_fault() or next((name for name in _places(keys) if _is_full(name)), None)
+        error.filename = _output_fault() or next((name for name in _written_to(keys) if _is_full(name)), None)
     return fault_of(error, keys)
 
 
@@ -128,7 +128,7 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{name}", value
 
 
-def _places(keys: Mapping[str, str]) -> list[str]:
+def _written_to(keys: Mapping[str, str]) -> list[str]:
     """Where files are written that have no name in an error."""
     return [*keys.values(), os.environ.get("TMPDIR", "/tmp"), "/dev/shm", os.path.expanduser("~")]
 

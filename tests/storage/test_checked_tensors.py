@@ -90,7 +90,9 @@ def test_a_file_of_an_earlier_version_passes_and_one_of_another_kind_does_not(tm
 def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "users.safetensors"
     write_vectors(path, {"ann": np.float32([1, 2]), "ben": np.float32([1, np.nan])})
-    with pytest.raises(UserError, match=r"users\.safetensors: ben: holds NaN or infinity; run `ppd export` again"):
+    with pytest.raises(
+        UserError, match=r"users\.safetensors: damaged \(NaN or infinity in ben\); run `ppd export` again"
+    ):
         read_vectors(path)
     write_vectors(path, {"ann": np.float32([1, 2])})
     assert read_vectors(path)["ann"].tolist() == [1, 2]

@@ -30,6 +30,7 @@ from ppd_lightning.training import groupings
 from ppd_lightning.training.data_module import PreferenceDataModule, TrainingStream, ValidationBatches
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import Groupings
+from ppd_lightning.training.pair_draws import COUNT, PairDraws
 from ppd_lightning.users.rows import UserRows
 
 Batch = dict[str, Tensor]
@@ -204,6 +205,36 @@ def test_micro_batches_are_the_batch_in_equal_parts(make: Make, size: int, parts
 def split_into(batches: list[Batch], parts: int) -> list[Batch]:
     assert {len(batch["pair"]) for batch in batches} == {12 // parts}
     return [joined(batches[begin : begin + parts]) for begin in range(0, len(batches), parts)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_micro_batches_share_the_pairs_that_stay_in_a_step_equally(make: Make, workers: int) -> None:
+    """With the draws that the pairs have alone; also where the stream goes on in the middle of the run."""
+    draws = PairDraws(tiny.objective(drop_user=0.4), 0)
+    steps = [
+        {key: value[draws.stays(one["epoch"], one["pair"])] for key, value in one.items()} for one in take(make(), 6)
+    ]
+    expected = [draws.of_training(one, BATCH / 3) for one in steps]
+    assert len({len(one["pair"]) for one in expected}) > 2
+    module = make(micro_batch_size=4)
+    module.draws, module.workers, module.start_step = draws, workers, 1
+    batches = take(module, 15)
+    for step, whole in enumerate(expected[1:]):
+        parts = batches[3 * step : 3 * step + 3]
+        sizes = sorted(len(part["pair"]) for part in parts)
+        assert sizes[-1] - sizes[0] <= 1
+        assert {part.pop(COUNT).item() for part in parts} == {whole.pop(COUNT).item()} == {4.0}
+        assert_equal([joined(parts)], [whole])
+
+
+def test_held_out_pairs_are_measured_with_their_draws_and_nobody_dropped(make: Make) -> None:
+    draws = PairDraws(tiny.objective(drop_user=0.9, share_noise=False), 0)
+    plain, module = make(), make()
+    module.draws = draws
+    expected = [draws.of_measurement(batch) for batch in plain.val_dataloader()]
+    assert "noise_dispreferred" in expected[0]
+    assert_equal(list(module.val_dataloader()), expected)
 
 
 def test_a_pair_never_gets_a_grouping_that_contains_it(make: Make, folder: Path) -> None:

@@ -61,7 +61,8 @@ def _of_training(config: Config) -> Iterator[str]:
     """What a device works on at once: two latents of each pair, and the states of its caption."""
     trainer, model = config.trainer, config.model
     share = -(-trainer.batch_size // (trainer.nodes * trainer.devices))
-    pairs = min(share, trainer.micro_batch_size or share)
+    largest = 1 if trainer.micro_batch_size == "auto" and _gpus(config) else trainer.micro_batch_size
+    pairs = min(share, largest) if isinstance(largest, int) else share
     numbers = 2 * math.prod(model.latent_shape(config.data.image_size)) + (model.caption_numbers or 0)
     if not _gpus(config) and trainer.devices > 1:
         of = f"{trainer.devices:,} processes on the CPU"

@@ -43,7 +43,7 @@ def exported_values(config: Config) -> dict[str, Any]:
         group: values[group] if keys is None else {key: values[group][key] for key in keys}
         for group, keys in RESULT.items()
     }
-    named: dict[str, Any] = without_places(kept)
+    named: dict[str, Any] = without_folders(kept)
     return named
 
 
@@ -58,12 +58,12 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**defaults, **values, **merged}
 
 
-def without_places(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """Plain values; of a text that is a file, a folder or a URL only the last name is left."""
     if isinstance(value, dict):
-        return {key: without_places(part) for key, part in value.items()}
+        return {key: without_folders(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [without_places(part) for part in value]
+        return [without_folders(part) for part in value]
     return _last_name(value) if isinstance(value, str) else value
 
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.file_state import FileState
 from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
 from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
 
@@ -28,23 +29,6 @@ SETTLED = 10.0
 """Seconds. What changed since is not remembered: times of change are coarse, and clocks of file servers differ."""
 
 
-@dataclass(frozen=True)
-class _State:
-    """What another content of the file would change."""
-
-    path: str
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> _State:
-        real = path.resolve(strict=True)
-        found = real.stat()
-        return cls(str(real), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
 def remembered_sha256(path: Path) -> str:
     """`file_sha256`, without reading a large file that is as it was when its hash was noted.
 
@@ -53,7 +37,7 @@ def remembered_sha256(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    state = _State.of(path)
+    state = FileState.of(path)
     if state.size < LARGE:
         return file_sha256(path)
     note = _note(state)
@@ -61,7 +45,7 @@ def remembered_sha256(path: Path) -> str:
         return noted
     settled = time.time() - max(state.mtime_ns, state.ctime_ns) / 1e9 > SETTLED
     found = file_sha256(path)
-    if note is not None and settled and _State.of(path) == state:
+    if note is not None and settled and FileState.of(path) == state:
         try:
             write_checked_json(note, {"of": asdict(state), "found": found})
         except OSError as error:
@@ -69,7 +53,7 @@ def remembered_sha256(path: Path) -> str:
     return found
 
 
-def _note(state: _State) -> Path | None:
+def _note(state: FileState) -> Path | None:
     """The file that holds the hash of a state; None where nobody's home is known."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     try:
@@ -79,7 +63,7 @@ def _note(state: _State) -> Path | None:
     return folder / "ppd-lightning" / "sha256" / f"{fingerprint(asdict(state))}.json"
 
 
-def _noted(note: Path, state: _State) -> str | None:
+def _noted(note: Path, state: FileState) -> str | None:
     try:
         values = read_checked_json(note, "it is made again")
     except (OSError, UserError):

@@ -5,17 +5,13 @@ E = width of a vector.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
+from ppd_lightning.storage.checked_tensors import OtherKindError, UnsoundError, read_arrays, write_arrays
 
 FORMAT = "users 1"
 EARLIER = ""
@@ -25,10 +21,7 @@ NAME = "users.safetensors"
 
 def write_vectors(path: Path, vectors: Mapping[str, np.ndarray]) -> None:
     """Write vectors (E,) by name, whole or not at all; the same ones give the same bytes."""
-    header = json.dumps({"format": FORMAT}, sort_keys=True)
-    tensors = {name: np.ascontiguousarray(vector) for name, vector in vectors.items()}
-    with atomic_path(path) as unfinished:
-        unfinished.write_bytes(with_checksum(save(tensors, {ENTRY: header})))
+    write_arrays(path, vectors, {"format": FORMAT})
 
 
 def read_vectors(path: Path) -> dict[str, np.ndarray]:
@@ -39,14 +32,10 @@ def read_vectors(path: Path) -> dict[str, np.ndarray]:
     """
     remedy = "run `ppd export` again, or fetch it again"
     try:
-        vectors = load(read_checked(path, FORMAT, EARLIER)[0])
+        return read_arrays(path, FORMAT, EARLIER)[0]
     except FileNotFoundError:
         raise UserError(f"{path}: this file of the export's users is missing; {remedy}") from None
     except OtherKindError:
         raise UserError(f"{path}: no file of an export's users; {remedy}") from None
-    except (UnsoundError, ValueError, SafetensorError) as error:
+    except UnsoundError as error:
         raise UserError(f"{path}: damaged ({error}); {remedy}") from error
-    broken = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
-    if broken:
-        raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; {remedy}")
-    return vectors

@@ -6,7 +6,7 @@ B = batch, L = text tokens, C = text width, C' = pooled text width.
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ppd_lightning.backbones.cascade.texts import CascadeTexts
 from ppd_lightning.light_imports import light_imports
@@ -36,6 +36,9 @@ class CascadeBackbone(CascadeTexts, ABC):
     stride, and what is said of the model.
     """
 
+    arithmetic: Literal["fast", "stock"]
+    """How the network computes: stock is diffusers' own to the bit, fast the same up to rounding in less time."""
+
     latent_channels: ClassVar[int] = 16
     decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "previewer"}
 
@@ -45,6 +48,10 @@ class CascadeBackbone(CascadeTexts, ABC):
         from ppd_lightning.diffusion.schedule import CosineSchedule
 
         return CosineSchedule()
+
+    def prediction_settings(self) -> dict[str, Any]:
+        """See `Backbone`."""
+        return {"arithmetic": self.arithmetic}
 
     def predict(self, network: nn.Module, noised: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """The predicted noise (B, 16, H, W) float32, without an image prompt; see `predict_noise`."""
@@ -67,7 +74,15 @@ class CascadeBackbone(CascadeTexts, ABC):
             from ppd_lightning.backbones.diffusers_parts import load_network
 
         config, weights = self.files("prior")
-        network: nn.Module = load_network(StableCascadeUNet, config, weights, dtype=dtype)
+        return self._computing(load_network(StableCascadeUNet, config, weights, dtype=dtype))
+
+    def _computing(self, network: nn.Module) -> nn.Module:
+        """The network as `arithmetic` says."""
+        if self.arithmetic == "fast":
+            with light_imports():
+                from ppd_lightning.backbones.cascade.arithmetic import use_fast_arithmetic
+
+            use_fast_arithmetic(network)
         return network
 
     def sampler(self) -> DDPMSampler:

@@ -18,7 +18,7 @@ CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Variables with folders of caches that libraries insist on; without them they take one below the temporary one."""
 
 
-def require_places(environment: MutableMapping[str, str] = os.environ) -> None:
+def require_folders(environment: MutableMapping[str, str] = os.environ) -> None:
     """See that they are there; a cache that cannot be written is left out, with a warning.
 
     Raises:

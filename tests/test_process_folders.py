@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ppd_lightning.cli import main
-from ppd_lightning.places import require_places
+from ppd_lightning.process_folders import require_folders
 
 
 def test_a_current_folder_that_was_removed_is_a_sentence(
@@ -34,6 +34,6 @@ def test_no_folder_for_temporary_files_is_a_sentence(
 def test_a_cache_that_cannot_be_written_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     environment = {"TRITON_CACHE_DIR": f"{tmp_path}/file/x", "TORCHINDUCTOR_CACHE_DIR": f"{tmp_path}/new"}
-    require_places(environment)
+    require_folders(environment)
     assert environment == {"TORCHINDUCTOR_CACHE_DIR": f"{tmp_path}/new"}
     assert "TRITON_CACHE_DIR" in caplog.text
