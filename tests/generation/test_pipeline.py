@@ -304,6 +304,20 @@ def test_every_part_comes_from_the_model_folder(tmp_path) -> None:
     torch.testing.assert_close(images, tiny.codec().preview(latents))
 
 
+def test_the_text_encoder_may_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load_text(self: EmojiBackbone, device: str) -> TextStates:
+        asked.append(str(device))
+        return TextStates(tiny.tokenizer(), tiny.text_encoder())
+
+    monkeypatch.setattr(EmojiBackbone, "load_text", load_text)
+    monkeypatch.setattr(EmojiBackbone, "load_codec", lambda *_: AsTheyAre())
+    for device in (None, "cuda"):
+        UserPipeline.of(tiny.backbone(), tiny.unet(), None, image_size=32, text_device=device)
+    assert asked == ["cpu", "cuda"]
+
+
 def test_every_part_of_a_stable_cascade_comes_from_its_folder(tmp_path) -> None:
     """What was encoded at 128 pixels are latents of 4x4; Stage B and A make 42 times that of them, the previewer 8."""
     model = tiny.stage_c(tiny.stage_c_folder(tmp_path))

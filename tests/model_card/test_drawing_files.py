@@ -32,6 +32,7 @@ GENERATION = Generation(
     batch_size=4,
     decode_at_once=None,
     seeds=[0],
+    text_encoder_on="device",
     decoder="full",
     weights="trained",
     captions=None,

@@ -76,14 +76,19 @@ class UserPipeline:
         *,
         image_size: int,
         decoder: Decoder = "full",
+        text_device: torch.device | str | None = None,
     ) -> UserPipeline:
         """With codec and text encoder from the backbone's files, on the network's device; arguments as of the class.
+
+        Args:
+            text_device: of the text encoder, if it is another.
 
         Raises:
             UserError: files are missing or damaged.
         """
         device = next(network.parameters()).device
-        codec, text = backbone.load_codec(device, backbone.decoder_parts[decoder]), backbone.load_text(device)
+        codec = backbone.load_codec(device, backbone.decoder_parts[decoder])
+        text = backbone.load_text(device if text_device is None else text_device)
         return cls(backbone, network, branch, codec, text, image_size=image_size, decoder=decoder)
 
     def remember(self, captions: Sequence[str]) -> None:

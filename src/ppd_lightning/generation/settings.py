@@ -32,6 +32,8 @@ class Generation:
     """
     seeds: Annotated[list[Seed], Field(min_length=1)]
     """A seed is one noise, shared by all users."""
+    text_encoder_on: Literal["device", "cpu"]
+    """Where the text encoder works: beside the network, or on the CPU, where a GPU's memory is short: slower."""
     decoder: Literal["full", "preview"]
     """What turns latents into images: the full decoder, or the small previewer (one and the same in some models)."""
     weights: Literal["trained", "ema"]
