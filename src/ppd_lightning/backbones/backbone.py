@@ -175,6 +175,10 @@ class Backbone(Part, ABC):
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
     ) -> UserBranch: ...
 
+    def compile(self, network: nn.Module) -> None:
+        """Compile the network by torch.compile when it is first called, in place: the whole, unless overridden."""
+        network.compile()
+
     # What is loaded. All of it raises UserError where files are missing or damaged, and names them.
 
     @abstractmethod

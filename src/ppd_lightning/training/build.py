@@ -68,7 +68,7 @@ def build_module(
     if trainer.gradient_checkpointing:
         cast("ModelMixin", network).enable_gradient_checkpointing()
     if trainer.compile:
-        network.compile()
+        backbone.compile(network)
     return PPDModule(
         backbone,
         network,

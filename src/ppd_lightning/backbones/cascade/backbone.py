@@ -66,6 +66,12 @@ class CascadeBackbone(CascadeTexts, ABC):
 
         return attach_user_branch(network, embedding_dim, num_tokens=num_tokens, null=null, token_width=token_width)
 
+    def compile(self, network: nn.Module) -> None:
+        """Block by block, see `compile_blocks`."""
+        from ppd_lightning.backbones.cascade.regions import compile_blocks
+
+        compile_blocks(network)
+
     def load_network(self, dtype: torch.dtype | None = None) -> nn.Module:
         """The frozen Stage C, its weights in `dtype`; None is float32."""
         with light_imports():
