@@ -1,4 +1,4 @@
-"""What `model.arithmetic=fast` gives on a CPU: a training step and a drawing of the embedded world, stock and fast in turn.
+"""What `model.arithmetic=fast` gives on a CPU: training and drawing in the embedded world, stock and fast in turn.
 
     python experiments/bench/arithmetic.py
 

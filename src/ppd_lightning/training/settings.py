@@ -70,8 +70,8 @@ class Trainer:
     gradient_checkpointing: Switch
     """Compute activations again in the backward pass: less memory, more time, the same result."""
     compile: Switch
-    """Compile the network with torch.compile, minutes at the start: block by block where the backbone can, else as a whole,
-    which takes longer, and once more where objective.drop_user varies the batch."""
+    """Compile the network with torch.compile, minutes at the start: block by block where the backbone can, else as a
+    whole, which takes longer, and once more where objective.drop_user varies the batch."""
     checkpoint_every: Count
     """Steps between checkpoints, each with a validation; the last step has one too."""
     preview_every: Count | None

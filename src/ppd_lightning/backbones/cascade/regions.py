@@ -1,9 +1,9 @@
 """Stage C compiled block by block by torch.compile: blocks of a kind and shape share their graphs.
 
-A graph is made for each kind of block and width, and for attention with and without a user. The batch is a free dimension
-of it, so users that are dropped compile nothing anew. The reference, which needs no gradients, takes the graphs of the
-policy, which has them: the compiler rounds graphs without gradients otherwise, and a new branch would not give ln 2. That
-costs writing what a backward would read, a block's at a time. Compiling the whole network takes longer the deeper it is.
+A graph is made for each kind of block and width, and for attention with and without a user. The batch is a free
+dimension of it, so users that are dropped compile nothing anew. The reference, which needs no gradients, takes the
+graphs of the policy, which has them: the compiler rounds graphs without gradients otherwise, and a new branch would not
+give ln 2. That costs writing what a backward would read, of one block at a time.
 
 B = batch.
 """
@@ -74,7 +74,7 @@ def _with_gradient(part: Tensor | None) -> Tensor | None:
 
 
 class _Attention(Attention):  # type: ignore[misc]
-    """Without the stock one's `inspect.signature(self.processor.__call__)`, on which torch would make a graph a block."""
+    """Without the stock one's `inspect.signature(self.processor.__call__)`, by which each block would have its graph."""
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         result: Tensor = self.processor(self, hidden_states, encoder_hidden_states=encoder_hidden_states)
