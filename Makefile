@@ -73,7 +73,8 @@ bench: setup
 	$(BIN)/python experiments/bench/preparing.py
 	$(BIN)/python experiments/bench/rewards.py
 	$(BIN)/python experiments/bench/reference.py
-	$(BIN)/python experiments/bench/stage_c.py --profile
+	$(BIN)/python experiments/bench/sampling.py
+	$(BIN)/python experiments/bench/stage_c.py
 
 # The mini Stable Cascade and the flow model that ship with the package, made anew: hours on a CPU.
 base: setup

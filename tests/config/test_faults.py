@@ -63,6 +63,8 @@ FAULTS_OF_VALUES = {
     "optimizer.betas=[0.9,x]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9, 'x']",
     "generation.seeds=[]": "generation.seeds: must be a list of one or more, each a whole number >= 0 and <= 4,294,967",
     "evaluation.comparisons=0": "evaluation.comparisons: must be ",
+    "generation.captions=[cup,' ']": "generation.captions: ['cup', ' '] is refused, a caption is empty",
+    "output=s3://bucket/x": "output: s3://bucket/x is refused, files are written to folders of this machine only",
     "evaluation.captions=[cup]": "evaluation.captions: must be text, not ['cup']",
     "evaluation.rewards=clip": "evaluation.rewards: must be a list of any number, each text, not 'clip'",
     "evaluation.seeds=0": "evaluation.seeds: must be a whole number >= 1 and <= 10,000, not 0",

@@ -17,7 +17,8 @@ from ppd_lightning.backbones.files import ModelPart, absent, damage, find, local
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, Part, settings
 from ppd_lightning.settings.values import PathText
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.hash_memory import remembered_sha256
 
 if TYPE_CHECKING:  # a configuration is checked without them
     import torch
@@ -265,7 +266,7 @@ class Backbone(Part, ABC):
 
     def fingerprint(self, part: str) -> str:
         """12 hex digits that stand for the content of a part's files."""
-        return fingerprint([file_sha256(file) for file in self.files(part)])
+        return fingerprint([remembered_sha256(file) for file in self.files(part)])
 
     def findings(self) -> Iterator[Finding]:
         """Each part: its folder, or the files that it lacks and how to get them."""

@@ -95,8 +95,8 @@ def compose_runs(combinations: Iterable[Sequence[str]], config_dir: Path | None 
     return runs
 
 
-def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
-    """The settings of the sweeper that the overrides choose, with what a preset sweeps in `params`.
+def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[dict[str, Any], Origins]:
+    """The settings of the sweeper that the overrides choose, with what a preset sweeps in `params`, and their files.
 
     Faults of the overrides are left for `compose_runs` to tell.
     """
@@ -105,10 +105,11 @@ def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> dict
         parsed, _ = parse_overrides(overrides, config_dir)
         composed, _ = _compose_sound(parsed, config_dir)
     if composed is None:
-        return {}
+        return {}, Origins({}, ())
     settings = OmegaConf.to_container(composed.hydra.sweeper)
     assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
+    origins = Origins(composed.hydra.runtime.choices, (), config_dir)
+    return {str(key): value for key, value in settings.items()}, origins
 
 
 def changed_values(overrides: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:

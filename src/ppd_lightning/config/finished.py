@@ -37,7 +37,12 @@ def config_of(
     elif is_export(folder):
         from ppd_lightning.backbones.adapter import adapter_metadata
 
-        found, faults = check(completed(adapter_metadata(folder / EXPORTED).get("configuration", {})))
+        values = adapter_metadata(folder / EXPORTED).get("configuration")
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{folder / EXPORTED}: its metadata do not hold the configuration of a training; `ppd export` writes it"
+            )
+        found, faults = check(completed(values))
         if found is None:
             raise UserError(f"{folder / EXPORTED}: made by another version ({fault})" for fault in faults)
         config = found

@@ -51,8 +51,9 @@ class Trainer:
     """Optimizer steps."""
     batch_size: Batch
     """Pairs of one optimizer step, over all devices."""
-    micro_batch_size: Annotated[int, Strict(), Field(ge=1, le=16_384)] | None
-    """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share."""
+    micro_batch_size: Annotated[int, Strict(), Field(ge=1, le=16_384)] | Literal["auto"] | None
+    """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share, as auto is
+    on a CPU. On a GPU auto is the most that fits, tried as the run starts, with gradient_checkpointing if need be."""
     precision: Precision
     """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
     accelerator: Literal["auto", "cpu", "gpu"]
