@@ -67,8 +67,10 @@ def build_module(
     branch = backbone.attach(network, data.embedding_dim)
     if trainer.gradient_checkpointing:
         cast("ModelMixin", network).enable_gradient_checkpointing()
-    if trainer.compile:
-        backbone.compile(network)
+    if trainer.compile == "regions":
+        backbone.compile_regions(network)
+    elif trainer.compile:
+        network.compile()
     return PPDModule(
         backbone,
         network,

@@ -74,7 +74,7 @@ def _with_gradient(part: Tensor | None) -> Tensor | None:
 
 
 class _Attention(Attention):  # type: ignore[misc]
-    """Without the stock one's `inspect.signature(self.processor.__call__)`, by which each block would have its graph."""
+    """Without the stock `inspect.signature(self.processor.__call__)`, which would make a graph for each block."""
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         result: Tensor = self.processor(self, hidden_states, encoder_hidden_states=encoder_hidden_states)
