@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.cascade.checkpoint import stage_c_config
 from ppd_lightning.backbones.stage_c import StageC
+from ppd_lightning.commands.reference import AHEAD
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.training.data_module import PreferenceDataModule
@@ -229,6 +230,7 @@ class MadeUpData:
         draws = PairDraws(config.objective, config.seed, config.model.null_user == "learned")
         text = config.model.text_arrays
         made = PreferenceDataModule(data, rows, text_arrays=text, seed=config.seed, draws=draws, **sizes)
+        made.workers = AHEAD if config.trainer.accelerator == "gpu" else 0
         made.setup("fit")
         return made
 
