@@ -67,6 +67,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python experiments/bench/training.py
+	$(BIN)/python experiments/bench/arithmetic.py
 	$(BIN)/python experiments/bench/newcomer.py
 	$(BIN)/python experiments/bench/stores.py
 	$(BIN)/python experiments/bench/preparing.py

@@ -128,6 +128,11 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
     assert "user=constant" in fault
 
 
+def test_a_network_that_is_not_compiled_by_regions_says_so() -> None:
+    [fault] = _faults("model=emoji_flow", "trainer.compile=regions")
+    assert fault.startswith("trainer.compile: model.name=emoji_flow has no blocks that are compiled one by one")
+
+
 def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> None:
     [fault] = _faults("data=pickapic", "data.root=folder", "data.image_size=64", "shots.n=5")
     assert fault.startswith("data.min_pairs: must be above shots.n")

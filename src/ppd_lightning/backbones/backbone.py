@@ -59,6 +59,8 @@ class Backbone(Part, ABC):
     stride: ClassVar[int]
     """Pixels of an encoded image to one position of its latents, in each direction."""
     latent_channels: ClassVar[int]
+    has_regions: ClassVar[bool] = False
+    """Whether `compile_regions` is defined."""
     decoder_parts: ClassVar[Mapping[Decoder, str]]
     """The part of the codec that each decoder needs."""
 
@@ -175,6 +177,10 @@ class Backbone(Part, ABC):
     def _attach(
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
     ) -> UserBranch: ...
+
+    def compile_regions(self, network: nn.Module) -> None:
+        """Compile the network's blocks one by one, in place, when they are first called; where `has_regions`."""
+        raise NotImplementedError(f"{self.name} is compiled as a whole")
 
     # What is loaded. All of it raises UserError where files are missing or damaged, and names them.
 

@@ -70,8 +70,9 @@ class Trainer:
     """CPU threads of PyTorch; null leaves its own choice."""
     gradient_checkpointing: Switch
     """Compute activations again in the backward pass: less memory, more time, the same result."""
-    compile: Switch
-    """Compile the network with torch.compile: minutes at the start, more where objective.drop_user varies the batch."""
+    compile: Switch | Literal["regions"]
+    """Compile with torch.compile: regions compiles blocks one by one, equal ones once, for any number of dropped users;
+    true the network as a whole, which takes longer, and once more where objective.drop_user varies the batch."""
     checkpoint_every: Count
     """Steps between checkpoints, each with a validation; the last step has one too."""
     preview_every: Count | None

@@ -40,6 +40,7 @@ class CascadeBackbone(CascadeTexts, ABC):
     """How the network computes: stock is diffusers' own to the bit, fast the same up to rounding in less time."""
 
     latent_channels: ClassVar[int] = 16
+    has_regions: ClassVar[bool] = True
     decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "previewer"}
 
     @property
@@ -65,6 +66,12 @@ class CascadeBackbone(CascadeTexts, ABC):
         from ppd_lightning.backbones.cascade.user_attention import attach_user_branch
 
         return attach_user_branch(network, embedding_dim, num_tokens=num_tokens, null=null, token_width=token_width)
+
+    def compile_regions(self, network: nn.Module) -> None:
+        """See `compile_blocks`."""
+        from ppd_lightning.backbones.cascade.regions import compile_blocks
+
+        compile_blocks(network)
 
     def load_network(self, dtype: torch.dtype | None = None) -> nn.Module:
         """The frozen Stage C, its weights in `dtype`; None is float32."""
