@@ -19,7 +19,7 @@ from ppd_lightning.errors import UserError
 
 TRAINING = ("train", "reference", "demo")
 DRAWING = ("evaluate", "interpolate", "judge", "generate", "demo")
-COMPUTING = ("prepare", "label", "embed", "classify", "describe", *TRAINING, *DRAWING)
+COMPUTING = ("prepare", "label", "embed", "classify", "describe", "studio", *TRAINING, *DRAWING)
 FLOAT, PROCESS = 4, 300_000_000
 """Bytes of a number, and of a process with PyTorch that does nothing yet."""
 FEW_THREADS = 16
