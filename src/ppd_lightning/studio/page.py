@@ -164,7 +164,9 @@ def make_page(studio: Studio) -> gr.Blocks:
             studio.agree(visit, yes, said)
 
         page.load(begin, None, [token, picks, links], **QUICK)
-        picks.click(visiting(pick), token, picks, **QUICK).then(visiting(draw), token, drawn, **SLOW)
+        picks.click(visiting(pick), token, picks, **QUICK).then(
+            visiting(draw), token, drawn, trigger_mode="always_last", **SLOW
+        )
         caption.submit(visiting(ask), [token, caption], drawn, **SLOW)
         strength.input(visiting(change), [token, strength], drawn, trigger_mode="always_last", **SLOW)
         noise.click(visiting(again), token, drawn, **SLOW)

@@ -79,6 +79,8 @@ def read_pairs(table: str, key: str) -> list[Shown]:
 def draw_pairs(model: StudioModel, captions: Sequence[str], count: int, path: Path) -> None:
     """Write a table of pairs: each one caption and noise, drawn for two people who are far apart, or by two noises.
 
+    Pairs whose pictures differ less than half as much as those of the usual pair are left out: nobody could choose.
+
     Raises:
         UserError: a caption cannot be drawn.
     """
@@ -98,10 +100,12 @@ def draw_pairs(model: StudioModel, captions: Sequence[str], count: int, path: Pa
     for (name, seed), own in asked.items():
         images = model.draw(list(own), model.known[name] if name else None, seed, model.guidance)
         own.update(zip(own, map(png, images), strict=True))
+    differences = np.array([_difference(*(asked[side][caption] for side in sides)) for caption, sides in wanted])
+    wanted = [one for one, far in zip(wanted, differences >= np.median(differences) / 2, strict=True) if far]
     columns: dict[str, list[object]] = {
         "caption": [caption for caption, _ in wanted],
-        "choice": ["tie"] * count,
-        "user": ["nobody"] * count,
+        "choice": ["tie"] * len(wanted),
+        "user": ["nobody"] * len(wanted),
     }
     for place in (0, 1):
         made = [(caption, sides[place]) for caption, sides in wanted]
@@ -125,6 +129,12 @@ def poles(known: Mapping[str, np.ndarray], count: int) -> list[str]:
         chosen.append(int(distances.argmax()))
         distances = np.minimum(distances, np.linalg.norm(vectors - vectors[chosen[-1]], axis=1))
     return [names[row] for row in chosen]
+
+
+def _difference(one: bytes, other: bytes) -> float:
+    """How far the pixels of two pictures of a size are apart on average."""
+    pixels = [np.asarray(open_picture(data).convert("RGB"), np.float64) for data in (one, other)]
+    return float(np.abs(pixels[0] - pixels[1]).mean())
 
 
 def png(picture: Image.Image) -> bytes:

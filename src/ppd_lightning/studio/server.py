@@ -51,7 +51,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
 }
 """The browser is to fetch nothing from elsewhere, whatever the page says."""
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that a request under way has when the server ends."""
 SECONDS = 0.2
 
@@ -89,7 +89,7 @@ class Server(AbstractContextManager["Server"]):
     def serve(self, studio: Studio) -> None:
         """Serve until the process is stopped; the address is printed when the page is there."""
         studio.warm_up()
-        quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
+        quiet: dict[str, Any] = {"log_level": "critical", "access_log": False, "server_header": False}
         asked = uvicorn.Config(app_of(studio, self.host), timeout_graceful_shutdown=int(PATIENCE), **quiet)
         server = uvicorn.Server(asked)
         thread = threading.Thread(target=server.run, args=([self._socket],), daemon=True)
