@@ -72,10 +72,14 @@ def served(room: Any) -> Iterator[str]:
 
 
 @contextmanager
-def command(folder: Path, *settings: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`ppd studio` with the embedded world."""
-    words = [sys.executable, "-m", "ppd_lightning", "studio", "studio.port=0", f"output={folder / 'out'}", *settings]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
+def command(folder: Path, *settings: str, app: Path | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`ppd studio` with the embedded world, or the app of an export."""
+    words = ["-m", "ppd_lightning", "studio", "studio.port=0", f"output={folder / 'out'}", *settings]
+    run = [sys.executable, *([str(app)] if app else words)]
+    environment = os.environ | {"GRADIO_SERVER_PORT": "0"}
+    with subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
+    ) as process:
         try:
             assert process.stdout is not None
             found = next(filter(None, (re.match(r"studio: (http\S+)", line) for line in process.stdout)), None)
@@ -134,7 +138,7 @@ def test_everything_from_opening_to_download(opens: Opens, world: tuple[str, Pat
     page.get_by_label("Draw something else").fill("a red <b>dragon</b>")
     page.get_by_label("Draw something else").press("Enter")
     page.wait_for_selector("#drawn figcaption:has-text('dragon')")
-    assert page.locator("#drawn figcaption").first.inner_text() == "a red <b>dragon</b>"
+    assert page.locator("#drawn figcaption").first.text_content() == "a red <b>dragon</b>"
     page.locator("#drawn .heart").first.click()
 
     page.get_by_role("button", name="Is it really mine?").click()
@@ -240,3 +244,23 @@ def test_a_killed_server_loses_nothing_that_was_collected(opens: Opens, tmp_path
         assert process.stderr is not None
         assert "every choice that was collected is kept" in process.stderr.read()
     assert len(rows(table)) == 4
+
+
+@pytest.mark.long
+def test_the_app_of_an_export_opens_and_draws(opens: Opens, tmp_path: Path) -> None:
+    from ppd_lightning.commands.studio import place
+    from ppd_lightning.config.compose import compose
+    from ppd_lightning.model_card.drawing_files import studio_files
+
+    space = tmp_path / "it's a space"
+    shipped = place(str(compose().studio.of))
+    space.mkdir()
+    for name in ("adapter.safetensors", "describer.safetensors", "users.safetensors", "pairs.parquet"):
+        shutil.copyfile(shipped / name, space / name)
+    for name, text in studio_files(["a cat", "a boat", "a house", "a tree"]).items():
+        (space / name).write_text(text)
+    with command(tmp_path, app=space / "app.py") as (address, _):
+        page = opens(address)
+        pick(page)
+        page.wait_for_selector("#drawn figcaption:has-text('a boat')")
+        page.close()

@@ -87,8 +87,21 @@ class Server(AbstractContextManager["Server"]):
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def serve(self, studio: Studio) -> None:
-        """Serve until the process is stopped; the address is printed when the page is there."""
-        studio.warm_up()
+        """Serve until the process is stopped; the address is printed when the page is there.
+
+        The networks are loaded meanwhile, for the first visitor has four picks to make.
+
+        Raises:
+            UserError: a file of the model is damaged.
+        """
+        faults: list[BaseException] = []
+
+        def warm_up() -> None:
+            try:
+                studio.warm_up()
+            except BaseException as error:
+                faults.append(error)
+
         quiet: dict[str, Any] = {"log_level": "critical", "access_log": False, "server_header": False}
         asked = uvicorn.Config(app_of(studio, self.host), timeout_graceful_shutdown=int(PATIENCE), **quiet)
         server = uvicorn.Server(asked)
@@ -99,8 +112,11 @@ class Server(AbstractContextManager["Server"]):
                 thread.join(SECONDS)
             if server.started:
                 print(f"studio: {self.address}", flush=True)
-            while thread.is_alive():
+                threading.Thread(target=warm_up, daemon=True).start()
+            while thread.is_alive() and not faults:
                 thread.join(SECONDS)
+            if faults:
+                raise faults[0]
         finally:
             server.should_exit = True
             thread.join(2 * PATIENCE)
