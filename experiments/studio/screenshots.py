@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+IMAGES = Path(__file__).parents[2] / "docs/images"
 CHROMIUM = "/usr/bin/chromium"
 
 
@@ -40,14 +42,28 @@ def main() -> None:
             page.set_default_timeout(120_000)
             page.on("console", lambda message: print(message.text) if message.type == "error" else None)
             page.goto(address)
-            walk(
-                page,
-                lambda state, page=page, name=name: page.screenshot(
-                    path=args.output / f"{state}-{name}.png", full_page=True
-                ),
-            )
+            walk(page, args.output, name)
             page.close()
         browser.close()
+    if args.docs:
+        for_docs(args.output)
+
+
+def for_docs(folder: Path) -> None:
+    """Small pictures of the page: from its top to the visitor's pictures, and two states on a phone."""
+    with Image.open(folder / "2-drawn-1200-light.png") as page:
+        small(page.convert("RGB").crop((40, 30, 1160, 1110)), "studio.png")
+    sheet = Image.new("RGB", (2 * 375 + 24, 900), "white")
+    for place, (name, begin) in enumerate((("3-blind-375-light", 1660), ("5-blend-375-dark", 1640))):
+        with Image.open(folder / f"{name}.png") as page:
+            begin = min(begin, page.height - 900)
+            sheet.paste(page.convert("RGB").crop((0, begin, 375, begin + 900)), (place * 399, 0))
+    small(sheet, "studio-phone.png")
+
+
+def small(picture: Image.Image, name: str) -> None:
+    """Write it with few colours."""
+    picture.quantize(160, dither=Image.Dither.NONE).save(IMAGES / name, optimize=True)
 
 
 @contextmanager
@@ -66,8 +82,14 @@ def serving(address: str | None) -> Iterator[str]:
             process.send_signal(signal.SIGTERM)
 
 
-def walk(page: Page, shoot) -> None:
+def walk(page: Page, folder: Path, name: str) -> None:
     """Through everything that the page can do, with a picture of each state."""
+
+    def shoot(state: str) -> None:
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(400)
+        page.screenshot(path=folder / f"{state}-{name}.png", full_page=True)
+
     page.wait_for_selector("#picks .choice")
     shoot("1-open")
     for number in range(4):

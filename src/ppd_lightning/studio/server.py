@@ -53,6 +53,8 @@ HEADERS = {
 """The browser is to fetch nothing from elsewhere, whatever the page says."""
 PATIENCE = 2.0
 """Seconds that a request under way has when the server ends."""
+LAST = 12.0
+"""Seconds that a drawing under way has."""
 SECONDS = 0.2
 
 Scope = MutableMapping[str, Any]
@@ -120,6 +122,7 @@ class Server(AbstractContextManager["Server"]):
         finally:
             server.should_exit = True
             thread.join(2 * PATIENCE)
+            studio.end(LAST)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -91,6 +91,10 @@ class Studio:
             self.model.draw(self.captions[:AT_ONCE], vector, 0, self.model.guidance)
             self.model.vector([(pair.caption, *pair.pictures) for pair in self.pairs[: self.settings.picks]])
 
+    def end(self, patience: float) -> None:
+        """Let a drawing come to its end, and begin none after it; a process that ends within one is aborted."""
+        self._drawing.acquire(timeout=patience)
+
     def shown(self, visit: Visit) -> tuple[Shown, bool] | None:
         """The pair that a visitor sees, and whether its pictures are swapped; None after the last one."""
         if visit.showing is None:
