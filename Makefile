@@ -1,13 +1,17 @@
 # make demo   sets up .venv from nothing and trains, evaluates and draws the embedded world (minutes on a laptop)
 # make test   sets up .venv from nothing and runs the tests
 # make faults   breaks things on purpose, in minutes: settings, files, processes, containers; make faults-long does all
+# make studio   opens a page: pick four times, see your own pictures (the emoji model and an adapter that ships)
 # make test-slurm   installs a Slurm (Debian, as root) and runs a sweep on it that is preempted and killed
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: setup demo test test-long test-slurm faults faults-long lint bench base clean
+.PHONY: setup demo studio test test-long test-slurm faults faults-long lint bench base clean
+
+# What Gradio needs beside what is there; it asks for an older Pillow than the one that all is tested with, and works with it.
+STUDIO := brotli fastapi groovy httpx orjson pandas pydub python-multipart pytz safehttpx semantic-version uvicorn
 
 setup: $(READY)
 
@@ -19,11 +23,16 @@ $(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
 	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,launchers,optuna,dev]"
+	$(PIP) $(STUDIO)
+	$(PIP) --no-deps gradio gradio-client hf-gradio
 	$(PIP) --no-deps hpsv2 # to compare with; its own requirements are years old
 	@touch $@
 
 demo: setup
 	$(BIN)/ppd demo experiment=emoji/demo
+
+studio: setup
+	$(BIN)/ppd studio
 
 # A process a core, each with one thread: with more, the tests' tiny models are much slower and erratic.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
@@ -69,6 +78,7 @@ bench: setup
 	$(BIN)/python experiments/bench/training.py
 	$(BIN)/python experiments/bench/arithmetic.py
 	$(BIN)/python experiments/bench/newcomer.py
+	$(BIN)/python experiments/bench/studio.py
 	$(BIN)/python experiments/bench/stores.py
 	$(BIN)/python experiments/bench/preparing.py
 	$(BIN)/python experiments/bench/rewards.py

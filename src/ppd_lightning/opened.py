@@ -21,11 +21,12 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import as_picture
 from ppd_lightning.generation.sampling import draw_images
+from ppd_lightning.generation.settings import Generation
 from ppd_lightning.generation.trained_run import TrainedRun, drawing_parts
 from ppd_lightning.users.describer import Describer, open_of_run
 from ppd_lightning.users.new_choices import Picture, choices_of_pictures, read_pictures
 from ppd_lightning.users.next_pair import Pool, open_pool
-from ppd_lightning.users.people_file import read_people
+from ppd_lightning.users.people_file import DescribedPeople, read_people
 from ppd_lightning.users.vectors_file import NAME as VECTORS
 from ppd_lightning.users.vectors_file import read_vectors
 
@@ -87,13 +88,20 @@ class Model:
         Raises:
             UserError: no choice tells anything, a picture cannot be seen, or this kind of users serves nobody new.
         """
-        kind, using = self._workspace.config.user, self._workspace.instruments
-        if isinstance(choices, str):
-            described = self._describer.describe(kind, using, {name: choices}, self.folder.name)
-        else:
-            own = {name: choices_of_pictures(name, choices)}
-            described = self._describer.describe(kind, using, own, self.folder.name)
-        return self._person(described.vectors[name])
+        return self.person(self._describe(choices, name).vectors[name])
+
+    def write_people(
+        self, file: str | Path, people: Mapping[str, Sequence[tuple[str, Picture, Picture]] | str]
+    ) -> None:
+        """Describe people, each as by `describe`, into a file as that of `ppd describe`, which `people` reads.
+
+        Raises:
+            UserError: as `describe`, or a name is given twice or cannot be held by such a file.
+        """
+        described = [self._describe(choices, name) for name, choices in people.items()]
+        vectors = {name: vector for one in described for name, vector in one.vectors.items()}
+        facts = {name: fact for one in described for name, fact in one.facts.items()}
+        DescribedPeople(vectors, self._describer.fingerprint(), self.folder.name, facts).save(Path(file).expanduser())
 
     def pool(self, pairs: Sequence[tuple[str, Picture, Picture]]) -> Pool:
         """Pairs to show to people, each (caption, picture, picture): encoded once for many calls of `next_pair`.
@@ -129,7 +137,7 @@ class Model:
             UserError: it is missing, damaged, or of another training.
         """
         found = read_people([Path(file).expanduser()], self._describer.fingerprint())
-        return {name: self._person(vector) for name, vector in found.items()}
+        return {name: self.person(vector) for name, vector in found.items()}
 
     def user(self, name: str) -> Person:
         """Somebody of the training's own data, or whom an export holds.
@@ -138,11 +146,32 @@ class Model:
             UserError: nobody has that name, or the data of the run are gone.
         """
         if not is_export(self.folder):
-            return self._person(self._trained.embeddings([name], [""])[0].numpy())
+            return self.person(self._trained.embeddings([name], [""])[0].numpy())
         known = read_vectors(self.folder / VECTORS, adapter_width(self._trained.adapter))
         if name not in known:
             raise UserError(f"{self.folder}: nobody is called {name}; there are {', '.join(sorted(known))}")
-        return self._person(known[name])
+        return self.person(known[name])
+
+    def users(self) -> dict[str, Person]:
+        """Everybody of the training's own data who has one vector for all captions, or whom an export holds, by name.
+
+        Raises:
+            UserError: the data of the run are gone.
+        """
+        if is_export(self.folder):
+            width = adapter_width(self._trained.adapter)
+            return {name: self.person(vector) for name, vector in read_vectors(self.folder / VECTORS, width).items()}
+        if self._trained.users.per_caption:
+            return {}
+        groups, _ = self._trained.users.served()
+        names = [name for group in ("seen", "unseen") for name in groups[group]]
+        vectors = self._trained.embeddings(names, [""] * len(names)) if names else ()
+        return {name: self.person(vector.numpy()) for name, vector in zip(names, vectors, strict=True)}
+
+    @property
+    def generation(self) -> Generation:
+        """How it draws, where `draw` is not told otherwise."""
+        return self._trained.settings
 
     def draw(
         self,
@@ -183,12 +212,20 @@ class Model:
             images |= {row: as_picture(image) for row, image in zip(rows, drawn, strict=True)}
         return [images[row] for row in range(len(cells))]
 
+    def person(self, vector: np.ndarray) -> Person:
+        """Somebody by a vector (E,) of this training."""
+        return Person(vector.astype(np.float64), self._identity)
+
     @cached_property
     def _describer(self) -> Describer:
         return open_of_run(self.folder, self._workspace.config.user)
 
-    def _person(self, vector: np.ndarray) -> Person:
-        return Person(vector.astype(np.float64), self._identity)
+    def _describe(self, choices: Sequence[tuple[str, Picture, Picture]] | str, name: str) -> DescribedPeople:
+        kind, using = self._workspace.config.user, self._workspace.instruments
+        if isinstance(choices, str):
+            return self._describer.describe(kind, using, {name: choices}, self.folder.name)
+        own = {name: choices_of_pictures(name, choices)}
+        return self._describer.describe(kind, using, own, self.folder.name)
 
     def _open(self) -> TrainedRun:
         workspace = self._workspace

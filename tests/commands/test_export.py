@@ -234,7 +234,8 @@ def test_the_code_is_all_that_the_base_needs(layout: str, request: pytest.Fixtur
         config.model.drawing_code(), config.generation, config.data.image_size, config.user.kind, encoder
     )
     others = {"adapter.safetensors", "users.safetensors", "README.md"}
-    others |= {"describer.safetensors"} if layout == "emoji" else set()  # rewards as users describe nobody new
+    new_people = {"describer.safetensors", "app.py", "requirements.txt", "captions.txt"}
+    others |= new_people if layout == "emoji" else set()  # rewards as users describe nobody new
     assert {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()} == {*files, *others}
     assert all((release / name).read_text() == text for name, text in files.items())
 

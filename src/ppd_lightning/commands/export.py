@@ -11,7 +11,7 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
 from ppd_lightning.model_card.card import ExportedTraining, model_card
-from ppd_lightning.model_card.drawing_files import drawing_files
+from ppd_lightning.model_card.drawing_files import drawing_files, studio_files
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.finished_run import AGAIN
 from ppd_lightning.users.blends import Asked, name_of
@@ -33,6 +33,7 @@ def run(config: Config) -> dict[str, Any]:
       each of `generation.captions`, by "name / caption".
     - describer.safetensors, where people are described: what describing others needs.
     - what sees the images of their choices, where it is small and not the base's own.
+    - app.py, requirements.txt and captions.txt, where people are described by choices: the studio, a Gradio Space.
     - draw.py and the folder drawing/: the code, which needs diffusers and transformers and not this package.
     - README.md: the model card.
 
@@ -74,6 +75,8 @@ def run(config: Config) -> dict[str, Any]:
     texts = drawing_files(
         workspace.backbone.drawing_code(), generation, workspace.source.image_size, config.user.kind, encoder
     )
+    if (workspace.run / DESCRIBER).exists() and not config.user.by_words:
+        texts |= studio_files(chosen_captions(generation, workspace.data))
     for name, text in (texts | {"README.md": model_card(training)}).items():
         write_text_atomic(folder / name, text)
     log.info("%s works without this package; its README.md says how", folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,8 @@ from ppd_lightning.storage.yaml_files import read_yaml
 
 NOTHING_NEW = 3
 """Faulty runs of a sweep in succession without another fault, after which the others are not looked at."""
+LATER = ("studio",)
+"""Groups that runs of earlier versions lack."""
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -154,10 +156,19 @@ def read_config(path: Path, *, complete: bool = True) -> Config:
     values, faults = _resolved(node)
     if complete and faults:
         raise UserError(f"{path}: {fault}; set it as where this file was written" for fault in faults)
-    config, faults = check(values)
+    config, faults = check(with_later_groups(values))
     if config is None:
         raise UserError(f"{path}: {fault}" for fault in faults)
     return config
+
+
+def with_later_groups(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's stored values, with the shipped ones of groups that came later and that no result depends on."""
+    absent = [group for group in LATER if group not in values]
+    if not absent:
+        return dict(values)
+    shipped = asdict(compose())
+    return {**values, **{group: shipped[group] for group in absent}}
 
 
 def as_yaml(config: Config) -> str:

@@ -18,6 +18,7 @@ from ppd_lightning.reports.settings import Report
 from ppd_lightning.rewards.settings import RewardSettings
 from ppd_lightning.settings.part import Part, by_target, settings
 from ppd_lightning.settings.values import FolderText, Name, Seed
+from ppd_lightning.studio.settings import Studio
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Logger, Optimizer, Trainer
 from ppd_lightning.users.kind import UserKind
@@ -56,6 +57,7 @@ class Config:
     classification: Classification
     interpolation: Interpolation
     report: Report
+    studio: Studio
     mode: Literal["real", "synthetic"]
     """What belongs together: people's own choices and their shots, or rewards and one-hot users."""
     seed: Seed

@@ -6,7 +6,7 @@ import importlib.resources
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -15,6 +15,8 @@ from ppd_lightning.generation.settings import Generation
 from ppd_lightning.rewards.encoder_code import EncoderCode
 
 TEMPLATES = importlib.resources.files("ppd_lightning.model_card") / "templates"
+STUDIO = {"app.py": "app.py.txt", "requirements.txt": "requirements.txt"}
+"""Files of an export by which `ppd studio` opens it, and their templates."""
 SHARED = (
     "ppd_lightning.backbones.adapter_file",
     "ppd_lightning.backbones.base_fingerprint",
@@ -64,6 +66,12 @@ NEW_PEOPLE = (
 
 KIND = "kind"
 """The module that is written for each export: how its people are described."""
+
+
+def studio_files(captions: Sequence[str]) -> dict[str, str]:
+    """What opens the studio of an export, by name; it needs this package, and draws these captions."""
+    files = {name: (TEMPLATES / template).read_text("utf-8") for name, template in STUDIO.items()}
+    return {**files, "captions.txt": "".join(f"{caption}\n" for caption in captions)}
 
 
 def drawing_files(

@@ -14,7 +14,7 @@ N = pairs of the pool, S = choices so far, M = imagined people, D = width of wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -47,11 +47,12 @@ class Pool:
         self._people = imagined_people(*model.prior)  # (M, E)
         self._log_odds = model.log_odds(self._people, self._evidence)  # (M, N)
 
-    def next_pair(self, choices: Sequence[NewChoice]) -> int:
+    def next_pair(self, choices: Sequence[NewChoice], without: Collection[int] = ()) -> int:
         """The index of the pair to show next; none of those that the person has answered. The same each time.
 
         Args:
             choices: of the person so far, also none; those between pictures of the pool cost nothing.
+            without: indices of further pairs that are not shown.
 
         Raises:
             UserError: the person has answered every pair, or nothing that they answered tells anything.
@@ -59,6 +60,7 @@ class Pool:
         answered = {one.pair_id for one in choices}
         same = (self._evidence[:, 0] == self._evidence[:, 1]).all(1)
         left = np.array([one.pair_id not in answered for one in self.pairs], bool) & ~same
+        left[[*without]] = False
         if not left.any():
             raise UserError("next_pair: no pair of the pool is left that can tell anything; give more pairs")
         so_far = self._of(usable({"this person": choices})["this person"]) if choices else self._evidence[:0]

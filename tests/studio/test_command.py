@@ -1,0 +1,53 @@
+"""`ppd studio` says what is wrong before it loads a model."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ppd_lightning.commands import studio as command
+from ppd_lightning.config.compose import compose, with_later_groups
+from ppd_lightning.errors import UserError
+
+
+def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: Callable[..., object] = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else found(name))
+    with pytest.raises(UserError, match=r'pip install "ppd-lightning\[studio\]"') as caught:
+        command.run(compose())
+    assert len(caught.value.faults) == 1
+
+
+def test_a_port_that_is_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.setattr(command, "open_studio", lambda config: pytest.fail("a model was opened"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"studio\.port: .*port {port} .*in use"):
+            command.run(compose([f"studio.port={port}"]))
+
+
+def test_what_ships_is_there_and_knows_people_captions_and_rewards() -> None:
+    folder = command.place(str(compose().studio.of))
+    names = ("adapter.safetensors", "describer.safetensors", "users.safetensors", "pairs.parquet", "captions.txt")
+    assert [name for name in (*names, "rewards/adapter.safetensors") if not (folder / name).is_file()] == []
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 6_000_000
+
+
+def test_an_export_without_captions_asks_for_some(tmp_path: Path) -> None:
+    shipped = command.place(str(compose().studio.of))
+    (tmp_path / "adapter.safetensors").write_bytes((shipped / "adapter.safetensors").read_bytes())
+    with pytest.raises(UserError, match=r"studio\.captions"):
+        command.captions_of(compose(), tmp_path)
+    assert command.captions_of(compose(["studio.captions=[a cat, a boat, a cat]"]), tmp_path)[0] == ["a cat", "a boat"]
+
+
+def test_runs_of_earlier_versions_get_the_shipped_settings_of_the_page() -> None:
+    import dataclasses
+
+    values = dataclasses.asdict(compose())
+    assert with_later_groups({name: value for name, value in values.items() if name != "studio"}) == values
