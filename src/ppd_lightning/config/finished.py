@@ -10,6 +10,7 @@ from typing import Any
 
 from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.exported import completed
+from ppd_lightning.config.later_keys import with_later_keys
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
@@ -45,7 +46,7 @@ def config_of(
                 f"{folder / EXPORTED}: its metadata do not hold the configuration of a training; `ppd export` writes it"
             )
         _require_known_targets(folder / EXPORTED, values)
-        found, faults = check(completed(values))
+        found, faults = check(with_later_keys(completed(values)))
         if found is None:
             raise UserError(f"{folder / EXPORTED}: made by another version ({fault})" for fault in faults)
         config = found
