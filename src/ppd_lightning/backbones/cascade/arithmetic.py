@@ -113,6 +113,8 @@ def _call(function: Callable[..., Any], *tensors: Tensor) -> Any:
     if tensors[0].device.type in COMPILED_ON and not torch.compiler.is_compiling():
         try:
             return _compiled(function)(*tensors)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # no Triton, no C compiler, no folder to write to: torch raises many kinds
             COMPILED_ON.clear()
             log.warning("GELU and response norm are not fused, torch.compile fails: %s", str(error).split("\n")[0])
