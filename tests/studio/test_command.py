@@ -44,7 +44,7 @@ def test_an_export_without_captions_asks_for_some(tmp_path: Path) -> None:
     (tmp_path / "adapter.safetensors").write_bytes((shipped / "adapter.safetensors").read_bytes())
     with pytest.raises(UserError, match=r"studio\.captions"):
         command.captions_of(compose(), tmp_path)
-    assert command.captions_of(compose(["studio.captions=[a cat, a boat, a cat]"]), tmp_path)[0] == ["a cat", "a boat"]
+    assert command.captions_of(compose(["studio.captions=[a cat, a boat, a cat]"]), tmp_path) == ["a cat", "a boat"]
 
 
 def test_runs_of_earlier_versions_get_the_settings_that_came_later() -> None:

@@ -23,21 +23,27 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.simulation import Simulation
 from ppd_lightning.data.splits import choose_count
+from ppd_lightning.studio.pairs import take_pairs
 from ppd_lightning.studio.studio import Studio
 
-PEOPLE = 40
+PEOPLE, SHOWN = 40, 40
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="outputs")
     parser.add_argument("--people", type=int, default=PEOPLE)
+    parser.add_argument("--pairs", help="a table of other pairs to show; real: of the world's own pictures")
     args = parser.parse_args()
     config = compose(["experiment=emoji/demo", f"output={args.output}"])
     workspace = Workspace(config)
     simulation = workspace.simulation
     assert simulation is not None
-    studio = open_studio(compose([f"output={args.output}"]))
+    table = args.pairs
+    if table == "real":
+        table = f"{args.output}/studio/real.parquet"
+        take_pairs(workspace.data, SHOWN, Path(table))
+    studio = open_studio(compose([f"output={args.output}", *([f"studio.pairs={table}"] if table else [])]))
     held = {name.split()[1] for name in studio.model.known}
     strangers = [user for user in workspace.data.people()["unseen"] if user not in held]
     users = sorted(choose_count("study", strangers, min(args.people, len(strangers))))
@@ -55,7 +61,7 @@ def main() -> None:
         own = studio.model.draw(studio.captions, studio.describe(visit), 0, studio.model.guidance)
         for judge in simulation.judges:
             liked = [simulation.utilities(judge, [user] * len(own), pixels(images)) for images in (own, bases)]
-            wins[judge].append(float(np.mean(liked[0] > liked[1])))
+            wins[judge].append(float(np.mean(liked[0] > liked[1]) + np.mean(liked[0] == liked[1]) / 2))
     report = {judge: interval(np.array(found)) for judge, found in wins.items()}
     text = json.dumps(report | {"people": len(users), "captions": len(studio.captions), "picks": 4}, indent=2)
     print(text)

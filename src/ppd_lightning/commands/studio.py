@@ -29,7 +29,7 @@ from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.studio.collection import Collection
 from ppd_lightning.studio.model import Choice, StudioModel
 from ppd_lightning.studio.pairs import NAME as PAIRS
-from ppd_lightning.studio.pairs import Shown, draw_pairs, poles, read_pairs
+from ppd_lightning.studio.pairs import Shown, draw_pairs, poles, read_pairs, take_pairs
 from ppd_lightning.studio.studio import Studio
 from ppd_lightning.users.describer import Describer
 from ppd_lightning.users.new_choices import read_pictures
@@ -75,14 +75,13 @@ def open_studio(config: Config) -> Studio:
     folder = Workspace(config).run if settings.of is None else place(settings.of)
     collection = None if settings.collect is None else Collection(Path(settings.collect))
     model = Trained(open_model(folder, config))
-    captions, of_pairs = captions_of(config, folder)
+    captions = captions_of(config, folder)
     table = settings.pairs or folder / PAIRS
     if settings.pairs is None and not (folder / PAIRS).is_file():
         known = file_sha256(folder / "adapter.safetensors")[:12]
         table = Path(config.output) / "studio" / f"{folder.name}-{known}-{settings.pool}" / PAIRS
         if not table.is_file():
-            log.info("drawing %d pairs to choose between; they are kept in %s", settings.pool, table)
-            draw_pairs(model, of_pairs, settings.pool, table)
+            make_pairs(model, folder, captions, settings.pool, table)
     pairs = read_pairs(str(table), "studio.pairs")
     model.offer(pairs)
     rewards = place(settings.rewards) if settings.rewards else folder / REWARDS
@@ -173,26 +172,30 @@ def open_model(folder: Path, config: Config) -> Model:
     return Model(folder, path, codec)
 
 
-def captions_of(config: Config, folder: Path) -> tuple[list[str], list[str]]:
-    """What is drawn for visitors, and what pairs are drawn of, where no table has any.
+def captions_of(config: Config, folder: Path) -> list[str]:
+    """What is drawn for visitors.
 
     Raises:
         UserError: nothing is named, and the folder knows nothing.
     """
-    asked, trained = config.studio.captions, config_of(folder)
-    own: list[str] | None = None
+    asked = config.studio.captions
     if isinstance(asked, list):
-        own = list(dict.fromkeys(asked))
-    elif isinstance(asked, str) or (folder / CAPTIONS).is_file():
-        own = read_prompts(asked or folder / CAPTIONS, "studio.captions")
+        return list(dict.fromkeys(asked))
+    if isinstance(asked, str) or (folder / CAPTIONS).is_file():
+        return read_prompts(asked or folder / CAPTIONS, "studio.captions")
     if is_export(folder):
-        if own is None:
-            raise UserError(f"studio.captions: {folder} holds no {CAPTIONS}; name some, such as '[a cat, a boat]'")
-        return own, own
-    data = Workspace(trained).data
-    if own is None:
-        own = chosen_captions(trained.generation, data)
-    try:
-        return own, sorted(choose_count("studio", data.captions(held_out=False), config.studio.pool))
-    except UserError:  # the data are gone
-        return own, own
+        raise UserError(f"studio.captions: {folder} holds no {CAPTIONS}; name some, such as '[a cat, a boat]'")
+    trained = config_of(folder)
+    return chosen_captions(trained.generation, Workspace(trained).data)
+
+
+def make_pairs(model: Trained, folder: Path, captions: Sequence[str], count: int, table: Path) -> None:
+    """Write pairs to choose between: those of a run's own data, else pictures that the model draws."""
+    log.info("%d pairs to choose between are made once, in %s", count, table)
+    if not is_export(folder):
+        try:
+            take_pairs(Workspace(config_of(folder)).data, count, table)
+            return
+        except UserError as error:
+            log.warning("pairs are drawn, for those of the data cannot be read: %s", error)
+    draw_pairs(model, captions, count, table)

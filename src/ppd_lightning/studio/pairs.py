@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
 from ppd_lightning.data.own_table import read_choices
 from ppd_lightning.data.pictures import open_picture
+from ppd_lightning.data.prepared import PreparedData
+from ppd_lightning.data.splits import choose_count
 from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.data.table_parts import open_table
 from ppd_lightning.data.table_rows import refuse
@@ -102,15 +105,51 @@ def draw_pairs(model: StudioModel, captions: Sequence[str], count: int, path: Pa
         own.update(zip(own, map(png, images), strict=True))
     differences = np.array([_difference(*(asked[side][caption] for side in sides)) for caption, sides in wanted])
     wanted = [one for one, far in zip(wanted, differences >= np.median(differences) / 2, strict=True) if far]
-    columns: dict[str, list[object]] = {
-        "caption": [caption for caption, _ in wanted],
-        "choice": ["tie"] * len(wanted),
-        "user": ["nobody"] * len(wanted),
+    rows = []
+    for caption, sides in wanted:
+        names = [f"drawn for {name}" if name else "base" for name, _ in sides]
+        rows.append((caption, (asked[sides[0]][caption], asked[sides[1]][caption]), (names[0], names[1])))
+    write_pairs(path, rows)
+
+
+def take_pairs(data: PreparedData, count: int, path: Path) -> None:
+    """Write a table of pairs of a training's own data, by hash: none of a held-out caption.
+
+    Raises:
+        UserError: the data are gone.
+    """
+    held_out = set(data.captions(held_out=True))
+    found = {
+        (pair["caption"], pair["preferred"], pair["dispreferred"])
+        for pair in data.read_pairs().select(["caption", "preferred", "dispreferred"]).to_pylist()
+        if pair["caption"] not in held_out
     }
-    for place in (0, 1):
-        made = [(caption, sides[place]) for caption, sides in wanted]
-        columns[f"image_{place}"] = [{"bytes": asked[side][caption], "path": None} for caption, side in made]
-        columns[f"model_{place}"] = [f"drawn for {name}" if name else "base" for _, (name, _) in made]
+    by_name = {"\0".join(pair): pair for pair in found}
+    chosen = [by_name[name] for name in sorted(choose_count("studio", by_name, min(count, len(by_name))))]
+    table = data.images_table()
+    wanted = pa.array(sorted({image for _, *images in chosen for image in images}))
+    content = {
+        image: stored
+        for image, stored in data.stored_images(table.filter(pc.is_in(table["image_id"], value_set=wanted)))
+        if stored is not None
+    }
+    write_pairs(
+        path,
+        [
+            (caption, (content[one], content[other]), ("", ""))
+            for caption, one, other in chosen
+            if one in content and other in content
+        ],
+    )
+
+
+def write_pairs(path: Path, rows: Sequence[tuple[str, tuple[bytes, bytes], tuple[str, str]]]) -> None:
+    """Write pairs, each with its caption, the files of its pictures and what made these, as `read_pairs` reads them."""
+    columns: dict[str, list[object]] = {"caption": [caption for caption, _, _ in rows]}
+    columns |= {"choice": ["tie"] * len(rows), "user": ["nobody"] * len(rows)}
+    for side in (0, 1):
+        columns[f"image_{side}"] = [{"bytes": files[side], "path": None} for _, files, _ in rows]
+        columns[f"model_{side}"] = [models[side] for _, _, models in rows]
     held = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     types = {name: held if name.startswith("image") else pa.string() for name in columns}
     with atomic_path(path) as unfinished:

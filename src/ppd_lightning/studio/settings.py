@@ -23,7 +23,7 @@ class Studio:
     three people are blended."""
     pairs: PathText | None
     """A table of the pairs that are shown, as for data.table; its choices do not count. null is pairs.parquet in the
-    folder of studio.of, else the model draws some for the people that it knows."""
+    folder of studio.of, else pairs of the run's data, else pictures that the model draws for people it knows."""
     captions: PathText | Annotated[list[str], Field(min_length=1)] | None
     """What is drawn for visitors: a list, or a file of captions as for generation.captions; null is captions.txt in the
     folder of studio.of, else held-out captions of the run."""
@@ -39,7 +39,7 @@ class Studio:
     picks: Annotated[int, Strict(), Field(ge=1, le=100)]
     """Choices after which pictures are drawn; visitors may go on."""
     pool: Annotated[int, Strict(), Field(ge=4, le=1_000)]
-    """Pairs that are drawn where no table has any."""
+    """Pairs that are taken of the data or drawn, where no table has any."""
     longest: Annotated[int, Strict(), Field(ge=1, le=10_000)]
     """Letters of a caption or a name."""
     visitors: Count
