@@ -76,13 +76,15 @@ lint: setup
 
 bench: setup
 	$(BIN)/python experiments/bench/training.py
+	$(BIN)/python experiments/bench/arithmetic.py
 	$(BIN)/python experiments/bench/newcomer.py
 	$(BIN)/python experiments/bench/studio.py
 	$(BIN)/python experiments/bench/stores.py
 	$(BIN)/python experiments/bench/preparing.py
 	$(BIN)/python experiments/bench/rewards.py
 	$(BIN)/python experiments/bench/reference.py
-	$(BIN)/python experiments/bench/stage_c.py --profile
+	$(BIN)/python experiments/bench/sampling.py
+	$(BIN)/python experiments/bench/stage_c.py
 
 # The mini Stable Cascade and the flow model that ship with the package, made anew: hours on a CPU.
 base: setup

@@ -183,6 +183,15 @@ def test_a_faulty_combination_keeps_every_run_of_a_sweep_from_starting(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_only_a_sweep_reads_is_no_setting_of_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(": only")[0] for line in said] == [
+        "ppd: hydra/launcher=joblib",
+        "ppd: hydra.launcher.n_jobs=2",
+    ]
+
+
 def test_a_sweep_works_with_another_launcher_and_a_folder_of_options(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     (tmp_path / "it's mine" / "objective").mkdir(parents=True)

@@ -101,7 +101,10 @@ def test_several_values_are_completed_where_the_command_sweeps() -> None:
 
 def test_a_key_with_a_fixed_set_of_values_is_offered_them() -> None:
     assert words("objective.reduction=") == ["objective.reduction=sum", "objective.reduction=mean"]
-    assert words("trainer.compile=") == ["trainer.compile=true", "trainer.compile=false"]
+    assert words("trainer.gradient_checkpointing=") == [
+        f"trainer.gradient_checkpointing={value}" for value in ("true", "false")
+    ]
+    assert "trainer.compile=regions" in words("trainer.compile=")
     assert words("logger.tracker=") == ["logger.tracker=wandb", "logger.tracker=mlflow", "logger.tracker=null"]
     assert words("seed=") == words("trainer.threads=") == words("nothing.like=") == []
 

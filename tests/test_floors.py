@@ -13,7 +13,7 @@ FLOORS = [
         "machine_faults",
         "signals",
         "light_imports",
-        "places",
+        "process_folders",
         "logging_setup",
         "markdown",
         "masking",

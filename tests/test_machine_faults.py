@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +65,15 @@ def test_a_fault_of_the_machine_is_a_sentence_with_the_path_its_key_and_the_reme
 )
 def test_anything_else_is_a_bug(error: Exception) -> None:
     assert fault_of(error, KEYS) is None
+
+
+def test_a_file_never_takes_the_number_of_a_closed_standard_output(tmp_path: Path) -> None:
+    code = (
+        "import sys; from ppd_lightning.endings import open_what_is_closed; open_what_is_closed()\n"
+        "with open(sys.argv[1], 'w') as file: print('lost'); sys.stdout.flush(); file.write(str(file.fileno() > 2))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "file")], preexec_fn=lambda: os.closerange(0, 3)
+    )
+    assert process.wait(30) == 0
+    assert (tmp_path / "file").read_text() == "True"

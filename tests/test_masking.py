@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import pytest
 
+from ppd_lightning.config.stored import RESOLVER
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import LONGEST, UserError
 from ppd_lightning.logging_setup import set_up_logging
@@ -81,6 +83,13 @@ def test_a_hostile_name_is_one_line_of_text_in_markdown() -> None:
         "50 % (of 3)",
     )
     assert code("") == "<code></code>"
+
+
+def test_a_long_word_is_looked_at_once() -> None:
+    assert words("a" * 100 + "*") == "a" * 100 + "&#42;"  # a pattern that goes back would not end
+    begun = time.monotonic()
+    assert RESOLVER.search("${" + "a" * 50_000) is None
+    assert time.monotonic() - begun < 5
 
 
 def test_a_block_of_code_ends_where_it_should() -> None:

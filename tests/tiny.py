@@ -55,12 +55,13 @@ MODEL: dict[str, Any] = {
 def backbone(folder: Path | None = None, **changes: Any) -> EmojiBackbone:
     """The emoji model's backbone, whose latents of 32 pixels are LATENT; by default of the files that ship."""
     own = {"path": folder and str(folder)}
-    return EmojiBackbone(**{"name": "emoji"} | MODEL | own | changes)
+    return EmojiBackbone(**{"name": "emoji", "arithmetic": "stock"} | MODEL | own | changes)
 
 
 def stage_c(folder: Path | str, codec: Path | str | None = None, name: str = "stage_c_lite") -> StageC:
     """Stable Cascade's backbone."""
-    return StageC(**MODEL | {"name": name, "path": str(folder), "codec_path": codec and str(codec)})
+    own = {"name": name, "path": str(folder), "codec_path": codec and str(codec), "arithmetic": "stock"}
+    return StageC(**MODEL | own)
 
 
 def unet(seed: int = 0, **changes: Any) -> StableCascadeUNet:

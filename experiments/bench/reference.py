@@ -89,10 +89,11 @@ def noise(config: Config, batches: int) -> dict[str, Any]:
         ("one at once", 0.0, 1),
     ):
         logits = []
-        module.objective = replace(config.objective, drop_user=rate)
+        draws = replace(module.draws, objective=replace(config.objective, drop_user=rate))
         for step in range(batches):
             batch = data.batch(step)
-            kept, _ = module._kept(batch, module._draws(batch))
+            stays = draws.stays(batch["epoch"], batch["pair"])
+            kept = {key: value[stays] for key, value in batch.items()}
             for begin in range(0, len(kept["pair"]), at_once):
                 part = {key: value[begin : begin + at_once] for key, value in kept.items()}
                 logits.append(module.stored_logits(part))

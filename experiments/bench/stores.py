@@ -34,7 +34,8 @@ from ppd_lightning.data.pairs import write_pairs
 from ppd_lightning.data.shards import write_shard
 from ppd_lightning.data.stores import Store, finish_store
 from ppd_lightning.data.tables import write_table
-from ppd_lightning.training.data_module import EXAMPLE_COLUMNS, Examples, TrainingStream
+from ppd_lightning.training.data_module import TrainingStream
+from ppd_lightning.training.examples import EXAMPLE_COLUMNS, Examples
 from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.users.rows import UserRows
 
@@ -166,7 +167,9 @@ def made_up(folder: Path, *, pairs: int, images: int, captions: int, shapes: dic
     write_table(data.images_path, pa.table({"image_id": image_ids[:1]}), {"images": "made up"})
     write_pairs(data.pairs_path, table, data.pairs_key())
     write_units(folder / "latents", image_ids, {"latents": shapes["latents"]})
-    write_units(folder / "text", caption_ids, {name: shapes[name] for name in ("text", "text_pooled")})
+    write_units(
+        folder / "text", caption_ids, {name: shape for name, shape in shapes.items() if name.startswith("text")}
+    )
     ids = pair.view(np.int64)[np.argsort(person, kind="stable")]
     own_pairs = np.split(ids, np.cumsum(np.bincount(person, minlength=USERS))[:-1])
     shots = [generator.choice(own, SHOTS) for own in own_pairs if len(own) for _ in range(GROUPINGS)]
@@ -180,7 +183,8 @@ def write_units(
 ) -> None:
     """A store of noise in units; every unit has the same noise."""
     generator = np.random.default_rng(0)
-    block = {name: generator.standard_normal((UNIT, *shape), np.float32) for name, shape in shapes.items()}
+    rows = min(UNIT, len(ids))
+    block = {name: generator.standard_normal((rows, *shape), np.float32) for name, shape in shapes.items()}
     block = {name: array.astype(np.float16) for name, array in block.items()}
     units = []
     for begin in range(0, len(ids), UNIT):

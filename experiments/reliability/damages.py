@@ -19,6 +19,7 @@ Files that no verb reads again are listed. Writes outputs/reliability/damages.js
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import re
@@ -27,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -325,15 +326,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="after which no further case begins")
     parser.add_argument("--only", help="a part of the kinds' names")
     parser.add_argument("--output", type=Path, default=Path("outputs"))
     args = parser.parse_args()
     commands.import_all()
-    begun = time.monotonic()
+    begun, going_on = time.monotonic(), commands.time_left(args.minutes)
     work = Path(tempfile.mkdtemp())  # no TemporaryDirectory: the first fork to end would remove it
     try:
         make_line(work / "line")
-        report = damaged_cases(work / "line", args.cases, args.seed, args.only)
+        numbers = itertools.takewhile(lambda number: going_on(), range(args.cases))
+        report = damaged_cases(work / "line", numbers, args.seed, args.only)
     finally:
         shutil.rmtree(work)
     report["seconds"] = round(time.monotonic() - begun, 1)
@@ -345,7 +348,7 @@ def main() -> int:
     return int(any(counts.get(bad) for bad in ("silent", "traceback", "dead end")))
 
 
-def damaged_cases(line: Path, cases: int, seed: int, only: str | None) -> dict[str, Any]:
+def damaged_cases(line: Path, cases: Iterable[int], seed: int, only: str | None) -> dict[str, Any]:
     """Damage, read, judge."""
     read: dict[str, list[tuple[Path, Reader]]] = {}
     for reader in READERS:
@@ -357,7 +360,7 @@ def damaged_cases(line: Path, cases: int, seed: int, only: str | None) -> dict[s
     expected: dict[str, dict[str, bytes]] = {}
     counts: Counter[str] = Counter()
     failures = []
-    for number in range(cases):
+    for number in cases:
         chance = random.Random(f"{seed}/{number}")
         path, reader = chance.choice(read[kinds[number % len(kinds)]])
         damage = chance.choice(sorted(DAMAGES))
@@ -380,6 +383,8 @@ def damaged_cases(line: Path, cases: int, seed: int, only: str | None) -> dict[s
             case = {"case": number, "file": str(path), "damage": damage, "reader": reader.name, "outcome": outcome}
             failures.append(case | {"why": why})
             print(f"{outcome}: {damage} of {path}, read by {reader.name} (--seed {seed}, case {number})\n{why}\n")
+        if not (number + 1) % 25:
+            print(f"{number + 1} damages: {dict(counts)}", flush=True)
     return {"counts": dict(counts), "kinds": len(kinds), "never read again": unread, "failures": failures}
 
 

@@ -12,6 +12,7 @@ process.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -21,11 +22,12 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import small_world as world
-from commands import import_all, run
+from commands import import_all, run, time_left
 
 CALLS = ("replace", "fsync", "step")
 RANKS = ("trainer.devices=2",)
@@ -36,33 +38,47 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=12, help="kill points of one process, over all verbs")
     parser.add_argument("--ranks", type=int, help="kill points with two ranks; else one for each twelve cases")
+    parser.add_argument("--minutes", type=float, help="after which no further case begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/reliability/kills.json"))
     asked = parser.parse_args()
     import_all()
-    begun, found, faults = time.monotonic(), 0, []
+    begun, tried, faults, chance = time.monotonic(), 0, [], random.Random(asked.seed)
+    most, going_on = time_left(asked.minutes, 0.75), time_left(asked.minutes)
     place = Path(tempfile.mkdtemp(prefix="kills-"))  # no object that removes it, for commands are forks of this process
     world.own_temporary_folder(place)
     try:
-        for verb, points in _points(place, asked.cases, asked.seed).items():
-            found += len(points)
-            faults += _kill_all(place, verb, points)
-        ranks = asked.cases // 12 if asked.ranks is None else asked.ranks
-        faults += _kill_ranks(place, ranks, random.Random(asked.seed))
+        points = _points(place, asked.cases)
+        chance.shuffle(points)  # so that those which there is time for are of all verbs
+        for verb, point in itertools.takewhile(lambda case: most(), points):
+            tried += 1
+            faults += _told(_kill(place, verb, *point))
+        ranks = 0
+        for fault in _kill_ranks(place, asked.cases // 12 if asked.ranks is None else asked.ranks, chance):
+            ranks += 1
+            faults += _told(fault)
+            if not going_on():
+                break
     finally:
         shutil.rmtree(place)
-    figures = {"kills": found, "with_two_ranks": ranks, "faulty": len(faults), "faults": faults}
+    figures = {"kills": tried, "with_two_ranks": ranks, "faulty": len(faults), "faults": faults}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(figures, indent=2) + "\n")
-    for fault in faults:
-        print(fault)
-    print(f"{found} kills, {ranks} with two ranks: {len(faults)} faulty; {time.monotonic() - begun:.0f} s")
+    print(f"{tried} kills, {ranks} with two ranks: {len(faults)} faulty; {time.monotonic() - begun:.0f} s")
     return 1 if faults else 0
 
 
-def _points(place: Path, cases: int, seed: int) -> dict[str, list[tuple[str, int, bool]]]:
-    """For each verb, when it is killed; keeps the folder before it and what it comes to undisturbed."""
-    output, counts = place / "out", {}
+def _told(fault: str) -> list[str]:
+    """The fault, which is printed at once, or nothing."""
+    if fault:
+        print(fault, flush=True)
+    return [fault] if fault else []
+
+
+def _points(place: Path, cases: int) -> list[tuple[str, tuple[str, int, bool]]]:
+    """Verbs and when they are killed; keeps the folder before each verb and what it comes to undisturbed."""
+    output = place / "out"
+    counts: dict[str, dict[str, int]] = {}
     output.mkdir()
     for verb in world.LINE:
         shutil.copytree(output, place / f"before-{verb}", symlinks=True)
@@ -79,41 +95,39 @@ def _points(place: Path, cases: int, seed: int) -> dict[str, list[tuple[str, int
     ]
     chosen = [everything[index - 1] for index in world.evenly(len(everything), cases)]
     print(f"{len(everything)} moments, {len(chosen)} of them are tried", flush=True)
-    return {verb: [point for own, point in chosen if own == verb] for verb in world.LINE}
+    return chosen
 
 
-def _kill_all(place: Path, verb: str, points: list[tuple[str, int, bool]]) -> list[str]:
-    output, faults = place / "out", []
+def _kill(place: Path, verb: str, what: str, moment: int, after: bool) -> str:
+    """Kill a verb there, and run it again; what is wrong then, or nothing."""
+    output, mark = place / "out", uuid.uuid4().hex
     expected = json.loads((place / f"after-{verb}.json").read_text())
-    for what, moment, after in points:
-        words, mark = f"{verb}: {'after' if after else 'at'} {what} {moment}", uuid.uuid4().hex
-        before = world.in_temporary_folder()
-        world.restore(place / f"before-{verb}", output)
-        fatal = world.at_call(what, moment, world.kill, after=after)
-        killed = run(world.arguments([verb], output), place, first=fatal, environment={world.MARK: mark})
-        if killed.code != -signal.SIGKILL:
-            faults.append(f"{words}: was not killed, exit code {killed.code}")
-            continue
-        again = run(world.arguments([verb], output), place)
-        wrong = [f"again exit code {again.code}: {again.output[-300:]}"] if again.code else []
-        wrong += [f"other {name}" for name in world.differences(expected, world.manifest(output))]
-        wrong += [f"left over {name}" for name in world.left_over(output)]
-        wrong += [f"left over {name}" for name in world.in_temporary_folder() - before]
-        wrong += [f"process {process} lives on" for process in world.orphans(mark)]
-        if wrong:
-            faults.append(f"{words}: {'; '.join(wrong)}")
-    return faults
+    words = f"{verb}: {'after' if after else 'at'} {what} {moment}"
+    before = world.in_temporary_folder()
+    world.restore(place / f"before-{verb}", output)
+    fatal = world.at_call(what, moment, world.kill, after=after)
+    killed = run(world.arguments([verb], output), place, first=fatal, environment={world.MARK: mark})
+    if killed.code != -signal.SIGKILL:
+        return f"{words}: was not killed, exit code {killed.code}"
+    again = run(world.arguments([verb], output), place)
+    wrong = [f"again exit code {again.code}: {again.output[-300:]}"] if again.code else []
+    wrong += [f"other {name}" for name in world.differences(expected, world.manifest(output))]
+    wrong += [f"left over {name}" for name in world.left_over(output)]
+    wrong += [f"left over {name}" for name in world.in_temporary_folder() - before]
+    wrong += [f"process {process} lives on" for process in world.orphans(mark)]
+    return f"{words}: {'; '.join(wrong)}" if wrong else ""
 
 
-def _kill_ranks(place: Path, count: int, chance: random.Random) -> list[str]:
-    """Kill the command or one of its two ranks, at any time of the training."""
+def _kill_ranks(place: Path, count: int, chance: random.Random) -> Iterator[str]:
+    """Kill the command or one of its two ranks, at any time of the training; what is wrong then, case by case."""
     if not count:
-        return []
-    output, faults = place / "out", []
+        return
+    output = place / "out"
     world.restore(place / "before-train", output)
     undisturbed = world.run_apart(world.arguments(["train"], output, *RANKS), place)
     if undisturbed.code:
-        return [f"two ranks fail undisturbed: {undisturbed.output}"]
+        yield f"two ranks fail undisturbed: {undisturbed.output}"
+        return
     expected = world.manifest(output)
     for case in range(count):
         world.restore(place / "before-train", output)
@@ -134,9 +148,7 @@ def _kill_ranks(place: Path, count: int, chance: random.Random) -> list[str]:
         wrong += [f"again exit code {again.code}: {again.output[-300:]}"] if again.code else []
         wrong += [f"other {name}" for name in world.differences(expected, world.manifest(output))]
         wrong += [f"left over {name}" for name in world.left_over(output)]
-        if wrong:
-            faults.append(f"{words}: {'; '.join(wrong)}")
-    return faults
+        yield f"{words}: {'; '.join(wrong)}" if wrong else ""
 
 
 def _children(process: int) -> list[str]:

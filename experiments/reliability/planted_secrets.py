@@ -11,6 +11,7 @@ Two seconds a case on a free core; the short form has 30 cases, the long one 200
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import shutil
@@ -18,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commands import Outcome, import_all, run
+from commands import Outcome, import_all, run, time_left
 
 WORLD = (
     "experiment=emoji/demo",
@@ -90,9 +91,10 @@ def main() -> int:
     """Run the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=30)
+    parser.add_argument("--minutes", type=float, help="after which no further case begins")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    draws = random.Random(options.seed)
+    draws, going_on, tried = random.Random(options.seed), time_left(options.minutes), 0
     import_all()
     from ppd_lightning.config.keys import known_keys
 
@@ -107,7 +109,8 @@ def main() -> int:
         if made.code:
             print(made.output[-2000:])
             return 1
-        for case in range(options.cases):
+        for case in itertools.takewhile(lambda case: going_on(), range(options.cases)):
+            tried += 1
             folder = Path(name) / f"case-{case}"
             shutil.copytree(world, folder)
             free = [key for key in keys if not key.startswith(NEEDED)]
@@ -128,11 +131,11 @@ def main() -> int:
             shutil.rmtree(folder)
     finally:
         shutil.rmtree(name)
-    figures = {"cases": options.cases, "keys": len(keys), "codes": codes, "tracebacks": tracebacks, "faults": leaks}
+    figures = {"cases": tried, "keys": len(keys), "codes": codes, "tracebacks": tracebacks, "faults": leaks}
     report = Path("outputs/reliability/planted_secrets.json")
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(figures, indent=1, ensure_ascii=False))
-    print(f"{options.cases} cases, {len(keys)} keys, codes {codes}: {len(leaks)} faults, {tracebacks} tracebacks")
+    print(f"{tried} cases, {len(keys)} keys, codes {codes}: {len(leaks)} faults, {tracebacks} tracebacks")
     return int(bool(leaks))
 
 

@@ -22,12 +22,12 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import small_world as world
-from commands import Outcome, import_all, run
+from commands import Outcome, heed_signals, import_all, run, time_left
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 CALLS = ("verb", "replace", "step")
@@ -41,34 +41,39 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=12, help="signals to a command alone, over all verbs")
     parser.add_argument("--others", type=int, help="signals to sweeps and to ranks, each; else one for each twelve")
+    parser.add_argument("--minutes", type=float, help="after which no further case begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/reliability/signals.json"))
     asked = parser.parse_args()
     import_all()
-    begun, counts, faults = time.monotonic(), {}, []
+    heed_signals()
+    begun, faults = time.monotonic(), []
+    counts = dict.fromkeys(("alone", "sweep", "joblib", "two ranks"), 0)
+    ends = {kind: time_left(asked.minutes, share) for kind, share in zip(counts, (0.55, 0.65, 0.8, 1.0), strict=True)}
     others = max(1, asked.cases // 12) if asked.others is None else asked.others
     chance = random.Random(asked.seed)
     place = Path(tempfile.mkdtemp(prefix="signals-"))  # no object removes it: commands are forks of this process
     world.own_temporary_folder(place)
     try:
         points = _points(place, asked.cases)
-        for kind, cases in (
-            ("alone", points),
-            ("sweep", [("train", "step", moment) for moment in world.evenly(24, others)]),
-        ):
-            counts[kind] = len(cases)
+        chance.shuffle(points)  # so that those which there is time for are of all verbs
+        in_sweep = [("train", "step", moment) for moment in world.evenly(24, others)]
+        for kind, cases in (("alone", points), ("sweep", in_sweep)):
             for (verb, what, moment), number in zip(cases, itertools.cycle(SIGNALS)):
-                further = SWEEP if kind == "sweep" else ()
-                faults += _try_inside(place, kind, verb, what, moment, number, further)
+                if ends[kind]():
+                    counts[kind] += 1
+                    further = SWEEP if kind == "sweep" else ()
+                    faults += _try_inside(place, kind, verb, what, moment, number, further)
         for kind, further in (("joblib", (*SWEEP, *JOBLIB)), ("two ranks", RANKS)):
-            counts[kind] = others
-            faults += _try_from_outside(place, kind, further, others, chance)
+            for found in _try_from_outside(place, kind, further, others, chance):
+                counts[kind] += 1
+                faults += found
+                if not ends[kind]():
+                    break
     finally:
         shutil.rmtree(place)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps({"signals": counts, "faulty": len(faults), "faults": faults}, indent=2) + "\n")
-    for fault in faults:
-        print(fault)
     told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"signals: {told}; {len(faults)} faulty; {time.monotonic() - begun:.0f} s")
     return 1 if faults else 0
@@ -104,11 +109,14 @@ def _try_inside(
     return _judge(words, stopped, number, output, expected, again, further, left)
 
 
-def _try_from_outside(place: Path, kind: str, further: Sequence[str], count: int, chance: random.Random) -> list[str]:
-    """A signal to a command that has other processes, at any time of their training."""
-    output, faults, seconds = place / "out", [], []
+def _try_from_outside(
+    place: Path, kind: str, further: Sequence[str], count: int, chance: random.Random
+) -> Iterator[list[str]]:
+    """A signal to a command that has other processes, at any time of their training; what is wrong, case by case."""
+    output = place / "out"
+    seconds: list[float] = []
     if not count:
-        return []
+        return
     expected = _expected(place, "train", further, seconds)
     command = world.arguments(["train"], output, *further)
     for _, number in zip(range(count), itertools.cycle(SIGNALS)):
@@ -119,8 +127,7 @@ def _try_from_outside(place: Path, kind: str, further: Sequence[str], count: int
         left = _left(output, mark, further)
         again = world.run_apart(command, place)
         words = f"{kind}: train at {moment:.2f} of the time, {number.name}"
-        faults += _judge(words, stopped, number, output, expected, again, further, left)
-    return faults
+        yield _judge(words, stopped, number, output, expected, again, further, left)
 
 
 def _left(output: Path, mark: str, further: Sequence[str]) -> list[str]:
@@ -188,8 +195,9 @@ def _judge(
     found = _of_runs(world.manifest(output), further)
     checkpoints = re.compile(r"/checkpoints/|/tensorboard/")  # their steps and times are those of the interruption
     wrong += [f"other {name}" for name in world.differences(expected, found) if not checkpoints.search(name)]
-    print(f"{words}: {'; '.join(wrong) or 'right'}", flush=True)
-    return [f"{words}: {'; '.join(wrong)}\n{stopped.output[-800:]}"] if wrong else []
+    said = f"\n{stopped.output[-3000:]}" if wrong else ""
+    print(f"{words}: {'; '.join(wrong) or 'right'}{said}", flush=True)
+    return [f"{words}: {'; '.join(wrong)}{said}"] if wrong else []
 
 
 if __name__ == "__main__":

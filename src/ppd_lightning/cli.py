@@ -19,13 +19,16 @@ from pathlib import Path
 from ppd_lightning import signals
 from ppd_lightning.commands.verbs import require_known, result_of, run_verb
 from ppd_lightning.distributed.rank import current_rank
-from ppd_lightning.endings import at_work, ended_by, quiet_output, write_anything
+from ppd_lightning.endings import at_work, ended_by, open_what_is_closed, quiet_output, write_anything
 from ppd_lightning.errors import USER_MISTAKE, UserError
 from ppd_lightning.flags import FLAGS, make_parser
 from ppd_lightning.light_imports import light_imports
 from ppd_lightning.logging_setup import set_up_logging
 from ppd_lightning.masking import for_people
-from ppd_lightning.places import require_places
+from ppd_lightning.process_folders import require_folders
+
+OF_SWEEPS = ("hydra.launcher", "hydra.sweeper")
+"""The groups of Hydra that only -m reads."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ppd_lightning.completion import complete
 
         complete(make_parser())
+    open_what_is_closed()
     with signals.answering():
         set_up_logging()
         write_anything()
@@ -99,11 +103,14 @@ def _answer(request: Request) -> int:
 
         print_help(request.verbs, request.config_dir)
         return 0 if request.help else USER_MISTAKE
-    require_places()
+    require_folders()
     if request.multirun:
         from ppd_lightning.multirun import multirun
 
         return multirun(request.verbs, request.overrides, request.config_dir, dry_run=request.dry_run)
+    of_sweeps = [word for word in request.overrides if word.replace("/", ".").startswith(OF_SWEEPS)]
+    if of_sweeps:
+        raise UserError(f"{word}: only what is started with -m is launched; give -m as well" for word in of_sweeps)
     with light_imports():
         from ppd_lightning.config.compose import compose
         from ppd_lightning.config.folders import data_folder, run_folder

@@ -54,18 +54,37 @@ def ended_by(error: BaseException) -> Ending | None:
         )
     if _is_closed_pipe(error):
         return Ending([], CLOSED_PIPE)
-    if isinstance(error, MachineError):
-        return Ending([str(error)], FAILED)
-    fault = machine_fault(error, _work["config"])
+    fault = machine_fault(error)
     return None if fault is None else Ending([fault.sentence], fault.code)
 
 
-def machine_fault(error: BaseException, config: Any = None) -> MachineFault | None:
-    """The fault of the machine that an exception is; the configuration says which key a path comes from."""
+def machine_fault(error: BaseException) -> MachineFault | None:
+    """The fault of the machine that an exception is; the configuration at work says which key a path comes from."""
+    if isinstance(error, MachineError):
+        return MachineFault(str(error), FAILED)
+    config = _work["config"]
     keys = {} if config is None else dict(_paths(dataclasses.asdict(config)))
     if isinstance(error, OSError) and error_number(error) is not None and not path_of(error):
-        error.filename = _output_fault() or next((name for name in _places(keys) if _is_full(name)), None)
+        error.filename = _output_fault() or next((name for name in _written_to(keys) if _is_full(name)), None)
     return fault_of(error, keys)
+
+
+def open_what_is_closed() -> None:
+    """Put nothing where standard input, output or errors were closed.
+
+    Else the next file that is opened takes their number, and what is printed would be written into it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def write_anything() -> None:
@@ -127,7 +146,7 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{name}", value
 
 
-def _places(keys: Mapping[str, str]) -> list[str]:
+def _written_to(keys: Mapping[str, str]) -> list[str]:
     """Where files are written that have no name in an error."""
     return [*keys.values(), os.environ.get("TMPDIR", "/tmp"), "/dev/shm", os.path.expanduser("~")]
 

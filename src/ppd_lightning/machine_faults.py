@@ -15,7 +15,7 @@ from ppd_lightning.errors import USER_MISTAKE
 
 FAILED = 1
 
-PLACES = {
+OF_PATHS = {
     errno.EACCES: "no permission",
     errno.EPERM: "no permission",
     errno.EROFS: "the file system is read-only",
@@ -27,7 +27,7 @@ PLACES = {
 }
 """Faults of a path that somebody gave, and what is the matter."""
 
-MACHINE = {
+OF_MACHINE = {
     errno.ENOSPC: ("no space left on the device", "make room, or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "make room, or choose another folder"),
     errno.EFBIG: ("the file is larger than is allowed here", "raise `ulimit -f`, or choose another file system"),
@@ -75,20 +75,20 @@ def fault_of(error: BaseException, keys: dict[str, str] | None = None) -> Machin
         return MachineFault(f"there is no usable GPU ({_first(words)}); set trainer.accelerator=cpu", USER_MISTAKE)
     if isinstance(error, MemoryError) or any(text in words for text in MEMORY):
         why = f" ({_first(words)})" if words else ""
-        return MachineFault(f"not enough memory{why}; {MACHINE[errno.ENOMEM][1]}", FAILED)
+        return MachineFault(f"not enough memory{why}; {OF_MACHINE[errno.ENOMEM][1]}", FAILED)
     number, path = error_number(error), path_of(error)
-    if number in PLACES and path:
+    if number in OF_PATHS and path:
         key = _key(path, keys or {})
         choose = f"choose another {key}=..." if key else "choose another one"
         if key == "output":
             choose += " (to work on somebody else's, copy the run into its runs/ and link the data as its data/)"
         return MachineFault(
-            f"{key + ': ' if key else ''}{path} cannot be read or written ({PLACES[number]}); "
+            f"{key + ': ' if key else ''}{path} cannot be read or written ({OF_PATHS[number]}); "
             f"{'give yourself the permission, or ' if number in (errno.EACCES, errno.EPERM) else ''}{choose}",
             USER_MISTAKE,
         )
-    if number in MACHINE:
-        why, remedy = MACHINE[number]
+    if number in OF_MACHINE:
+        why, remedy = OF_MACHINE[number]
         key = _key(path, keys or {}) if path else ""
         where = f"{key + ': ' if key else ''}{path}: " if path else ""
         return MachineFault(f"{where}{why}; {remedy}{f' ({key}=...)' if key and 'folder' in remedy else ''}", FAILED)
@@ -107,7 +107,7 @@ def error_number(error: BaseException) -> int | None:
     found = re.search(r"(?:os error|[Ee]rrno) (\d+)", words)
     if found:
         return int(found[1])
-    return next((number for number in {**PLACES, **MACHINE} if os.strerror(number) in words), None)
+    return next((number for number in {**OF_PATHS, **OF_MACHINE} if os.strerror(number) in words), None)
 
 
 def path_of(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from ppd_lightning.masking import for_sharing
 LONGEST = 120
 """Letters of a text within a line; the rest is left out."""
 
-HARMLESS = re.compile(r"[ .,=:;()%+-]*(?:(?:_+|[ .,=:;()%+-]*)[^\W_]+)*[ .,=:;()%+-]*")
+HARMLESS = re.compile(r"(?:[^\W_]|[ .,=:;()%+-]|_+(?=[^\W_]))*")
 """Texts that mean nothing to Markdown within a line."""
 
 

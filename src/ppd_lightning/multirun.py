@@ -19,6 +19,7 @@ from ppd_lightning.config.overrides import examples, fixed, in_grammar, presets_
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.typed import quoted
 from ppd_lightning.console import table_console
+from ppd_lightning.endings import at_work
 from ppd_lightning.errors import UserError
 from ppd_lightning.masking import without_access
 from ppd_lightning.storage.sweep_table import (
@@ -53,17 +54,15 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
     Raises:
         UserError: with the faults of all runs.
     """
-    sweeper = sweeper_of(overrides, config_dir)
+    sweeper, origins = sweeper_of(overrides, config_dir)
     presets = presets_of(sweeper)
     listed = str(sweeper.get("_target_", "BasicSweeper")).endswith("BasicSweeper")
-    combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
-    runs = [
-        PlannedRun(number, texts, composed)
-        for number, (texts, composed) in enumerate(
-            zip(combinations, compose_runs(combinations, config_dir), strict=True)
-        )
-    ]
+    with origins.named(presets, overrides):
+        combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
+        composed = compose_runs(combinations, config_dir)
+    runs = [PlannedRun(number, *planned) for number, planned in enumerate(zip(combinations, composed, strict=True))]
     config = runs[0].composed.config
+    at_work("", config)
     kept = [text for text in [*presets, *overrides] if not text.startswith(NOT_OF_THE_SWEEP)]
     folder = sweep_folder(config.output, verbs, kept)
     if dry_run:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ppd_lightning.backbones.adapter import adapter_metadata
+from ppd_lightning.backbones.adapter import adapter_metadata, adapter_width
 from ppd_lightning.config.finished import EXPORTED, config_of, is_export
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.errors import UserError
@@ -147,7 +147,7 @@ class Model:
         """
         if not is_export(self.folder):
             return self.person(self._trained.embeddings([name], [""])[0].numpy())
-        known = read_vectors(self.folder / VECTORS)
+        known = read_vectors(self.folder / VECTORS, adapter_width(self._trained.adapter))
         if name not in known:
             raise UserError(f"{self.folder}: nobody is called {name}; there are {', '.join(sorted(known))}")
         return self.person(known[name])
@@ -159,7 +159,8 @@ class Model:
             UserError: the data of the run are gone.
         """
         if is_export(self.folder):
-            return {name: self.person(vector) for name, vector in read_vectors(self.folder / VECTORS).items()}
+            width = adapter_width(self._trained.adapter)
+            return {name: self.person(vector) for name, vector in read_vectors(self.folder / VECTORS, width).items()}
         if self._trained.users.per_caption:
             return {}
         groups, _ = self._trained.users.served()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppd_lightning.commands import embed, label, prepare
+from ppd_lightning.commands.fitted import fitted
 from ppd_lightning.commands.reference import open_batches, open_stored
 from ppd_lightning.commands.run_files import facts, save_branch
 from ppd_lightning.config.compose import as_yaml
@@ -96,6 +97,7 @@ class Training:
         """
         workspace, config = self._workspace, self._workspace.config
         network = workspace.backbone.load_network(DTYPES[config.trainer.precision]).to(workspace.device)
+        settings = fitted(workspace, batches, network)
         if config.trainer.reference == "stored" and config.objective.needs_reference:
             stored = open_stored(workspace, batches)
             stored.make(lambda: network)
@@ -106,7 +108,7 @@ class Training:
             batches,
             config.objective,
             config.optimizer,
-            config.trainer,
+            settings,
             seed=config.seed,
             text=workspace.caption_states,
         ).to(workspace.device)
@@ -116,11 +118,12 @@ class Training:
     def trainer_arguments(self, batches: PreferenceDataModule) -> dict[str, Any]:
         """What `lightning.Trainer` must be given for this training: steps, accumulation, clipping, validation, device.
 
-        Callbacks, loggers and checkpoints are one's own.
+        Callbacks, loggers and checkpoints are one's own. With trainer.micro_batch_size=auto, `module` comes first: it
+        finds out how many pairs fit.
         """
         config = self._workspace.config
         settings = config.trainer
-        parts = micro_batches(settings.batch_size, settings.micro_batch_size)
+        parts = micro_batches(settings.batch_size, batches.micro_batch_size)
         validates = len(batches.val_dataloader()) > 0
         loop = loop_arguments(settings, parts, grad_clip=config.optimizer.grad_clip, validates=validates)
         return loop | {"accelerator": settings.accelerator, "devices": 1}

@@ -153,9 +153,10 @@ def act() -> None:
 
 def ask(number: int, *, now: bool = False) -> None:
     """Ask this process to stop, from any of its threads, as a signal does; `now` waits for no end of anything."""
-    if _state.asked is None or now:
-        _state.due = now
+    if now:
+        _state.due = True
         _state.asked = number if _state.asked is None else _state.asked
+    if now or _state.asked is None:
         signal.pthread_kill(_main_thread(), number)
 
 

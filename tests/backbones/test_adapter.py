@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 
 from ppd_lightning.backbones.adapter import adapter_metadata, base_fingerprint, copy_adapter, load_adapter, save_adapter
+from ppd_lightning.backbones.adapter_file import read_adapter, write_adapter
 from ppd_lightning.backbones.cascade.prior import predict_noise
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage import atomic
@@ -123,6 +124,43 @@ def lacking(path: Path) -> None:
         metadata = file.metadata()
     tensors = load_file(path)
     save_file({name: tensors[name] for name in tensors if "blocks.0" not in name}, path, metadata)
+
+
+HOSTILE = {
+    "metadata": [[1], "x", None],
+    "base": [7, None],
+    "branch": [
+        [],
+        {"num_tokens": 10**9},
+        {"x": 1},
+        {"num_tokens": "4"},
+        {"embedding_dim": 2.5},
+        {"token_width": 10**9},
+    ],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in HOSTILE.items() for value in values])
+def test_an_adapter_that_says_something_absurd_of_itself_is_refused_where_it_is_read(saved: Path, key, value) -> None:
+    tensors, header = read_adapter(saved)
+    write_adapter(saved, tensors, header | {key: header[key] | value if isinstance(value, dict) else value})
+    for read in (lambda: adapter_metadata(saved), lambda: load_adapter(tiny.backbone(), tiny.unet(), saved)):
+        with pytest.raises(UserError, match="damaged") as error:
+            read()
+        assert str(saved) in str(error.value)
+
+
+def test_weights_that_are_no_fractions_or_are_others_are_one_sentence(saved: Path) -> None:
+    tensors, header = read_adapter(saved)
+    write_adapter(saved, {name: tensor.int() for name, tensor in tensors.items()}, header)
+    with pytest.raises(UserError, match="fractions were expected"):
+        read_adapter(saved)
+    prior = tiny.unet()
+    write_adapter(saved, {**tensors, "blocks.1.to_k.weight": torch.zeros(1, 1)}, header)
+    with pytest.raises(UserError, match=r"blocks\.1\.to_k\.weight: expected \(.*\), found \(1, 1\)") as error:
+        load_adapter(tiny.backbone(), prior, saved)
+    assert "\n" not in str(error.value)
+    tiny.branch(prior)  # nothing is attached to it
 
 
 @pytest.mark.parametrize("harm", [truncated, header_only, pickled, foreign, without_metadata, lacking])

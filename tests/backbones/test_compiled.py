@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,9 @@ from tests import tiny
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from ppd_lightning.backbones.cascade.arithmetic import use_fast_arithmetic
 from ppd_lightning.backbones.cascade.prior import predict_noise
+from ppd_lightning.backbones.cascade.regions import compile_blocks
 from ppd_lightning.backbones.user_branch import UserBranch
 
 # One block of each kind on the way down and one on the way up: what is traced grows with the blocks.
@@ -104,6 +107,38 @@ def test_compiling_leaves_the_state_dict_alone() -> None:
     names = list(prior.state_dict())
     prior.compile(backend="aot_eager")
     assert list(prior.state_dict()) == names
+
+
+@pytest.mark.long
+def test_blocks_share_their_graphs_and_other_sizes_of_a_batch_compile_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Six blocks of each kind; without shared graphs there would be some forty."""
+    alike_blocks = {"block_out_channels": (48, 48), "num_attention_heads": (3, 3)}
+    networks = [tiny.unet(**alike_blocks) for _ in range(2)]
+    for network in networks:
+        use_fast_arithmetic(network)
+    plain, compiled = ((network, tiny.branch(network)) for network in networks)
+    compile_blocks(networks[1], backend="aot_eager", fullgraph=True)
+    with caplog.at_level(logging.INFO):
+        for seed, count in enumerate((4, 6, 2, 5, 3)):
+            alike(passes(*compiled, count, seed), passes(*plain, count, seed), 1e-6)
+            # Residual blocks with a skip or not, and attention with a user or not.
+            assert counters["stats"]["unique_graphs"] == 2 + 1 + 2
+    assert not counters["graph_break"]
+    lines = [record.getMessage() for record in caplog.records if record.name == compile_blocks.__module__]
+    assert len(lines) == 5
+    assert all(line.startswith("compiled ") and line.endswith(" s") for line in lines)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_blocks_of_the_real_compiler_leave_policy_and_reference_of_a_new_branch_alike(dtype: torch.dtype) -> None:
+    """With gradients, which the step-0 test does not have."""
+    prior = tiny.unet(**LAYERS).to(dtype)
+    use_fast_arithmetic(prior)
+    branch = tiny.branch(prior, trained=False)
+    compile_blocks(prior)
+    reference, policy, *_ = passes(prior, branch, 3, 0)
+    assert torch.equal(policy, reference)
 
 
 @pytest.mark.long

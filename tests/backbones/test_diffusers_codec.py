@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from tests import tiny
 
+from ppd_lightning.backbones import diffusers_codec
 from ppd_lightning.backbones.diffusers_codec import KLCodec
 
 
@@ -45,12 +46,13 @@ def test_an_image_does_not_depend_on_the_others() -> None:
     assert torch.equal(made.decode(latents[1:2], {}, []), made.decode(latents, {}, [])[1:2])
 
 
-def test_previews_are_smaller_pictures_of_the_same() -> None:
+def test_previews_are_smaller_pictures_of_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diffusers_codec, "PREVIEW_SIDE", 16)
     made = codec()
-    latents = torch.randn(1, 4, 260, 260, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(1, 4, 17, 17, generator=torch.Generator().manual_seed(1))
     full, small = made.decode(latents, {}, []), made.preview(latents)
-    assert full.shape == (1, 3, 520, 520)
-    assert small.shape == (1, 3, 260, 260)
+    assert full.shape == (1, 3, 34, 34)
+    assert small.shape == (1, 3, 17, 17)
     torch.testing.assert_close(small[0, :, 0, 0], full[0, :, :2, :2].mean((1, 2)))
     torch.testing.assert_close(made.preview(latents[..., :9, :9]), made.decode(latents[..., :9, :9], {}, []))
 

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import tiny
 from tests.backbones import tiny_flow, tiny_sd3, tiny_unet
+from tests.waiting import nothing_waits, on_meta, without_autocast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -200,6 +201,26 @@ def test_a_new_branch_and_a_zero_user_are_exactly_the_base(opened: Opened) -> No
         mixed = opened.predicted(network)
     torch.testing.assert_close(mixed[1], stock[1], rtol=0, atol=0)
     assert not torch.allclose(mixed[0], stock[0], atol=1e-3)
+
+
+def test_a_prediction_with_its_backward_waits_for_nothing(opened: Opened) -> None:
+    network = opened.model.load_network()
+    branch = attached(opened.model, network)
+    network.to("meta")
+    branch.to("meta")
+    noised, t, text = opened.inputs()
+    x0, t, text, path = noised.to("meta"), t.to("meta"), on_meta(text), opened.model.diffusion_path
+
+    def error(users: Tensor) -> Tensor:
+        with branch.user(users):
+            predicted = opened.model.predict(network, path.add_noise(x0, x0, t), t, text)
+            return (predicted - path.target(x0, x0, t)).square().mean()
+
+    users = tiny.users(BATCH).to("meta")
+    with without_autocast():
+        error(users)  # tables of a path are copied once
+        with nothing_waits():
+            error(users).backward()
 
 
 def losses(opened: Opened, network: nn.Module, branch: UserBranch, **settings: Any) -> tuple[Tensor, Tensor, float]:

@@ -141,7 +141,7 @@ def test_no_path_is_the_folder_that_ships(monkeypatch: pytest.MonkeyPatch, folde
 
 
 def test_no_path_of_a_model_that_does_not_ship_is_one_clear_sentence() -> None:
-    model = StageC(name="stage_c", **tiny.MODEL)
+    model = StageC(name="stage_c", arithmetic="stock", **tiny.MODEL)
     assert not model.shipped
     (fault,) = model.faults()
     assert fault.startswith("model.path: null is the folder that ships, and stage_c ships with no weights; give ")

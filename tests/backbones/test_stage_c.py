@@ -34,7 +34,7 @@ def test_a_size_that_stage_b_cannot_halve_is_one_sentence(size: int, decoder: st
     [("someone/cascade", "someone/cascade"), ("cascade", None), (None, None), (str(Path(__file__).parent), None)],
 )
 def test_a_folder_of_this_machine_is_no_name_on_the_hub(path: str | None, hub: str | None) -> None:
-    model = StageC(**tiny.MODEL | {"name": "stage_c", "path": path})
+    model = StageC(**tiny.MODEL | {"name": "stage_c", "path": path, "arithmetic": "stock"})
     assert model.hub_name == hub
     facts = model.card_facts()
     assert facts.front_matter["base_model"] == facts.base == (hub or PRIOR_HUB)

@@ -26,7 +26,7 @@ from ppd_lightning.backbones.adapter import adapter_metadata, load_adapter
 from ppd_lightning.backbones.adapter_file import read_adapter, write_adapter
 from ppd_lightning.commands import embed, export, label, prepare, train
 from ppd_lightning.config.compose import compose
-from ppd_lightning.config.exported import exported_values, without_places
+from ppd_lightning.config.exported import exported_values, without_folders
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
@@ -324,7 +324,7 @@ def test_only_the_last_name_of_what_is_on_this_machine_is_left(tmp_path: Path) -
         "on the hub": "hf://datasets/a/b",
         "shipped": "shipped:rewards/heads",
     }
-    assert without_places(values | places) == {
+    assert without_folders(values | places) == {
         "model": {"path": "cascade", "codec_path": None},
         "captions": ["a fox", "cascade"],
         "steps": 4,

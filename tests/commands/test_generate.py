@@ -315,9 +315,14 @@ def test_missing_files_and_a_missing_training_are_named_at_once(world: Path, tmp
 
 
 def test_people_who_do_not_exist_are_named_alone_and_in_blends(world: Path) -> None:
-    config = configured(world, users=["1", "nobody", [Share(user="2", weight=0.5), Share(user="404", weight=0.5)]])
-    with pytest.raises(UserError, match=r"generation\.users: nobody in the pairs is called 404, nobody$"):
+    config = configured(
+        world, users=["1", "nobody", "1e0", [Share(user="2", weight=0.5), Share(user="404", weight=0.5)]]
+    )
+    with pytest.raises(UserError) as caught:
         generate.run(config)
+    named = [fault.removeprefix("generation.users: nobody in the pairs is called ") for fault in caught.value.faults]
+    assert [fault.partition(";")[0] for fault in named] == ["1e0", "404", "nobody"]
+    assert named[0] == "1e0; did you mean 1?"
 
 
 def test_what_is_left_open_is_chosen_among_the_held_out_and_the_unseen(world: Path) -> None:

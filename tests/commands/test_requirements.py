@@ -44,3 +44,6 @@ def test_batches_that_do_not_fit_are_counted(
     assert first.startswith("ppd: trainer.batch_size: the latents and captions of 1,000 pairs take ")
     assert third.startswith("ppd: trainer.devices: 1,000 processes on the CPU take 300.0 GB alone")
     assert second.startswith("ppd: generation.batch_size: 1,000 images and their latents take 0.")
+    with pytest.raises(SystemExit):
+        main(["doctor", *words])
+    assert "generation.batch_size: 1,000 images and their latents take" in capsys.readouterr().out

@@ -61,7 +61,7 @@ def test_piped_tables_are_whole_and_the_best_run_of_a_sweep_is_named(
     out = capsys.readouterr().out
     for words in (folder.name, "objective.beta=1,2", "2 done", "run 1, train.validation/implicit_accuracy 0.7"):
         assert any(words in line for line in out.splitlines()), words
-    assert "damaged/config.yaml: cannot be read" in out
+    assert "damaged/config.yaml, line 2: cannot be read" in out
     assert out.splitlines()[-1] == f"runs: {tmp_path}"
 
 

@@ -121,7 +121,9 @@ def test_what_is_not_prepared_is_one_clear_message(composed: Config, tmp_path: P
 def test_where_no_row_became_a_pair_the_reasons_are_named(prepared: Config, pairs: pa.Table) -> None:
     data = Workspace(prepared).data
     write_pairs(data.pairs_path, pairs.slice(0, 0), data.pairs_key())
-    with pytest.raises(UserError, match=r"none of \d+ rows became a pair \(.*empty_caption 1.*ties 6"):
+    with pytest.raises(
+        UserError, match=r"none of \d+ rows became a pair \(.*empty_caption 1.*ties 6.*\); add choices in which"
+    ):
         stats.run(prepared)
 
 

@@ -102,7 +102,13 @@ def users_of(folder: Path, kind: str, *overrides: str) -> Users:
     return Workspace(configured(folder, kind, *overrides)).users
 
 
-@pytest.mark.parametrize("kind", KINDS)
+LONG = ("constant", "clip_discriminants", "diverse")
+"""Kinds of which another one of the same code is tried in the short suite."""
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.long] if kind in LONG else []) for kind in KINDS]
+)
 def test_it_trains_draws_is_judged_and_given_away(world: Path, kind: str) -> None:
     config = configured(world, kind)
     groups = users_of(world, kind).data.people()

@@ -63,6 +63,8 @@ FAULTS_OF_VALUES = {
     "optimizer.betas=[0.9,x]": "optimizer.betas: must be a list of 2, each a number >= 0 and < 1, not [0.9, 'x']",
     "generation.seeds=[]": "generation.seeds: must be a list of one or more, each a whole number >= 0 and <= 4,294,967",
     "evaluation.comparisons=0": "evaluation.comparisons: must be ",
+    "generation.captions=[cup,' ']": "generation.captions: ['cup', ' '] is refused, a caption is empty",
+    "output=s3://bucket/x": "output: s3://bucket/x is refused, files are written to folders of this machine only",
     "evaluation.captions=[cup]": "evaluation.captions: must be text, not ['cup']",
     "evaluation.rewards=clip": "evaluation.rewards: must be a list of any number, each text, not 'clip'",
     "evaluation.seeds=0": "evaluation.seeds: must be a whole number >= 1 and <= 10,000, not 0",
@@ -124,6 +126,11 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
     [fault] = _faults("objective=diffusion_dpo", "user=features")
     assert fault.startswith("objective.name: diffusion_dpo learns one preference for all users, and user.kind is")
     assert "user=constant" in fault
+
+
+def test_a_network_that_is_not_compiled_by_regions_says_so() -> None:
+    [fault] = _faults("model=emoji_flow", "trainer.compile=regions")
+    assert fault.startswith("trainer.compile: model.name=emoji_flow has no blocks that are compiled one by one")
 
 
 def test_more_shots_than_the_pairs_that_everybody_has_is_a_contradiction() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from tests import tiny
 
+from ppd_lightning.backbones.adapter import save_adapter
 from ppd_lightning.cli import main
 from ppd_lightning.config.compose import compose
+from ppd_lightning.config.finished import config_of
 from ppd_lightning.config.overrides import sweep_runs
 from ppd_lightning.errors import UserError
 
@@ -108,3 +112,14 @@ def test_no_experiment_can_be_said() -> None:
 
 def test_zero_has_no_sign() -> None:
     assert str(compose(["evaluation.tie=-0.0"]).evaluation.tie) == "0.0"
+
+
+def test_an_export_does_not_choose_what_is_imported(tmp_path: Path) -> None:
+    values = {"user": {"target": "antigravity.Kind"}, "data": {"target": "tests.nowhere.Source"}}
+    network = tiny.unet()
+    save_adapter(tiny.branch(network), tmp_path / "adapter.safetensors", base="", configuration=values)
+    with pytest.raises(UserError) as failure:
+        config_of(tmp_path)
+    assert len(failure.value.faults) == 2
+    assert all("which is not of this package" in fault for fault in failure.value.faults)
+    assert "antigravity" not in sys.modules

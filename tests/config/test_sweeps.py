@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,13 +12,14 @@ from ppd_lightning.config.compose import compose, compose_runs, sweeper_of
 from ppd_lightning.config.groups import options
 from ppd_lightning.config.overrides import examples, sweep_runs
 from ppd_lightning.errors import UserError
+from ppd_lightning.multirun import multirun
 
 SLURM = ("hydra/launcher=submitit_slurm",)
 PRESETS = {"beta": 5, "methods": 10, "rate": 12, "shots": 4, "users": 6, "ablation": 12}
 
 
 def presets(*words: str) -> list[str]:
-    return [f"{key}={value}" for key, value in sweeper_of(words)["params"].items()]
+    return [f"{key}={value}" for key, value in sweeper_of(words)[0]["params"].items()]
 
 
 def faults(*words: str, sweeping: Sequence[str] = ("seed=0",)) -> list[str]:
@@ -48,6 +50,19 @@ def test_the_command_line_has_the_last_word_over_a_preset() -> None:
 def test_a_preset_without_a_sweep_is_reported() -> None:
     with pytest.raises(UserError, match="sweep=beta: stands for several runs; give -m as well"):
         compose(["sweep=beta"])
+
+
+def test_a_fault_of_what_a_file_sweeps_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "sweep" / "own.yaml"
+    file.parent.mkdir()
+    content = "hydra: {sweeper: {params: {seed: '0,x', objective: {beta: '1,-2'}, objective.share_noise: [y]}}}"
+    file.write_text(f"# @package _global_\n{content}\n")
+    with pytest.raises(UserError) as failure:
+        multirun(["train"], ["sweep=own", "seed=z", "trainer.nix=1"], tmp_path)
+    faults = dict(fault.split(": ", 1) for fault in failure.value.faults)
+    own = {key for key, why in faults.items() if str(file) in why}
+    assert own == {"objective.beta", "objective.share_noise"}
+    assert {"seed", "trainer.nix"} <= faults.keys()
 
 
 @pytest.mark.parametrize("word", ["sweep=beta,rate", "hydra/launcher=basic,joblib", "hydra.launcher.n_jobs=1,2"])

@@ -99,6 +99,12 @@ def test_images_of_named_folders_are_read(tmp_path: Path) -> None:
         choices_of_table(str(path), "--choices")
 
 
+def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption,chosen,rejected,user\na cat,a.png,b.png,ann\n")
+    with pytest.raises(UserError, match=r"describe\.roots: /nope is no folder; name one that is there"):
+        choices_of_table(str(tmp_path / "a.csv"), "describe.choices", ["/nope", str(tmp_path)])
+
+
 def test_roots_change_no_folder(tmp_path: Path) -> None:
     assert "roots" in own(tmp_path / "a.csv", tmp_path).source.speed_keys
 

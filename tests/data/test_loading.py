@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from ppd_lightning.data import loading
 from ppd_lightning.data.loading import Loader, workers_may_die
-from ppd_lightning.errors import MachineError
+from ppd_lightning.errors import MachineError, UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -90,6 +90,31 @@ def test_a_worker_that_cannot_send_ends_instead_of_forgetting(monkeypatch: pytes
         workers_may_die("data.workers", 2),
     ):
         list(Loader(Items(7), 2, "data.workers"))
+
+
+class Numbers(Dataset[Any]):
+    """Three items, of which the last is refused."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> Any:
+        if number == 2:
+            raise UserError(["one fault", "and another"])
+        return {"number": number}
+
+
+def test_a_fault_that_a_worker_finds_is_its_sentences_alone() -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return map(Numbers().__getitem__, range(3))
+
+    for dataset in (Numbers(), Stream()):
+        came = iter(Loader(dataset, 1, "data.workers"))
+        assert [next(came)["number"] for _ in range(2)] == [0, 1]
+        with pytest.raises(UserError) as error:
+            next(came)
+        assert error.value.faults == ["one fault", "and another"]
 
 
 def test_other_faults_stay_what_they_are() -> None:

@@ -155,8 +155,20 @@ def test_captions_that_look_the_same_are_held_out_together_and_a_leak_across_for
         check_no_leak(pa.Table.from_pylist(made, PAIRS_SCHEMA))
 
 
+def test_marks_that_programs_add_and_joiners_of_nothing_change_no_caption_and_make_none() -> None:
+    for form in ("\u202aa cat\u202c", "\u2066a cat\u2069", "a c\u200dat", "\u200ca\u061c cat", "a\u00a0\u200ccat"):
+        assert plain_text(form) == "a cat"
+    assert plain_text("\u200b\u200c\u2060") == ""
+    for said in (
+        "\U0001f469\u200d\U0001f467",
+        "\u0645\u06cc\u200c\u062e",
+        "\u0915\u200d\u0937",
+    ):  # joiners that are seen
+        assert plain_text(said) == said
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.text())
+@given(st.text() | st.text("a e\u212a\u0301\u200c\u200d\u200b\u00a0é"))
 def test_the_normal_form_of_a_normal_form_is_itself(said: str) -> None:
     assert plain_text(plain_text(said)) == plain_text(said)
 

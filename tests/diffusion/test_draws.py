@@ -6,7 +6,7 @@ import random
 import numpy as np
 import torch
 
-from ppd_lightning.diffusion.draws import VERSION, Draw, choose, draw, draw_batch
+from ppd_lightning.diffusion.draws import VERSION, Draw, choose, draw, draw_batch, draw_dropping
 
 SHAPE = (16, 4, 4)
 
@@ -44,6 +44,15 @@ def test_draws_do_not_depend_on_the_batch_or_its_order() -> None:
         for name, part in vars(alone).items():
             assert torch.equal(getattr(together, name)[i], part)
         assert torch.equal(shuffled.noise_preferred[i], together.noise_preferred[order[i]])
+
+
+def test_what_is_not_asked_for_changes_nothing_of_the_rest() -> None:
+    epochs, pairs = torch.tensor([0, 3]), torch.tensor([7, -8])
+    whole, one = draw_batch(11, epochs, pairs, SHAPE), draw_batch(11, epochs, pairs, SHAPE, noises=1)
+    assert one.noise_dispreferred is None
+    for name in ("t", "noise_preferred", "drop_user"):
+        assert torch.equal(getattr(one, name), getattr(whole, name))
+    assert torch.equal(draw_dropping(11, epochs, pairs), whole.drop_user)
 
 
 def test_draws_neither_read_nor_move_the_global_random_state() -> None:

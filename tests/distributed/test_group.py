@@ -64,7 +64,8 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert summaries[0]["step0_loss"] == pytest.approx(summaries[1]["step0_loss"], abs=1e-6)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long  # two are started by the command below
+@pytest.mark.parametrize("count", [2, 4])
 def test_any_number_of_ranks_trains_the_same_adapter(alone: Path, world: Path, tmp_path: Path, count: int) -> None:
     settings = on(world, tmp_path, count)
     assert run_folder(compose(settings)).name == alone.name
@@ -72,13 +73,15 @@ def test_any_number_of_ranks_trains_the_same_adapter(alone: Path, world: Path, t
     assert_same_run(run_folder(compose(settings)), alone)
 
 
-def test_a_run_goes_on_with_another_number_of_ranks(alone: Path, world: Path, tmp_path: Path) -> None:
-    """Two with two micro-batches each, broken off, then four with one each, then one that takes a pair at once."""
+@pytest.mark.parametrize("counts", [[2], pytest.param([2, 4], marks=pytest.mark.long)])
+def test_a_run_goes_on_with_another_number_of_ranks(
+    alone: Path, world: Path, tmp_path: Path, counts: list[int]
+) -> None:
+    """Each is broken off after its checkpoint; then one rank alone takes a pair at once."""
     folder = run_folder(compose(on(world, tmp_path, 2)))
-    ranks([on(world, tmp_path, 2)] * 2, tmp_path, steps=CHECKPOINT_EVERY + 2)
-    assert torch.load(last_checkpoint(folder), weights_only=True)["global_step"] == CHECKPOINT_EVERY
-    ranks([on(world, tmp_path, 4)] * 4, tmp_path, steps=2 * CHECKPOINT_EVERY + 1)
-    assert torch.load(last_checkpoint(folder), weights_only=True)["global_step"] == 2 * CHECKPOINT_EVERY
+    for k, count in enumerate(counts, 1):
+        ranks([on(world, tmp_path, count)] * count, tmp_path, steps=k * CHECKPOINT_EVERY + 1)
+        assert torch.load(last_checkpoint(folder), weights_only=True)["global_step"] == k * CHECKPOINT_EVERY
     assert not (folder / ".done").exists()
     train.run(compose(on(world, tmp_path, 1, "trainer.micro_batch_size=1")))
     assert_same_run(folder, alone)

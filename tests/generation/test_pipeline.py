@@ -106,6 +106,22 @@ def test_without_users_it_is_the_released_pipeline_to_the_last_bit(branch: bool,
     assert expected.shape == (3, *tiny.LATENT)
 
 
+def test_latents_may_be_decoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawer, users = made(), tiny.users(len(CAPTIONS))
+    whole = draw(drawer, users)
+    parts: list[int] = []
+    decode = AsTheyAre.decode
+
+    def counted(self: AsTheyAre, latents: Tensor, *given: Any) -> Tensor:
+        parts.append(len(latents))
+        return decode(self, latents, *given)
+
+    monkeypatch.setattr(AsTheyAre, "decode", counted)
+    drawn = drawer(CAPTIONS, users, SEEDS, steps=STEPS, guidance=Guidance(), decode_at_once=2)
+    assert torch.equal(drawn, whole)
+    assert parts == [2] * (len(CAPTIONS) // 2) + [1] * (len(CAPTIONS) % 2)
+
+
 def test_users_who_are_nobody_are_the_released_pipeline_to_the_last_bit_beside_others() -> None:
     """A zero embedding, a blend that cancels out, and a person, in one batch of twenty steps."""
     drawer, one = made(), tiny.users(1)[0]
@@ -286,6 +302,20 @@ def test_every_part_comes_from_the_model_folder(tmp_path) -> None:
     latents = draw(made(), None)
     assert images.shape == (3, 3, 32, 32)
     torch.testing.assert_close(images, tiny.codec().preview(latents))
+
+
+def test_the_text_encoder_may_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load_text(self: EmojiBackbone, device: str) -> TextStates:
+        asked.append(str(device))
+        return TextStates(tiny.tokenizer(), tiny.text_encoder())
+
+    monkeypatch.setattr(EmojiBackbone, "load_text", load_text)
+    monkeypatch.setattr(EmojiBackbone, "load_codec", lambda *_: AsTheyAre())
+    for device in (None, "cuda"):
+        UserPipeline.of(tiny.backbone(), tiny.unet(), None, image_size=32, text_device=device)
+    assert asked == ["cpu", "cuda"]
 
 
 def test_every_part_of_a_stable_cascade_comes_from_its_folder(tmp_path) -> None:

@@ -30,7 +30,9 @@ GENERATION = Generation(
     user_guidance=5.0,
     user_guidance_interval=[0.5, 1.0],
     batch_size=4,
+    decode_at_once=None,
     seeds=[0],
+    text_encoder_on="device",
     decoder="full",
     weights="trained",
     captions=None,
@@ -110,7 +112,7 @@ def test_another_base_of_the_same_shapes_is_refused_by_the_script(tmp_path: Path
     other = tiny.model_folder(tmp_path / "other")
     tiny.unet(seed=1).save_pretrained(other / "prior")
     done = drawn(tmp_path / "export", tmp_path / "drawn.png", other)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"{other}: not the base of this adapter")
     assert not (tmp_path / "drawn.png").exists()
 

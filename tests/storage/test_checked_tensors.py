@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.json_files import read_json
+from ppd_lightning.users.people_file import DescribedPeople
 from ppd_lightning.users.vectors_file import read_vectors, write_vectors
 
 TENSORS = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.float16([1, 2])}
@@ -90,9 +94,42 @@ def test_a_file_of_an_earlier_version_passes_and_one_of_another_kind_does_not(tm
 def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "users.safetensors"
     write_vectors(path, {"ann": np.float32([1, 2]), "ben": np.float32([1, np.nan])})
-    with pytest.raises(UserError, match=r"users\.safetensors: ben: holds NaN or infinity; run `ppd export` again"):
+    with pytest.raises(
+        UserError, match=r"users\.safetensors: damaged \(NaN or infinity in ben\); run `ppd export` again"
+    ):
         read_vectors(path)
     write_vectors(path, {"ann": np.float32([1, 2])})
     assert read_vectors(path)["ann"].tolist() == [1, 2]
     path.write_bytes(save({"ann": np.float32([3])}))
     assert read_vectors(path)["ann"].tolist() == [3], "exports of earlier versions had no metadata"
+
+
+def test_what_is_no_vector_of_one_width_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    path, sound = tmp_path / "users.safetensors", np.ones(3, np.float32)
+    others = {"wide": np.ones(4, np.float32), "rows": np.ones((1, 3), np.float32), "whole": np.ones(3, np.int64)}
+    for name, vector in {**others, "number": np.array(1, np.float32)}.items():
+        write_vectors(path, {"ann": sound, name: vector})
+        with pytest.raises(UserError, match=f"{name}: expected a vector of 3 fractions"):
+            read_vectors(path, 3)
+        with pytest.raises(UserError, match="expected a vector of"):
+            read_vectors(path)
+        DescribedPeople({"ann": sound, name: vector}, "0", "run", {"ann": {}, name: {}}).save(tmp_path / "people")
+        with pytest.raises(UserError, match=f"{name}: expected a vector of 3 fractions"):
+            DescribedPeople.open(tmp_path / "people")
+    write_vectors(path, {"ann": sound})
+    with pytest.raises(UserError, match="ann: expected a vector of 8 fractions"):
+        read_vectors(path, 8)
+    write_vectors(path, {})
+    with pytest.raises(UserError, match="holds nobody"):
+        read_vectors(path)
+
+
+def test_a_pipe_is_never_read_whatever_it_stands_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "file"
+    os.mkfifo(pipe)
+    with pytest.raises(UnsoundError, match="no file"):
+        read_checked(pipe, "made up 2")
+    with pytest.raises(OSError, match="no file"):
+        known_sha256(pipe)
+    with pytest.raises(UserError, match="no file"):
+        read_json(pipe, "make it again")

@@ -64,7 +64,8 @@ def test_a_training_is_the_one_that_reads_a_text_store(world: Path, both: dict[s
     figures = [name for name in summaries[0] if name.startswith(("step0", "train/error", "train/loss", "validation/"))]
     assert {"step0_loss", "train/loss", "validation/loss"} <= set(figures)
     assert {name: summaries[0][name] for name in figures} == pytest.approx(
-        {name: summaries[1][name] for name in figures}, rel=1e-4
+        {name: summaries[1][name] for name in figures},
+        rel=5e-4,  # the margin is a difference of nearly equal errors
     )
     weights = [adapter(config) for config in (stored, computed)]
     for name, weight in weights[0].items():

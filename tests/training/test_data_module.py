@@ -30,6 +30,7 @@ from ppd_lightning.training import groupings
 from ppd_lightning.training.data_module import PreferenceDataModule, TrainingStream, ValidationBatches
 from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.groupings import Groupings
+from ppd_lightning.training.pair_draws import COUNT, PairDraws
 from ppd_lightning.users.rows import UserRows
 
 Batch = dict[str, Tensor]
@@ -206,6 +207,36 @@ def split_into(batches: list[Batch], parts: int) -> list[Batch]:
     return [joined(batches[begin : begin + parts]) for begin in range(0, len(batches), parts)]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_micro_batches_share_the_pairs_that_stay_in_a_step_equally(make: Make, workers: int) -> None:
+    """With the draws that the pairs have alone; also where the stream goes on in the middle of the run."""
+    draws = PairDraws(tiny.objective(drop_user=0.4), 0)
+    steps = [
+        {key: value[draws.stays(one["epoch"], one["pair"])] for key, value in one.items()} for one in take(make(), 6)
+    ]
+    expected = [draws.of_training(one, BATCH / 3) for one in steps]
+    assert len({len(one["pair"]) for one in expected}) > 2
+    module = make(micro_batch_size=4)
+    module.draws, module.workers, module.start_step = draws, workers, 1
+    batches = take(module, 15)
+    for step, whole in enumerate(expected[1:]):
+        parts = batches[3 * step : 3 * step + 3]
+        sizes = sorted(len(part["pair"]) for part in parts)
+        assert sizes[-1] - sizes[0] <= 1
+        assert {part.pop(COUNT).item() for part in parts} == {whole.pop(COUNT).item()} == {4.0}
+        assert_equal([joined(parts)], [whole])
+
+
+def test_held_out_pairs_are_measured_with_their_draws_and_nobody_dropped(make: Make) -> None:
+    draws = PairDraws(tiny.objective(drop_user=0.9, share_noise=False), 0)
+    plain, module = make(), make()
+    module.draws = draws
+    expected = [draws.of_measurement(batch) for batch in plain.val_dataloader()]
+    assert "noise_dispreferred" in expected[0]
+    assert_equal(list(module.val_dataloader()), expected)
+
+
 def test_a_pair_never_gets_a_grouping_that_contains_it(make: Make, folder: Path) -> None:
     module, rows_of_users = make(), user_rows(prepared(folder))
     stream = joined(take(module, 30 * module.pairs // BATCH))
@@ -310,6 +341,14 @@ def test_a_pair_in_every_grouping_of_its_user_is_left_out_and_counted(
     assert module.pairs == len(pairs) - 1
     assert "1 training pairs are left out: their caption is among all shots of their user" in caplog.text
     assert first not in joined(take(module, module.pairs // BATCH + 1))["pair"]
+
+
+def test_a_batch_larger_than_the_training_split_is_remarked_on(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = make(batch_size=BATCH).pairs
+    make(batch_size=pairs)
+    assert "trainer.batch_size" not in caplog.text
+    make(batch_size=40 * pairs)
+    assert f"meets each of the {pairs} training pairs about 40.0 times" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["one_hot", "constant"])

@@ -23,6 +23,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.training import stored_reference
 from ppd_lightning.training.build import build_module
 from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.pair_draws import draws_in
 from ppd_lightning.training.stored_reference import StoredReference
 
 STORED = ("trainer.reference=stored", "objective.drop_user=0", "optimizer.ema_decay=null", "trainer.threads=1")
@@ -72,7 +73,8 @@ def test_a_batch_has_the_errors_that_its_step_would_compute(
         epochs |= set(batch["epoch"].tolist())
         assert batch["reference"].dtype == torch.float32
         read = batch.pop("reference")
-        computed = module._errors(batch, module._draws(batch), both=True).reference
+        batch = module.draws.of_measurement(batch)
+        computed = module._errors(batch, draws_in(batch), both=True).reference
         torch.testing.assert_close(read, torch.stack(computed, 1), rtol=1e-5, atol=0)
     assert len(epochs) > 1
 

@@ -16,7 +16,9 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.stores import write_store
 from ppd_lightning.errors import UserError
+from ppd_lightning.users.rows import open_rows
 from ppd_lightning.users.users import Users
 
 SHOTS, GROUPINGS, WIDTH = 3, 5, 4
@@ -145,6 +147,12 @@ def test_somebody_unknown_is_named(folder: Path) -> None:
 def test_embeddings_that_were_not_made_name_the_command(folder: Path) -> None:
     with pytest.raises(UserError, match="this store is missing; run `ppd embed`"):
         users_of(folder, "shots.groupings=6").rows()
+
+
+def test_an_embedding_that_is_not_finite_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    write_store(tmp_path / "users", ["ann/", "bob/"], {"embedding": np.array([[1], [np.nan]], np.float32)}, {"k": "v"})
+    with pytest.raises(UserError, match="embedding: NaN or infinity in 1 rows, such as that of bob/"):
+        open_rows(tmp_path / "users", {"k": "v"}, per_caption=False)
 
 
 def test_embeddings_by_another_codec_are_stale(folder: Path, tmp_path: Path) -> None:

@@ -8,13 +8,21 @@ from typing import Any
 
 from torch import nn
 
-from ppd_lightning.backbones.adapter_file import read_adapter, write_adapter
+from ppd_lightning.backbones.adapter_file import AGAIN, read_adapter, write_adapter
 from ppd_lightning.backbones.backbone import Backbone
 from ppd_lightning.backbones.base_fingerprint import base_fingerprint
 from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.errors import UserError
 
-__all__ = ["adapter_base", "adapter_metadata", "base_fingerprint", "copy_adapter", "load_adapter", "save_adapter"]
+__all__ = [
+    "adapter_base",
+    "adapter_metadata",
+    "adapter_width",
+    "base_fingerprint",
+    "copy_adapter",
+    "load_adapter",
+    "save_adapter",
+]
 
 
 def save_adapter(branch: UserBranch, path: Path, *, base: str, **metadata: Any) -> None:
@@ -77,12 +85,20 @@ def load_adapter(backbone: Backbone, network: nn.Module, path: Path) -> UserBran
         raise UserError(
             f"{path}: trained on the base {header['base']}, this one is {found}; load the base it belongs to"
         )
-    branch = backbone.attach(network, **{"token_width": "network"} | header["branch"])  # older files do not say it
     try:
-        branch.load_state_dict(tensors)
-    except RuntimeError as error:
+        branch = backbone.attach(network, **{"token_width": "network"} | header["branch"])  # older files do not say it
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); {AGAIN}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in branch.state_dict().items()}
+    found_shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    others = sorted(name for name, _ in expected.items() ^ found_shapes.items())
+    if others:
         branch.detach()
-        raise UserError(f"{path}: the weights do not fit their own configuration ({error})") from None
+        raise UserError(
+            f"{path}: its weights do not fit their own configuration, such as {others[0]}: expected "
+            f"{expected.get(others[0], 'none')}, found {found_shapes.get(others[0], 'none')}; {AGAIN}"
+        )
+    branch.load_state_dict(tensors)
     return branch
 
 
@@ -90,6 +106,11 @@ def adapter_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_adapter` wrote."""
     metadata: dict[str, Any] = read_adapter(path)[1]["metadata"]
     return metadata
+
+
+def adapter_width(path: Path) -> int:
+    """E, the width of the user embeddings that it takes."""
+    return int(read_adapter(path)[1]["branch"]["embedding_dim"])
 
 
 def adapter_base(path: Path) -> str:

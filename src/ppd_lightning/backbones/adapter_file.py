@@ -18,8 +18,12 @@ from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, Unsound
 FORMAT = "user branch 2"
 EARLIER = "user branch 1"
 """The format without a checksum."""
-NEEDED = ("branch", "base", "metadata")
-"""What a header has beside its format."""
+NEEDED = {"branch": dict, "base": str, "metadata": dict}
+"""What a header has beside its format, and of which type."""
+BRANCH = {"embedding_dim": (int,), "num_tokens": (int,), "null": (str,), "token_width": (int, str)}
+"""What `branch` may hold: the arguments of `Backbone.attach`."""
+PROJECTION = "projection.weight"
+"""The tensor (tokens * width of a token, width of an embedding) that the settings of a branch must fit."""
 AGAIN = (
     "run `ppd train` with the same settings, which writes it again from its last checkpoint, and for an export "
     "`ppd export`; or fetch it again"
@@ -35,9 +39,10 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         data, header = read_checked(path, FORMAT, EARLIER)
         tensors = load(data)
-        absent = [name for name in NEEDED if name not in header]
+        absent = [name for name, kind in NEEDED.items() if not isinstance(header.get(name), kind)]
         if absent:
-            raise UnsoundError(f"its metadata lack {', '.join(absent)}")
+            raise UnsoundError(f"its metadata lack {', '.join(absent)}, or hold something else there")
+        _check_branch(header["branch"], tensors)
     except FileNotFoundError:
         raise UserError(f"{path}: no such adapter; train one with `ppd train` (of an export: `ppd export`)") from None
     except OtherKindError:
@@ -51,6 +56,23 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "optimizer.lr, or fetch it again"
         )
     return tensors, header
+
+
+def _check_branch(branch: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse settings that no branch has, or that do not fit the tensors, before memory is taken for them."""
+    others = [name for name, value in branch.items() if type(value) not in BRANCH.get(name, ())]
+    if others:
+        raise UnsoundError(f"its metadata hold branch.{others[0]}={str(branch[others[0]])[:40]}, which no branch has")
+    whole = [name for name, tensor in tensors.items() if not tensor.is_floating_point()]
+    if whole:
+        raise UnsoundError(f"{whole[0]} holds {tensors[whole[0]].dtype}, where fractions were expected")
+    shape = tuple(tensors[PROJECTION].shape) if PROJECTION in tensors else ()
+    tokens, width = branch.get("num_tokens", 0), branch.get("embedding_dim")
+    if len(shape) != 2 or shape[1] != width or not 2 <= tokens <= shape[0] or shape[0] % tokens:
+        raise UnsoundError(f"{PROJECTION} of shape {shape} is not that of {tokens} tokens of embeddings of {width}")
+    token = branch.get("token_width", "network")
+    if token != "network" and token != shape[0] // tokens:
+        raise UnsoundError(f"{PROJECTION} of shape {shape} is not that of {tokens} tokens of width {token}")
 
 
 def write_adapter(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ from ppd_lightning.backbones.files import ModelPart, absent, damage, find, local
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.part import Finding, Part, settings
 from ppd_lightning.settings.values import PathText
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.hash_memory import remembered_sha256
 
 if TYPE_CHECKING:  # a configuration is checked without them
     import torch
@@ -58,6 +59,8 @@ class Backbone(Part, ABC):
     stride: ClassVar[int]
     """Pixels of an encoded image to one position of its latents, in each direction."""
     latent_channels: ClassVar[int]
+    has_regions: ClassVar[bool] = False
+    """Whether `compile_regions` is defined."""
     decoder_parts: ClassVar[Mapping[Decoder, str]]
     """The part of the codec that each decoder needs."""
 
@@ -175,6 +178,10 @@ class Backbone(Part, ABC):
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
     ) -> UserBranch: ...
 
+    def compile_regions(self, network: nn.Module) -> None:
+        """Compile the network's blocks one by one, in place, when they are first called; where `has_regions`."""
+        raise NotImplementedError(f"{self.name} is compiled as a whole")
+
     # What is loaded. All of it raises UserError where files are missing or damaged, and names them.
 
     @abstractmethod
@@ -261,7 +268,7 @@ class Backbone(Part, ABC):
 
     def fingerprint(self, part: str) -> str:
         """12 hex digits that stand for the content of a part's files."""
-        return fingerprint([file_sha256(file) for file in self.files(part)])
+        return fingerprint([remembered_sha256(file) for file in self.files(part)])
 
     def findings(self) -> Iterator[Finding]:
         """Each part: its folder, or the files that it lacks and how to get them."""

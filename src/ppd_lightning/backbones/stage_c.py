@@ -113,8 +113,9 @@ class StageC(CascadeBackbone):
         def make() -> StableCascadeUNet:
             return StableCascadeUNet(**checkpoint.stage_c_config(self.name))
 
-        network: nn.Module = load_weights(make, weights, convert=checkpoint.from_original, dtype=dtype or torch.float32)
-        return network
+        return self._computing(
+            load_weights(make, weights, convert=checkpoint.from_original, dtype=dtype or torch.float32)
+        )
 
     def load_codec(self, device: torch.device | str = "cpu", *needs: str) -> StageCCodec:
         """EfficientNet's encoder, the previewer, or Stage B and A, as they are named.

@@ -33,7 +33,7 @@ def run(config: Config) -> dict[str, Any]:
     findings = [*packages, *_source(config)]
     if not any(finding.remedies for finding in packages):  # the others look with them
         findings += [*config.model.findings(), *config.user.findings(), *_rewards(config), *config.judge.findings()]
-        findings += [*_text(config), *_hardware(config.trainer)]
+        findings += [*_text(config), *_hardware(config.trainer), _work(config)]
     need = Column("need", max_width=34, overflow="fold")  # so that a file's name beside it is not cut at 100 columns
     table = Table(
         "", need, Column("found", overflow="fold"), title="What this configuration needs", title_justify="left"
@@ -152,3 +152,10 @@ def _hardware(trainer: Trainer) -> Iterator[Finding]:
         return
     remedy = f"use trainer=cpu, or a torch build and driver that see {trainer.devices} GPU"
     yield Finding(f"GPUs: {trainer.devices}", found, (remedy,) if count < trainer.devices else ())
+
+
+def _work(config: Config) -> Finding:
+    """Threads and memory for what is asked for at once."""
+    from ppd_lightning.commands.requirements import memory, work_faults
+
+    return Finding("memory", f"{memory() / 1e9:,.1f} GB", tuple(work_faults(config)))

@@ -21,7 +21,7 @@ from ppd_lightning.evaluation.comparisons.images import OWN, draw_comparisons
 from ppd_lightning.evaluation.comparisons.others import OTHER, draw_others
 from ppd_lightning.evaluation.comparisons.profiles import KEY as PROFILES
 from ppd_lightning.evaluation.comparisons.profiles import augmented, read_profiles
-from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
+from ppd_lightning.evaluation.comparisons.selection import OF_DATA, comparisons_of, evaluated_captions, require_known
 from ppd_lightning.evaluation.comparisons.table import ComparisonsTable
 from ppd_lightning.evaluation.preference_accuracy import preference_accuracy
 from ppd_lightning.evaluation.scores.own_against_other import score_others
@@ -31,7 +31,8 @@ from ppd_lightning.generation.drawn_files import png_fault
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.generation.trained_run import TrainedRun
 from ppd_lightning.storage.atomic import write_json_atomic
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.training.hparams import log_rates
 
@@ -86,7 +87,7 @@ def measure(config: Config) -> dict[str, Any]:
     if (finished := finished_summary(folder)) is not None and not _has_damaged_images(folder, workspace.output):
         log.info("%s is finished; delete it to evaluate again", folder)
         return finished | {"folder": str(folder)}
-    if settings.captions not in ("held_out", "train"):
+    if settings.captions not in OF_DATA:
         count_overruns(trained.backbone, captions, "evaluation.captions")
     summary: dict[str, Any] = {"folder": str(folder)}
     if scorers is not None:
@@ -97,7 +98,7 @@ def measure(config: Config) -> dict[str, Any]:
             preferences.table(), settings.bootstrap, by_captions=workspace.data.by_rewards
         )
         summary.setdefault("seconds", {})["preferring"] = round(time.monotonic() - begun, 1)
-    metadata = {"adapter": file_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
+    metadata = {"adapter": known_sha256(trained.adapter), "measures": [] if scorers is None else scorers.names}
     groups = {group: stored_values(config)[group] for group in ("generation", "evaluation")}
     write_json_atomic(folder / "settings.json", metadata | groups)
     finish_folder(folder, summary, ["settings.json", TABLE])

@@ -20,7 +20,8 @@ from ppd_lightning.generation.grid import BASE, cell_for, draw_grid
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
 from ppd_lightning.generation.sheets import Sheet, draw_sheets
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.storage.fingerprints import DIGITS, file_sha256, fingerprint
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.fingerprints import DIGITS, fingerprint
 from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users.blends import Asked, name_of, weights_of
 
@@ -93,7 +94,7 @@ def run(config: Config) -> dict[str, Any]:
         "width": width,
         "height": height,
         "run": trained.folder.name,
-        "adapter": file_sha256(trained.adapter)[:DIGITS],
+        "adapter": known_sha256(trained.adapter)[:DIGITS],
     }
     manifest = [row | common for sheet in sheets for row in _rows(sheet, captions, users, folder)]
     with atomic_path(folder / "manifest.parquet") as path:

@@ -19,7 +19,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, Comparison, evaluated_captions
+from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, OF_DATA, Comparison, evaluated_captions
 from ppd_lightning.evaluation.scores.reward_scores import score_images
 from ppd_lightning.evaluation.scores.scorers import Scorers
 from ppd_lightning.evaluation.statistics.intervals import rounded, words
@@ -67,7 +67,7 @@ def run(config: Config) -> dict[str, Any]:
             f"page; name at most {DRAWN_AT_MOST}"
         )
     captions = evaluated_captions(config.evaluation.captions, workspace.data)
-    if config.evaluation.captions not in ("held_out", "train"):
+    if config.evaluation.captions not in OF_DATA:
         count_overruns(workspace.backbone, captions, "evaluation.captions")
     if settings.captions is not None:
         captions = sorted(choose_count("interpolation", captions, settings.captions))

@@ -15,13 +15,14 @@ from typing import Any, Literal
 import pyarrow as pa
 from rich.table import Table
 
+from ppd_lightning.backbones.caption_length import count_overruns
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.images import draw_base, draw_own
-from ppd_lightning.evaluation.comparisons.selection import comparisons_of, evaluated_captions, require_known
+from ppd_lightning.evaluation.comparisons.selection import OF_DATA, comparisons_of, evaluated_captions, require_known
 from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.evaluation.vlm_judge.answer_cache import AnswerCache
 from ppd_lightning.evaluation.vlm_judge.judge import Judge
@@ -39,7 +40,8 @@ from ppd_lightning.evaluation.vlm_judge.verdicts import Judged, always_first, by
 from ppd_lightning.generation.gallery import base_gallery, own_gallery
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.atomic import write_json_atomic
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.storage.leases import Lease
 from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users import vlm_prompts
@@ -86,6 +88,8 @@ def run(config: Config) -> dict[str, Any]:
         _require_agreement(config.judge, finished["agreement"])
         _print(finished)
         return finished
+    if config.evaluation.captions not in OF_DATA:
+        count_overruns(trained.backbone, captions, "evaluation.captions")
     judging = _Judging(
         judge,
         config.judge,
@@ -109,7 +113,7 @@ def run(config: Config) -> dict[str, Any]:
     }
     write_verdicts(folder / "verdicts.parquet", {"agreement": chosen, "comparison": judged})
     settings_used = {group: stored_values(config)[group] for group in ("generation", "judge")}
-    write_json_atomic(folder / "settings.json", {"adapter": file_sha256(trained.adapter), **settings_used})
+    write_json_atomic(folder / "settings.json", {"adapter": known_sha256(trained.adapter), **settings_used})
     finish_folder(folder, summary, ["settings.json", "verdicts.parquet"])
     _print(summary)
     return summary

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,9 +104,10 @@ def _finished(data: PreparedData, key: dict[str, Any]) -> dict[str, Any] | None:
         if stored["key"] != key:
             return None
         data.read_pairs()
-        verified(Path(stored["summary"]["folder"]) / "labels.arrow")
-        summary: dict[str, Any] = stored["summary"]
-        return summary if table_key(Path(summary["folder"]) / "labels.arrow") == data.pairs_key() else None
+        labels = data.labels_folder / "labels.arrow"
+        verified(labels)
+        summary: dict[str, Any] = stored["summary"] | {"folder": str(data.labels_folder)}  # it may have been moved
+        return summary if table_key(labels) == data.pairs_key() else None
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
 

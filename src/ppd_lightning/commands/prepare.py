@@ -112,7 +112,7 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
         data.open_latents()
         if data.stores_text:
             data.open_text()
-        summary: dict[str, Any] = stored["summary"]
+        summary: dict[str, Any] = stored["summary"] | {"folder": str(data.folder)}  # it may have been moved
         return summary
     except (OSError, ValueError, KeyError, UserError):
         return None

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from ppd_lightning import signals
-from ppd_lightning.errors import USER_MISTAKE, MachineError, UserError
+from ppd_lightning.errors import USER_MISTAKE, UserError
 from ppd_lightning.masking import for_people
 
 GRACE = 10.0
@@ -28,32 +28,40 @@ LATER = 2.0
 
 def main(config: Path, report: int) -> int:
     """Train; the exit code is that of `ppd`."""
-    with signals.answering(single=True):
-        threading.Thread(target=_end_with_standard_input, daemon=True).start()
-        try:
-            with signals.deferred():
-                from ppd_lightning.commands.verbs import run_verb
-                from ppd_lightning.config.compose import read_config
-                from ppd_lightning.logging_setup import set_up_logging
-                from ppd_lightning.machine_faults import fault_of
+    try:
+        with signals.answering(single=True):
+            threading.Thread(target=_end_with_standard_input, daemon=True).start()
+            return _train(config, report)
+    except signals.Stopped as stop:  # wherever it came, also while another error was looked at
+        return stop.code
 
-            set_up_logging()
-            run_verb("train", read_config(config))
-        except signals.Stopped as stop:
+
+def _train(config: Path, report: int) -> int:
+    try:
+        with signals.deferred():
+            from ppd_lightning.commands.verbs import run_verb
+            from ppd_lightning.config.compose import read_config
+            from ppd_lightning.endings import at_work, machine_fault
+            from ppd_lightning.logging_setup import set_up_logging
+
+        set_up_logging()
+        settings = read_config(config)
+        at_work("train", settings)
+        run_verb("train", settings)
+    except UserError as error:
+        _leave(report, {"faults": error.faults})
+        return USER_MISTAKE
+    except Exception as error:
+        stop = signals.stopping() or _stop_of_all()
+        if stop is not None:
             return stop.code
-        except UserError as error:
-            _leave(report, {"faults": error.faults})
-            return USER_MISTAKE
-        except Exception as error:
-            stop_ = signals.stopping() or _stop_of_all()
-            if stop_ is not None:
-                return stop_.code
-            fault = MachineError(str(error)) if isinstance(error, MachineError) else fault_of(error)
-            if fault is not None:
-                _leave(report, {"machine": getattr(fault, "sentence", str(fault))})
-                return 1
-            _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
-            raise
+        fault = machine_fault(error)
+        if fault is not None:
+            user = fault.code == USER_MISTAKE
+            _leave(report, {"faults": [fault.sentence]} if user else {"machine": fault.sentence})
+            return fault.code
+        _leave(report, {"error": for_people(f"{type(error).__name__}: {error}")})
+        raise
     return 0
 
 
@@ -73,9 +81,8 @@ def _leave(report: int, content: dict[str, object]) -> None:
 def _end_with_standard_input() -> None:
     while number := os.read(sys.stdin.fileno(), 1):  # not through its buffer, whose lock Python wants at its own end
         signals.ask(number[0])
-    nowhere = open(os.devnull, "w")  # noqa: SIM115  # stays open for the other thread of faulthandler
     # Needs no lock of Python's, whatever the others are stuck in.
-    faulthandler.dump_traceback_later(GRACE, exit=True, file=nowhere)
+    faulthandler.dump_traceback_later(GRACE, exit=True, file=os.open(os.devnull, os.O_WRONLY))
     signals.ask(signal.SIGTERM, now=True)
 
 

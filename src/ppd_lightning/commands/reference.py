@@ -6,13 +6,20 @@ import logging
 import time
 from typing import Any
 
+from torch import nn
+
+from ppd_lightning.commands.fitted import fitted
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.devices import DTYPES
 from ppd_lightning.training.data_module import PreferenceDataModule
+from ppd_lightning.training.pair_draws import PairDraws
 from ppd_lightning.training.stored_reference import StoredReference
 
 log = logging.getLogger(__name__)
+
+AHEAD = 1
+"""Processes that make batches beside a GPU, where data.workers allows one: it makes thousands of pairs a second."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -30,8 +37,13 @@ def run(config: Config) -> dict[str, Any]:
     batches = open_batches(workspace)
     batches.setup("fit")
     stored = open_stored(workspace, batches)
-    backbone, dtype = workspace.backbone, DTYPES[config.trainer.precision]
-    computed = stored.make(lambda: backbone.load_network(dtype).to(workspace.device))
+
+    def load() -> nn.Module:
+        network = workspace.backbone.load_network(DTYPES[config.trainer.precision]).to(workspace.device)
+        fitted(workspace, batches, network)
+        return network
+
+    computed = stored.make(load)
     stored.read()
     seconds = round(time.monotonic() - begun, 1)
     log.info(
@@ -41,20 +53,24 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def open_batches(workspace: Workspace) -> PreferenceDataModule:
-    """The batches of a training, not set up yet.
+    """The batches of a training, not set up yet; what fits a GPU is not known yet (see `fitted`).
 
     Raises:
         UserError: the data are not prepared or embedded.
     """
     config = workspace.config
-    return PreferenceDataModule(
+    batches = PreferenceDataModule(
         workspace.data,
         workspace.users.rows(),
         text_arrays=workspace.backbone.text_arrays,
         batch_size=config.trainer.batch_size,
-        micro_batch_size=config.trainer.micro_batch_size,
+        micro_batch_size=None if config.trainer.micro_batch_size == "auto" else config.trainer.micro_batch_size,
         seed=config.seed,
+        draws=PairDraws(config.objective, config.seed, workspace.backbone.null_user == "learned"),
     )
+    if workspace.device.type == "cuda":
+        batches.workers = min(AHEAD, workspace.source.workers)
+    return batches
 
 
 def open_stored(workspace: Workspace, batches: PreferenceDataModule) -> StoredReference:

@@ -65,18 +65,14 @@ def run(config: Config) -> dict[str, Any]:
 def _written(folder: Path, page: Page, values: dict[str, Any]) -> dict[str, Any]:
     try:
         path = write_page(folder, page)
-    except PermissionError as error:
-        raise _not_writable(folder, error) from None
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        raise _not_writable(folder, error) from None
+        raise UserError(
+            f"{folder}: the page cannot be written there ({error.strerror}); name another folder as report.to"
+        ) from None
     log.info("%s", path)
     return {"page": str(path), **values}
-
-
-def _not_writable(folder: Path, error: OSError) -> UserError:
-    return UserError(f"{folder}: the page cannot be written there ({error.strerror}); name another folder as report.to")
 
 
 def _results(folder: Path) -> list[RunResult]:

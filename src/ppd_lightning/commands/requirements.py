@@ -19,7 +19,6 @@ from ppd_lightning.errors import UserError
 
 TRAINING = ("train", "reference", "demo")
 DRAWING = ("evaluate", "interpolate", "judge", "generate", "demo")
-COMPUTING = ("prepare", "label", "embed", "classify", "describe", "studio", *TRAINING, *DRAWING)
 FLOAT, PROCESS = 4, 300_000_000
 """Bytes of a number, and of a process with PyTorch that does nothing yet."""
 FEW_THREADS = 16
@@ -28,29 +27,44 @@ LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
 def require_machine(verb: str, config: Config) -> None:
-    """Raise a `UserError` where the device is missing, or batches alone take more memory than there is."""
-    if verb in COMPUTING:
-        require_accelerator(config.trainer.accelerator)
-    threads, most = config.trainer.threads or 1, max(FEW_THREADS, 4 * (os.cpu_count() or 1))
-    if verb in COMPUTING and threads > most:
-        raise UserError(
-            f"trainer.threads: {threads:,} threads on {os.cpu_count()} CPUs wait for each other; use at most {most}"
-        )
-    faults = [*(_of_training(config) if verb in TRAINING else ()), *(_of_drawing(config) if verb in DRAWING else ())]
+    """Raise a `UserError` where a verb that computes lacks its device, or would take more than this machine has."""
+    require_accelerator(config.trainer.accelerator)
+    training = verb in TRAINING
+    faults = work_faults(config, training=training, drawing=verb in DRAWING)
+    gpus, asked = _gpus(config), config.trainer.devices
+    if training and current_rank().size == 1 and 0 < gpus < asked:
+        faults.append(f"trainer.devices: {asked} are asked for, and this machine has {gpus} GPUs; use at most these")
     if faults:
         raise UserError(faults)
+
+
+def work_faults(config: Config, *, training: bool = True, drawing: bool = True) -> list[str]:
+    """What takes more threads or memory than there are: a sentence for each key.
+
+    Args:
+        training, drawing: whether these are looked at.
+    """
+    faults = []
+    threads, most = config.trainer.threads or 1, max(FEW_THREADS, 4 * (os.cpu_count() or 1))
+    if threads > most:
+        faults.append(
+            f"trainer.threads: {threads:,} threads on {os.cpu_count()} CPUs wait for each other; use at most {most}"
+        )
+    return [*faults, *(_of_training(config) if training else ()), *(_of_drawing(config) if drawing else ())]
+
+
+def _gpus(config: Config) -> int:
+    return 0 if config.trainer.accelerator == "cpu" else torch.cuda.device_count()
 
 
 def _of_training(config: Config) -> Iterator[str]:
     """What a device works on at once: two latents of each pair, and the states of its caption."""
     trainer, model = config.trainer, config.model
     share = -(-trainer.batch_size // (trainer.nodes * trainer.devices))
-    pairs = min(share, trainer.micro_batch_size or share)
+    largest = 1 if trainer.micro_batch_size == "auto" and _gpus(config) else trainer.micro_batch_size
+    pairs = min(share, largest) if isinstance(largest, int) else share
     numbers = 2 * math.prod(model.latent_shape(config.data.image_size)) + (model.caption_numbers or 0)
-    gpus = 0 if trainer.accelerator == "cpu" else torch.cuda.device_count()
-    if current_rank().size == 1 and 0 < gpus < trainer.devices:
-        yield f"trainer.devices: {trainer.devices} are asked for, and this machine has {gpus} GPUs; use at most these"
-    if not gpus and trainer.devices > 1:
+    if not _gpus(config) and trainer.devices > 1:
         of = f"{trainer.devices:,} processes on the CPU"
         yield from _fault("trainer.devices", trainer.devices * PROCESS, of, "start fewer")
     yield from _fault(

@@ -28,6 +28,14 @@ NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests", "no
 MODELS, BARS = 20, 10
 """So many models are listed, and so many have a bar in the figure; the others are one."""
 
+REMEDIES = {
+    "few_pairs": "add choices of the same people, or lower data.min_pairs, data.held_out_captions or data.unseen_users",
+    "image_of_tests": "show an image with one caption and to one person only: those of the tests are never learnt from",
+    "contradictory": "keep one of two rows that say the opposite of each other",
+    "ties": "add choices in which one of the images is preferred",
+}
+"""What to do where most rows are left out for that reason."""
+
 
 def run(config: Config) -> dict[str, Any]:
     """Print the tables and write the figure, stats.png, stats.pdf and stats.svg beside the pairs.
@@ -43,7 +51,9 @@ def run(config: Config) -> dict[str, Any]:
     pairs = data.read_pairs()
     if not len(pairs):
         why = ", ".join(f"{name} {counts[name]}" for name in (*LEFT_OUT, *NOT_PAIRED) if counts.get(name))
-        raise UserError(f"{data.pairs_path}: none of {counts['rows']} rows became a pair ({why}); add choices")
+        most = max(REMEDIES, key=lambda name: counts.get(name, 0))
+        remedy = REMEDIES[most] if counts.get(most) else "add choices"
+        raise UserError(f"{data.pairs_path}: none of {counts['rows']} rows became a pair ({why}); {remedy}")
     found = tally(pairs, data.images_table(("image_id", "model")))
     usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
     path = data.pairs_path.with_name("stats.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from ppd_lightning.commands.fitted import fitted
 from ppd_lightning.commands.preferences import NAME, after_training
 from ppd_lightning.commands.reference import open_batches, open_stored
 from ppd_lightning.commands.run_files import facts, save_branch
@@ -124,6 +125,7 @@ def _train(workspace: Workspace, group: Group) -> None:
             batches.start_step = start
             batches.setup("fit")
             network = backbone.load_network(DTYPES[settings.precision]).to(workspace.device)
+        settings = fitted(workspace, batches, network, group=group, folder=folder)
         if settings.reference == "stored" and objective.needs_reference:
             _read_reference(workspace, batches, network, group)
         with group.together():
@@ -163,7 +165,7 @@ def _train(workspace: Workspace, group: Group) -> None:
                 validates=len(batches.val_dataloader()) > 0,
             )
             if group.rank.is_first:
-                write_text_atomic(folder / "config.yaml", as_yaml(config))
+                write_text_atomic(folder / "config.yaml", as_yaml(replace(config, trainer=settings)))
             step0_loss = step0_test(module, batches)
         if start:
             log.info("resuming at step %d of %d", start, settings.max_steps)

@@ -24,6 +24,9 @@ class Verb:
     groups: tuple[str, ...]
 
 
+LONGEST = 80
+"""Letters that a message quotes of a word that is no verb."""
+
 RESULTS = ("page", "picture", "file", "folder", "run", "sweep")
 """The names under which summaries give the path of what was made."""
 
@@ -96,4 +99,5 @@ def result_of(summary: Mapping[str, Any]) -> str | None:
 def _not_a_verb(word: str) -> str:
     close = get_close_matches(word, VERBS, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{word}: no such verb{hint} (the verbs are {', '.join(VERBS)}; settings are written key=value)"
+    named = word if 0 < len(word) <= LONGEST else repr(word[:LONGEST]) + "..." * (len(word) > LONGEST)
+    return f"{named}: no such verb{hint} (the verbs are {', '.join(VERBS)}; settings are written key=value)"

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ppd_lightning.config.groups import conf_folder
 from ppd_lightning.config.interpolations import too_large
+from ppd_lightning.config.later_keys import with_later_keys
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
 from ppd_lightning.config.root import Config
@@ -28,7 +29,7 @@ from ppd_lightning.storage.yaml_files import read_yaml
 
 NOTHING_NEW = 3
 """Faulty runs of a sweep in succession without another fault, after which the others are not looked at."""
-LATER = ("studio",)
+LATER_GROUPS = ("studio",)
 """Groups that runs of earlier versions lack."""
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
@@ -97,8 +98,8 @@ def compose_runs(combinations: Iterable[Sequence[str]], config_dir: Path | None 
     return runs
 
 
-def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
-    """The settings of the sweeper that the overrides choose, with what a preset sweeps in `params`.
+def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[dict[str, Any], Origins]:
+    """The settings of the sweeper that the overrides choose, with what a preset sweeps in `params`, and their files.
 
     Faults of the overrides are left for `compose_runs` to tell.
     """
@@ -107,10 +108,11 @@ def sweeper_of(overrides: Sequence[str], config_dir: Path | None = None) -> dict
         parsed, _ = parse_overrides(overrides, config_dir)
         composed, _ = _compose_sound(parsed, config_dir)
     if composed is None:
-        return {}
+        return {}, Origins({}, ())
     settings = OmegaConf.to_container(composed.hydra.sweeper)
     assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
+    origins = Origins(composed.hydra.runtime.choices, (), config_dir)
+    return {str(key): value for key, value in settings.items()}, origins
 
 
 def changed_values(overrides: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,17 +157,18 @@ def read_config(path: Path, *, complete: bool = True) -> Config:
     values, faults = _resolved(node)
     if complete and faults:
         raise UserError(f"{path}: {fault}; set it as where this file was written" for fault in faults)
-    config, faults = check(with_later_groups(values))
+    config, faults = check(of_this_version(values))
     if config is None:
         raise UserError(f"{path}: {fault}" for fault in faults)
     return config
 
 
-def with_later_groups(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's stored values, with the shipped ones of groups that came later and that no result depends on."""
-    absent = [group for group in LATER if group not in values]
+def of_this_version(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's stored values, with the keys and groups that came later; no result depends on those groups."""
+    values = with_later_keys(values)
+    absent = [group for group in LATER_GROUPS if group not in values]
     if not absent:
-        return dict(values)
+        return values
     shipped = asdict(compose())
     return {**values, **{group: shipped[group] for group in absent}}
 

@@ -20,6 +20,7 @@ OF_CLASSES = (
     "data.simulated",
     "data.judges",
     "model.stride",
+    "model.has_regions",
 )
 """What rules need to know of the class of a group's part, beside its values."""
 
@@ -115,6 +116,11 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         ),
         "data.min_pairs: must be above shots.n, so that nobody's pair is among its own shots, and {data_min_pairs} "
         "is not above {shots_n}",
+    ),
+    (
+        ("trainer.compile", "model.has_regions", "model.name"),
+        lambda compiled, has_regions, name: compiled == "regions" and not has_regions,
+        "trainer.compile: model.name={model_name} has no blocks that are compiled one by one; use true or false",
     ),
     (
         ("data.image_size", "model.name", "model.stride"),

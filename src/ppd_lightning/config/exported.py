@@ -43,7 +43,7 @@ def exported_values(config: Config) -> dict[str, Any]:
         group: values[group] if keys is None else {key: values[group][key] for key in keys}
         for group, keys in RESULT.items()
     }
-    named: dict[str, Any] = without_places(kept)
+    named: dict[str, Any] = without_folders(kept)
     return named
 
 
@@ -51,16 +51,19 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of an export with the shipped defaults of those that its result does not depend on."""
     defaults = dataclasses.asdict(compose())
     partial = [group for group, keys in RESULT.items() if keys is not None]
-    merged = {group: {**defaults[group], **values.get(group, {})} for group in partial}
+    own = {group: values[group] for group in partial if group in values}
+    merged = {
+        group: {**defaults[group], **own.get(group, {})} for group in partial if isinstance(own.get(group, {}), dict)
+    }
     return {**defaults, **values, **merged}
 
 
-def without_places(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """Plain values; of a text that is a file, a folder or a URL only the last name is left."""
     if isinstance(value, dict):
-        return {key: without_places(part) for key, part in value.items()}
+        return {key: without_folders(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [without_places(part) for part in value]
+        return [without_folders(part) for part in value]
     return _last_name(value) if isinstance(value, str) else value
 
 

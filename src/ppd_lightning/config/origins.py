@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ppd_lightning.config.groups import LIST_GROUPS, conf_folder, options
 from ppd_lightning.errors import UserError
+from ppd_lightning.settings.flat import flat
 from ppd_lightning.storage.yaml_files import read_yaml, yaml_text
 
 
@@ -50,6 +52,16 @@ class Origins:
         """` (FILE)` of the chosen option whose values make up a dotted group."""
         return next((f" ({file.path})" for file in self._files if group and file.package == group), "")
 
+    @contextmanager
+    def named(self, presets: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
+        """Faults of what a file sweeps, as in `presets`, end with the file, unless one of the overrides replaces it."""
+        replaced = {_key(text) for text in overrides}
+        files = {key: self.of(f"hydra.sweeper.params.{key}") for key in map(_key, presets) if key not in replaced}
+        try:
+            yield
+        except UserError as error:
+            raise UserError(fault + _of_related(_key(fault), files) for fault in error.faults) from error
+
     @cached_property
     def _files(self) -> list[ConfigFile]:
         known = options(self._config_dir)
@@ -62,6 +74,17 @@ class Origins:
             for file in _lineage(group, option, known[group])
         ]
         return [*files, _read(conf_folder() / "config.yaml", "")]
+
+
+def _key(text: str) -> str:
+    """The key at the beginning of an override or of a sentence about it."""
+    return re.split("[=:]", text, maxsplit=1)[0].lstrip("+~")
+
+
+def _of_related(key: str, files: Mapping[str, str]) -> str:
+    """The file of the key, or of one above or below it; of all where the fault is the whole sweep's."""
+    related = (name for name in files if f"{name}.".startswith(f"{key}.") or key.startswith((f"{name}.", "-m")))
+    return "".join(dict.fromkeys(files[name] for name in related))
 
 
 def _lineage(group: str, option: str, known: Mapping[str, Path]) -> Iterator[ConfigFile]:
@@ -80,7 +103,7 @@ def _lineage(group: str, option: str, known: Mapping[str, Path]) -> Iterator[Con
 def _read(path: Path, group: str) -> ConfigFile:
     values = read_yaml(path)
     headers = re.findall(r"^\s*# @package\s+(\S+)\s*$", yaml_text(path), re.MULTILINE)
-    package = headers[0].replace("_global_", "") if headers else group
+    package = headers[0].replace("_global_", "") if headers else group.replace("/", ".")
     return ConfigFile(path, package, values if isinstance(values, DictConfig) else OmegaConf.create({}))
 
 
@@ -89,9 +112,7 @@ def _sets(file: ConfigFile, key: str) -> bool:
         if not key.startswith(f"{file.package}."):
             return file.package.startswith(f"{key}.")  # the file makes the group that it sets a key of
         key = key.removeprefix(f"{file.package}.")
-    values: Any = OmegaConf.to_container(file.values, resolve=False)
-    for part in key.split("."):
-        if not isinstance(values, dict) or part not in values:
-            return False
-        values = values[part]
-    return True
+    values = OmegaConf.to_container(file.values, resolve=False)
+    assert isinstance(values, dict)
+    named = {str(name): value for name, value in values.items()}
+    return any(f"{own}.".startswith(f"{key}.") for own in flat(named))  # objective.beta may be one key in a file

@@ -17,7 +17,7 @@ from ppd_lightning.generation.settings import Generation
 from ppd_lightning.reports.settings import Report
 from ppd_lightning.rewards.settings import RewardSettings
 from ppd_lightning.settings.part import Part, by_target, settings
-from ppd_lightning.settings.values import Name, PathText, Seed
+from ppd_lightning.settings.values import FolderText, Name, Seed
 from ppd_lightning.studio.settings import Studio
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Logger, Optimizer, Trainer
@@ -62,5 +62,5 @@ class Config:
     """What belongs together: people's own choices and their shots, or rewards and one-hot users."""
     seed: Seed
     """Draws the branch's first weights and, with epoch and pair, every timestep, noise and dropped user."""
-    output: PathText
+    output: FolderText
     """Folder for everything that is made."""

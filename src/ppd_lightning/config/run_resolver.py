@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppd_lightning.config.compose import compose, with_later_groups
+from ppd_lightning.config.compose import compose, of_this_version
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.groups import options
 from ppd_lightning.config.typed import quoted
@@ -37,7 +37,7 @@ class RunResolver:
 
     def users_of(self, settings: Mapping[str, Any], output: Path) -> Users | None:
         """The users of a run with their data, below the output folder where the run lies now; None if not valid."""
-        config, _ = check(with_later_groups({**settings, "output": str(output)}))
+        config, _ = check(of_this_version({**settings, "output": str(output)}))
         if config is None:
             return None
         from ppd_lightning.config.workspace import Workspace

@@ -22,7 +22,7 @@ from ppd_lightning.masking import without_access
 WITHHELD = "PPD_WITHHELD"
 """The environment variable that holds the URLs of which files hold a part, as JSON by that part."""
 
-RESOLVER = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^${}.]*[\w.]+\s*:")
+RESOLVER = re.compile(r"(?<!\\)(?:\\\\)*\$\{[^${}:]*:")
 """A call of a resolver in a text."""
 
 _written: dict[str, dict[str, str]] = {}
@@ -85,7 +85,8 @@ def _resolved(node: DictConfig | ListConfig, key: str, faults: list[tuple[str, s
         except OmegaConfBaseException as error:
             why = str(error).splitlines()[0]
             faults.append((dotted, why.removeprefix("KeyError raised while resolving interpolation: ").strip('"')))
-            value = OmegaConf.to_container(node)[name]  # type: ignore[index]
+            unresolved: Any = OmegaConf.to_container(node)
+            value = unresolved[name]
         if isinstance(value, DictConfig | ListConfig):
             value = _resolved(value, dotted, faults)
         values[name] = _withheld().get(value, value) if isinstance(value, str) else value

@@ -17,7 +17,7 @@ from ppd_lightning.config.root import PARTS, Config
 from ppd_lightning.settings.part import Part, part_class
 
 CONFIG = TypeAdapter(Config)
-OWN_WORDS = ("precision", "blend", "target", "path", "user")
+OWN_WORDS = ("precision", "blend", "target", "path", "user", "caption")
 """The errors whose message says more than what is expected."""
 
 

@@ -132,9 +132,9 @@ def make_parquet(
 def faults_of_lines(folder: Path) -> dict[int, str]:
     """What was wrong with the lines of the table that `folder`/source was made from."""
     try:
-        told = json.loads((folder / FAULTS).read_text(encoding="utf-8"))
+        noted = json.loads((folder / FAULTS).read_text(encoding="utf-8"))
         found: dict[int, list[str]] = {}
-        for line, fault in told:
+        for line, fault in noted:
             found.setdefault(int(line), []).append(str(fault))
     except (OSError, ValueError, TypeError):
         return {}  # the reasons that the rows themselves show remain

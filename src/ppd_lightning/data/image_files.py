@@ -42,6 +42,9 @@ class ImageFiles:
         group = key.rpartition(".")[0]
         self._roots_key = f"{group}.roots" if group else ""
         further = [location(root, self._roots_key or key).path for root in roots]
+        absent = [root for root in further if table.is_local and not os.path.isdir(root)]
+        if absent:
+            raise UserError(f"{self._roots_key}: {root} is no folder; name one that is there" for root in absent)
         folders = [posixpath.dirname(table.path), *further]
         self._below = [os.path.realpath(folder) for folder in folders] if table.is_local else folders
         self._folders: dict[str, str] = {}

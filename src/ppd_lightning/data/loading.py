@@ -26,10 +26,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from torch import Tensor, from_numpy
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from ppd_lightning.data.remote import first_line
-from ppd_lightning.errors import MachineError
+from ppd_lightning.errors import MachineError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +48,15 @@ class Loader(Generic[Batch]):
 
     dataset: gives whole batches of tensors, arrays, and what can be pickled. workers: processes; 0 is this one. key: of
     the configuration that sets it, for messages. in_order: whether items come in the order of the data set; if not, as
-    they are ready.
+    they are ready. pinned: whether items, then mappings of tensors, lie in pinned memory, from which a GPU copies
+    without being waited for.
     """
 
     dataset: Dataset[Batch]
     workers: int
     key: str
     in_order: bool = True
+    pinned: bool = False
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]  # a TypeError for those without an end, as loaders have it
@@ -64,6 +66,9 @@ class Loader(Generic[Batch]):
 
         Where none can be started (/dev/shm is full or read-only), a warning says so, and all is made here.
         """
+        return map(_pin, self._items()) if self.pinned else self._items()
+
+    def _items(self) -> Iterator[Batch]:
         if not self.workers:
             return iter(DataLoader(self.dataset, batch_size=None, collate_fn=_as_it_is))
         try:
@@ -76,9 +81,12 @@ class Loader(Generic[Batch]):
             )
             return iter(DataLoader(self.dataset, batch_size=None, collate_fn=_as_it_is))
         room = _Room(self.workers) if START_METHOD == "fork" else None
+        items = (
+            _Refusals(self.dataset) if isinstance(self.dataset, IterableDataset) else _RefusalsByNumber(self.dataset)
+        )
         batches = iter(
             DataLoader(
-                self.dataset,
+                items,
                 batch_size=None,
                 num_workers=self.workers,
                 multiprocessing_context=START_METHOD,
@@ -87,7 +95,7 @@ class Loader(Generic[Batch]):
                 worker_init_fn=_begin_work,
             )
         )
-        return batches if room is None else map(room.take, batches)
+        return map(_accepted, batches if room is None else map(room.take, batches))
 
 
 @contextmanager
@@ -170,6 +178,44 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """What a worker sends instead of an item that is a `UserError`, of which torch would make a traceback."""
+
+    faults: Sequence[str]
+
+
+class _Refusals(IterableDataset[Any]):
+    def __init__(self, dataset: IterableDataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self.dataset
+        except UserError as error:
+            yield _Refused(error.faults)
+
+
+class _RefusalsByNumber(Dataset[Any]):
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # of `Dataset`, whose type promises none
+
+    def __getitem__(self, number: int) -> Any:
+        try:
+            return self.dataset[number]
+        except UserError as error:
+            return _Refused(error.faults)
+
+
+def _accepted(item: Any) -> Any:
+    if isinstance(item, _Refused):
+        raise UserError(item.faults)
+    return item
+
+
 def _try_to_start(workers: int) -> None:
     """Make what torch makes for so many workers, which leaves a trace behind where that fails half way.
 
@@ -182,6 +228,10 @@ def _try_to_start(workers: int) -> None:
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _pin(item: Any) -> Any:
+    return {name: tensor.pin_memory() for name, tensor in item.items()}
 
 
 def _begin_work(worker: int) -> None:

@@ -11,6 +11,7 @@ A parquet table may hold the images themselves, as bytes or as structs of bytes 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from ppd_lightning.data.table_cells import caption_of, choice_of, label_of, path
 from ppd_lightning.data.table_parts import rows_of
 from ppd_lightning.data.table_rows import find_columns, in_words, refuse
 from ppd_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("caption", "image_0", "image_1", "choice", "user")
 """The columns that a table must have."""
@@ -169,7 +172,13 @@ def _called(table: Location, header: Sequence[str], columns: Mapping[str, str], 
         raise UserError(f"{table.url}: lacks the columns {', '.join(lacking)}; it has {in_words(header)}{hint}")
     if ordered:
         found |= {"image_0": found["chosen"], "image_1": found["rejected"]}
-        found.pop("choice", None)
+        if "choice" in found:
+            log.warning(
+                "%s: the column %s is not read, for chosen and rejected say what was preferred",
+                table.url,
+                found["choice"],
+            )
+            del found["choice"]
     return {name: own for name, own in found.items() if name not in ("chosen", "rejected")}
 
 

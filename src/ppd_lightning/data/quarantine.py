@@ -82,6 +82,8 @@ def as_lines(unusable: pa.Table, source: ParquetFiles, lines: SourceLines | None
     count = len(unusable)
     taken = numbers.take(pa.array(rows))
     columns = [pa.repeat(lines.name, count), pa.nulls(count), taken]
-    told = zip(unusable["reason"].to_pylist(), taken.to_pylist(), strict=True)
-    reasons = pa.array([lines.faults.get(line, word) if word == NO_IMAGE else word for word, line in told], pa.string())
+    found = zip(unusable["reason"].to_pylist(), taken.to_pylist(), strict=True)
+    reasons = pa.array(
+        [lines.faults.get(line, word) if word == NO_IMAGE else word for word, line in found], pa.string()
+    )
     return pa.table([*columns, reasons], names=UNUSABLE_SCHEMA.names).cast(UNUSABLE_SCHEMA)

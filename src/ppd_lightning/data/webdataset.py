@@ -15,7 +15,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ppd_lightning.data.remote import first_line
 from ppd_lightning.errors import UserError
@@ -71,7 +71,7 @@ def _unpacked(file: IO[bytes], url: str) -> IO[bytes]:
     first = file.read(6)
     file.seek(0)
     if first.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
     if first.startswith(b"BZh"):
         return bz2.BZ2File(file)
     if first.startswith(b"\xfd7zXZ"):
@@ -83,8 +83,9 @@ def _unpacked(file: IO[bytes], url: str) -> IO[bytes]:
 
 
 def _samples(archive: IO[bytes], url: str) -> Iterator[Sample]:
-    key, fields, faults = "", {}, []  # type: str, dict[str, Any], list[str]
-    seen: set[str] = set()
+    key, seen = "", set[str]()
+    fields: dict[str, Any] = {}
+    faults: list[str] = []
     with tarfile.open(fileobj=archive, mode="r:", tarinfo=_Member) as shard:
         while (member := shard.next()) is not None:
             shard.members.clear()  # type: ignore[attr-defined]  # it would keep them all

@@ -47,8 +47,16 @@ class BetasPath:
         alpha = (1 - betas).cumprod(0).sqrt()
         if zero_terminal_snr:
             alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
-        self._alpha_bar = alpha.square().clamp_min(SMALLEST)
-        self._falling = -torch.gradient(torch.logit(self._alpha_bar))[0]
+        alpha_bar = alpha.square().clamp_min(SMALLEST)
+        log_snr = torch.logit(alpha_bar)
+        self._tables = {
+            "alpha_bar": alpha_bar,
+            "alpha": alpha_bar.sqrt(),
+            "sigma": (1 - alpha_bar).sqrt(),
+            "log_snr": log_snr,
+            "falling": -torch.gradient(log_snr)[0],
+        }
+        self._copies: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
 
     def steps(self, t: Tensor) -> Tensor:
         """Times t (B,) to the numbers of their steps (B,) int64."""
@@ -56,19 +64,19 @@ class BetasPath:
 
     def alpha_bar(self, t: Tensor) -> Tensor:
         """Squared signal scale at times t (B,)."""
-        return self._of(self._alpha_bar, t)
+        return self._of("alpha_bar", t)
 
     def alpha(self, t: Tensor) -> Tensor:
         """Signal scale at times t (B,)."""
-        return self._of(self._alpha_bar.sqrt(), t)
+        return self._of("alpha", t)
 
     def sigma(self, t: Tensor) -> Tensor:
         """Noise scale at times t (B,)."""
-        return self._of((1 - self._alpha_bar).sqrt(), t)
+        return self._of("sigma", t)
 
     def log_snr(self, t: Tensor) -> Tensor:
         """See `DiffusionPath`."""
-        return self._of(torch.logit(self._alpha_bar), t)
+        return self._of("log_snr", t)
 
     def network_time(self, t: Tensor) -> Tensor:
         """The numbers of the steps."""
@@ -76,7 +84,7 @@ class BetasPath:
 
     def elbo_weight(self, t: Tensor) -> Tensor:
         """-d lambda / dt by differences of the table, times alpha^2 where v is predicted."""
-        return self._of(self._falling, t) * self.noise_error_weight(t)
+        return self._of("falling", t) * self.noise_error_weight(t)
 
     def noise_error_weight(self, t: Tensor) -> Tensor:
         """1 for the noise; alpha^2 for v, whose error is that of the noise divided by alpha."""
@@ -110,5 +118,9 @@ class BetasPath:
         numbers = torch.arange(steps).flip(0) * (STEPS // steps) + OFFSET
         return (numbers.clamp(max=STEPS - 1) + 0.5) / STEPS  # the middle of a step: rounding cannot leave it
 
-    def _of(self, table: Tensor, t: Tensor) -> Tensor:
-        return table.to(t.device, t.dtype)[self.steps(t)]
+    def _of(self, table: str, t: Tensor) -> Tensor:
+        """Values of a table, which is copied to a device once: a GPU is waited for until that is done."""
+        key = (table, t.device, t.dtype)
+        if key not in self._copies:
+            self._copies[key] = self._tables[table].to(t.device, t.dtype)
+        return self._copies[key][self.steps(t)]

@@ -65,4 +65,4 @@ def preference_loss(
 
 def implicit_accuracy(logits: Tensor) -> Tensor:
     """Share of pairs that the implicit reward orders rightly, (B,) to (B,); ties count one half."""
-    return torch.heaviside(logits, logits.new_tensor(0.5))
+    return torch.heaviside(logits, logits.new_full((), 0.5))

@@ -61,4 +61,5 @@ class TimeWeight:
     def __call__(self, t: Tensor) -> Tensor:
         """Times (B,) within [t_min, t_max] to weights (B,)."""
         index = ((t - self.t_min) / (self.t_max - self.t_min) * self.BINS).long().clamp(0, self.BINS - 1)
-        return self.weights.to(t.device)[index]
+        self.weights = self.weights.to(t.device)  # a copy, which is waited for, in the first step alone
+        return self.weights[index]

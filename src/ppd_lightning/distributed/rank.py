@@ -43,8 +43,11 @@ ALONE = Rank()
 def current_rank(environment: Mapping[str, str] = os.environ) -> Rank:
     """The rank that the environment gives this process; `ALONE` where it gives none.
 
-    A Slurm step of a single task gives none: the command in it starts ranks of its own.
+    A Slurm step of a single task gives none: the command in it starts ranks of its own. What is no number gives none
+    either; `process_folders.require_folders` refuses it.
     """
+    if any(not environment[name].isdecimal() for name in (*TORCHRUN[:4], *SLURM) if name in environment):
+        return ALONE
     if all(name in environment for name in TORCHRUN):
         index, size, local_index, local_size = (int(environment[name]) for name in TORCHRUN[:4])
         return Rank(index, size, local_index, local_size)

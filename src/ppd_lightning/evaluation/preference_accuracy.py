@@ -110,7 +110,7 @@ class HeldOutPreferences:
 
     @torch.no_grad()
     def _margins(self) -> np.ndarray:
-        from ppd_lightning.training.data_module import Examples
+        from ppd_lightning.training.examples import Examples
 
         trained, captions = self.trained, self.pairs["caption"].to_pylist()
         users = trained.embeddings(self.pairs["user_id"].to_pylist(), captions).cpu().numpy()
@@ -134,7 +134,7 @@ class HeldOutPreferences:
         backbone, pipeline = self.trained.backbone, self.trained.pipeline
         assert pipeline.branch is not None
         latents = batch["latents_preferred"]
-        drawn = draws.draw_batch(self.seed, batch["epoch"], batch["pair"], latents.shape[1:], PURPOSE)
+        drawn = draws.draw_batch(self.seed, batch["epoch"], batch["pair"], latents.shape[1:], PURPOSE, noises=1)
         drawn = draws.Draw(drawn.t, drawn.noise_preferred, drawn.noise_preferred, drawn.drop_user)
         batch = {name: part.to(self.trained.device) for name, part in batch.items()}
         drawn = draws.Draw(**{name: part.to(self.trained.device) for name, part in vars(drawn).items()})

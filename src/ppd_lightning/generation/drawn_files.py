@@ -10,22 +10,22 @@ from PIL import Image
 
 from ppd_lightning.data.pictures import as_rgb, open_picture
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.file_state import FileState
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LAST = b"IEND"
 
-_whole: set[tuple[str, int, int, int, int]] = set()
+_whole: set[FileState] = set()
 
 
 def png_fault(path: Path) -> str | None:
     """What is wrong with a PNG file, by every byte of it; None where nothing is.
 
-    A file that was found whole is not read again by this process for as long as its inode, size and times stay.
+    A file that was found whole is not read again by this process for as long as its state stays.
     """
     try:
-        state = path.stat()
-        key = (str(path.absolute()), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-        if key in _whole:
+        state = FileState.of(path)
+        if state in _whole:
             return None
         fault = _fault(path.read_bytes())
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def png_fault(path: Path) -> str | None:
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     if fault is None:
-        _whole.add(key)
+        _whole.add(state)
     return fault
 
 

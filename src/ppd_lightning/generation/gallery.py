@@ -136,4 +136,5 @@ def _gallery(trained: TrainedRun, folder: Path) -> Gallery:
 def _base_setting(trained: TrainedRun) -> dict[str, Any]:
     """Everything that an image of the base depends on beside its name."""
     setting: dict[str, Any] = {name: getattr(trained.settings, name) for name in ("steps", "text_guidance", "decoder")}
-    return setting | {"image_size": trained.data.image_size, "model": trained.parts, "dtype": str(trained.dtype)}
+    setting |= {"image_size": trained.data.image_size, "model": trained.parts, "dtype": str(trained.dtype)}
+    return setting | trained.backbone.prediction_settings()

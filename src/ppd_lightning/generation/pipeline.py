@@ -76,14 +76,19 @@ class UserPipeline:
         *,
         image_size: int,
         decoder: Decoder = "full",
+        text_device: torch.device | str | None = None,
     ) -> UserPipeline:
         """With codec and text encoder from the backbone's files, on the network's device; arguments as of the class.
+
+        Args:
+            text_device: of the text encoder, if it is another.
 
         Raises:
             UserError: files are missing or damaged.
         """
         device = next(network.parameters()).device
-        codec, text = backbone.load_codec(device, backbone.decoder_parts[decoder]), backbone.load_text(device)
+        codec = backbone.load_codec(device, backbone.decoder_parts[decoder])
+        text = backbone.load_text(device if text_device is None else text_device)
         return cls(backbone, network, branch, codec, text, image_size=image_size, decoder=decoder)
 
     def remember(self, captions: Sequence[str]) -> None:
@@ -107,6 +112,7 @@ class UserPipeline:
         *,
         steps: int,
         guidance: Guidance,
+        decode_at_once: int | None = None,
     ) -> Tensor:
         """Draw a batch.
 
@@ -120,6 +126,7 @@ class UserPipeline:
             prompts: B texts that the model reads instead of the captions, which still decide the noise.
             steps: of the sampler.
             guidance: how the predictions are put together.
+            decode_at_once: most latents that the decoder is given at once; None is B.
 
         Returns:
             images (B, 3, H, W) float in [0, 1].
@@ -154,12 +161,18 @@ class UserPipeline:
                 prediction = prediction + guidance.user * (of_user - of_text)
             latents = self.sampler.step(prediction, t, latents, generators)
         _require_drawn(latents, "latents", captions, seeds, guidance)
-        if self.decoder == "preview":
-            images = self.codec.preview(latents)
-        else:
-            images = self.codec.decode(latents, conditions, [_generator("decoder", *key) for key in keys])
+        size, parts = decode_at_once or len(latents), []
+        for begin in range(0, len(latents), size):
+            part = slice(begin, begin + size)
+            parts.append(self._decode(latents[part], {name: one[part] for name, one in conditions.items()}, keys[part]))
+        images = torch.cat(parts)
         _require_drawn(images, "pixels", captions, seeds, guidance)
         return images
+
+    def _decode(self, latents: Tensor, conditions: Conditions, keys: Sequence[tuple[str, int]]) -> Tensor:
+        if self.decoder == "preview":
+            return self.codec.preview(latents)
+        return self.codec.decode(latents, conditions, [_generator("decoder", *key) for key in keys])
 
     def _for_users(
         self,

@@ -36,7 +36,15 @@ def draw_images(
         part = slice(begin, begin + size)
         own = None if users is None else users[part]
         read = None if prompts is None else prompts[part]
-        drawn = pipeline(captions[part], own, seeds[part], read, steps=settings.steps, guidance=guidance)
+        drawn = pipeline(
+            captions[part],
+            own,
+            seeds[part],
+            read,
+            steps=settings.steps,
+            guidance=guidance,
+            decode_at_once=settings.decode_at_once,
+        )
         parts.append(drawn.cpu())
     return torch.cat(parts)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from ppd_lightning.data.prepared import PreparedData
@@ -11,9 +13,13 @@ from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.prompts import read_prompts
 from ppd_lightning.generation.settings import Generation
+from ppd_lightning.settings.plain_text import user_name
 from ppd_lightning.settings.values import Share
 from ppd_lightning.users.blends import Asked, people_in
 from ppd_lightning.users.users import Users
+
+FEW = 3
+"""Names that a message gives as examples."""
 
 
 def chosen_captions(settings: Generation, data: PreparedData) -> list[str]:
@@ -50,10 +56,23 @@ def chosen_users(settings: Generation, users: Users, described: Collection[str] 
     refused = sorted(people & set(not_served))
     if refused:
         raise UserError(f"generation.users: {', '.join(refused)}: {users.kind.not_served}")
-    absent = sorted(people - {*groups["seen"], *groups["unseen"]})
+    known = {*groups["seen"], *groups["unseen"]}
+    absent = sorted(people - known)
     if absent:
-        raise UserError(f"generation.users: nobody in the pairs is called {', '.join(absent)}")
+        raise UserError(
+            f"generation.users: nobody in the pairs is called {name}{_nearest(name, {*known, *described})}"
+            for name in absent
+        )
     return asked
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """`; did you mean ...?`: a name spelt alike, or the whole number that a text such as 1e16 is."""
+    with suppress(ValueError, OverflowError):
+        if (number := user_name(float(name))) in known:
+            return f"; did you mean {number}?"
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known)[:FEW])}, for example"
 
 
 def _asked_caption(number: int, said: str) -> str:

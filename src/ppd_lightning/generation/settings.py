@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Batch, Blend, Draws, Fraction, Guidance, PathText, Seed, User
+from ppd_lightning.settings.values import Batch, Blend, Caption, Draws, Fraction, Guidance, PathText, Seed, User
 
 ADAPTERS = {"trained": "adapter.safetensors", "ema": "adapter-ema.safetensors"}
 """The files of a run's folder that hold the weights which `weights` names."""
@@ -27,13 +27,18 @@ class Generation:
     """The times [low, high] at which the network is conditioned on the user."""
     batch_size: Batch
     """Images drawn at once."""
+    decode_at_once: Batch | None
+    """Images of these that the decoder makes at once, which needs more memory for each than drawing does; null is all.
+    """
     seeds: Annotated[list[Seed], Field(min_length=1)]
     """A seed is one noise, shared by all users."""
+    text_encoder_on: Literal["device", "cpu"]
+    """Where the text encoder works: beside the network, or on the CPU, where a GPU's memory is short: slower."""
     decoder: Literal["full", "preview"]
     """What turns latents into images: the full decoder, or the small previewer (one and the same in some models)."""
     weights: Literal["trained", "ema"]
     """Which of the run's weights draw: those of the last step, or their moving average (optimizer.ema_decay)."""
-    captions: PathText | Annotated[list[str], Field(min_length=1)] | None
+    captions: PathText | Annotated[list[Caption], Field(min_length=1)] | None
     """What is drawn: a list, or a file of captions as for evaluation.captions; null chooses held-out ones by hash."""
     users: Annotated[list[User | Blend], Field(min_length=1)] | None
     """For whom: names, or convex blends, each a list such as [{user: ann, weight: 0.3}, {user: bob, weight: 0.7}]; null

@@ -68,7 +68,8 @@ class TrainedRun:
         network = self.backbone.load_network(self.dtype).to(self.device)
         branch = load_adapter(self.backbone, network, self.adapter).eval().requires_grad_(False)
         size, decoder = self.data.image_size, self.settings.decoder
-        return UserPipeline.of(self.backbone, network, branch, image_size=size, decoder=decoder)
+        text = "cpu" if self.settings.text_encoder_on == "cpu" else self.device
+        return UserPipeline.of(self.backbone, network, branch, image_size=size, decoder=decoder, text_device=text)
 
     @property
     def described_key(self) -> dict[str, str]:

@@ -26,7 +26,7 @@ from ppd_lightning.masking import visible
 from ppd_lightning.model_card.drawing_files import read_template, settings_as_arguments
 from ppd_lightning.model_card.sections import data_section, read_summary, results_section, training_section
 from ppd_lightning.rewards.encoder_code import EncoderCode
-from ppd_lightning.storage.fingerprints import file_sha256
+from ppd_lightning.storage.checksums import known_sha256
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Optimizer, Trainer
 from ppd_lightning.users.kind import UserKind
@@ -106,7 +106,7 @@ def model_card(training: ExportedTraining) -> str:
         "guidance": " ".join(_guidance(training)),
         "data": data_section(training.source, data, training.user.sentence(training.shots, training.rewards)),
         "training": training_section(objective, training.optimizer, training.trainer, summary),
-        "results": results_section(training.run, file_sha256(training.adapter)),
+        "results": results_section(training.run, known_sha256(training.adapter)),
         "limits": "\n".join(f"- {limit}" for limit in _limits(training, facts)),
         "licence": "\n\n".join(_licence(training.source, facts)),
         "configuration": fenced(_yaml(training.settings), "yaml"),

@@ -19,8 +19,6 @@ from ppd_lightning.reports.run_results import RunResult
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 MOST_CHOICES = 4
 """Of a user, so many are read."""
 

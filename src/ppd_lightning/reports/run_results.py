@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.settings import ADAPTERS
@@ -20,6 +18,7 @@ from ppd_lightning.storage import json_files
 from ppd_lightning.storage.checksums import known_sha256
 from ppd_lightning.storage.finished_run import AGAIN, is_finished
 from ppd_lightning.storage.result_folder import remedy_of, require_whole
+from ppd_lightning.storage.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from ppd_lightning.users.users import Users
@@ -168,9 +167,9 @@ def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
         raise UserError(f"{folder}: is no run's folder: it has no config.yaml; `ppd train` makes one")
     require_whole(path)
     try:
-        settings = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); {AGAIN}") from error
+        settings = OmegaConf.to_container(read_yaml(path))
+    except UserError as error:
+        raise UserError(f"{fault}; {AGAIN}" for fault in error.faults) from error
     groups = ("objective", "data", "user", "shots", "model", "trainer")
     if (
         not isinstance(settings, dict)

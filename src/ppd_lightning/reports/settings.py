@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import PathText, Real, Resamples
+from ppd_lightning.settings.values import FolderText, PathText, Real, Resamples
 
 
 @settings
@@ -17,7 +17,7 @@ class Report:
     of: Annotated[list[PathText], Field(min_length=1)] | None
     """Folders of runs and sweeps: one has a page of its own, several are compared as a study; null is the sweep of
     output that was last worked on."""
-    to: PathText | None
+    to: FolderText | None
     """The folder of the page and its tables; null is that of the run or sweep itself, of a study one in
     {output}/reports that follows from report.of."""
     metric: Annotated[str, Field(min_length=1)] | None

@@ -27,7 +27,8 @@ from ppd_lightning.rewards.picture_features import BATCH
 from ppd_lightning.rewards.settings import Option, RewardSettings
 from ppd_lightning.rewards.sources import Role, role_faults, role_files, role_location
 from ppd_lightning.settings.part import part_class
-from ppd_lightning.storage.fingerprints import file_sha256, fingerprint
+from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.hash_memory import remembered_sha256
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Reward(ABC):
     @cached_property
     def sha256(self) -> dict[str, str]:
         """The SHA-256 of every file, 64 hexadecimal digits, by path."""
-        return {str(path): file_sha256(path) for role in self.roles for path in self.paths(role)}
+        return {str(path): remembered_sha256(path) for role in self.roles for path in self.paths(role)}
 
     def fingerprint(self) -> str:
         """12 hex digits of what decides the scores: the class, its version, the files' bytes, the options, the dtype.

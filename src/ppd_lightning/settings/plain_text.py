@@ -11,9 +11,16 @@ import re
 import unicodedata
 from decimal import Decimal, InvalidOperation
 
-UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f\xad\u200b\u200e\u200f\u2060\ufeff]")
-"""Characters without width that change nothing of a text: controls, soft hyphens, marks of order. Joiners stay, for
-letters of several scripts and pictographs are made with them."""
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f\xad\u034f\u061c\u180e\u200b\u200e\u200f"
+    r"\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+"""Characters without width that change nothing of a text: controls, soft hyphens, marks of order (file managers and
+chats add them to what is copied)."""
+
+JOINERS = re.compile(r"(?<![^\x00-\x7f])[\u200c\u200d]+")
+"""Joiners with nothing to join: at the beginning and behind ASCII. Others stay, for letters of several scripts and
+pictographs are made with them."""
 
 WHOLE = re.compile(r"-?(0|[1-9]\d{0,30})\.0+|\d(\.\d+)?e\+\d{1,2}")
 """A whole number as text, as files of floats have it: 12.0, 1e+16."""
@@ -27,8 +34,12 @@ HALVES = re.compile("[\ud800-\udfff]")
 
 def plain_text(text: str) -> str:
     """The normal form of a text: Unicode NFC, one space for each run of white space, none around it, nothing unseen."""
-    seen = UNSEEN.sub("", text)
-    return " ".join((seen if seen.isascii() else unicodedata.normalize("NFC", seen)).split())
+    seen = _spaced(UNSEEN.sub("", text))
+    return seen if JOINERS.search(seen) is None else _spaced(JOINERS.sub("", seen))
+
+
+def _spaced(text: str) -> str:
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def user_name(value: object) -> str:

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from ppd_lightning.settings.paths import home_expanded
-from ppd_lightning.settings.plain_text import user_name
+from ppd_lightning.settings.plain_text import plain_text, user_name
 
 CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -24,6 +24,18 @@ def _refuse_half(value: object) -> object:
     if value in ("fp16", "float16", "half", 16, "16"):
         raise PydanticCustomError("precision", "activations overflow in fp16: use bf16 or fp32")
     return value
+
+
+def _of_this_machine(text: str) -> str:
+    if "://" in text:
+        raise PydanticCustomError("path", "files are written to folders of this machine only, and this is a URL")
+    return text
+
+
+def _said(caption: str) -> str:
+    if not plain_text(caption):
+        raise PydanticCustomError("caption", "a caption is empty, or nothing of it is seen")
+    return caption
 
 
 def _as_called(value: object) -> object:
@@ -75,6 +87,10 @@ Switch = Annotated[bool, Strict()]
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 """A file, a folder, a URL or a name on the model hub; `~` is one's home folder."""
+Caption = Annotated[str, AfterValidator(_said)]
+"""A caption with a letter that is seen."""
+FolderText = Annotated[PathText, AfterValidator(_of_this_machine)]
+"""A file or folder that is written: of this machine."""
 User = Annotated[str, BeforeValidator(_as_called)]
 """A user's name; 12 and 12.0 are "12", as in tables."""
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]

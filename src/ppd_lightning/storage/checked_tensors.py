@@ -9,8 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ppd_lightning.storage.atomic import atomic_path
 
 ENTRY = "ppd_lightning"
 """The key of the one entry in a file's metadata: safetensors writes several in an order of its own each time."""
@@ -51,6 +58,8 @@ def read_checked(path: Path, kind: str, earlier: str | None = None) -> tuple[byt
         OtherKindError: its format is another.
     """
     try:
+        if path.exists() and not path.is_file():  # to read a pipe may never end
+            raise UnsoundError("it is no file, but a folder, a pipe or a device")
         data = path.read_bytes()
     except FileNotFoundError:
         raise
@@ -70,6 +79,30 @@ def read_checked(path: Path, kind: str, earlier: str | None = None) -> tuple[byt
     if expected is not None and expected != _checksum(header, entry, tensors):
         raise UnsoundError("its content does not have its checksum")
     return data, entry
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> None:
+    """Write a file of arrays and its entry, whole or not at all; the same ones give the same bytes."""
+    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with atomic_path(path) as unfinished:
+        unfinished.write_bytes(with_checksum(save(tensors, {ENTRY: json.dumps(entry, sort_keys=True)})))
+
+
+def read_arrays(path: Path, kind: str, earlier: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A file's arrays and its entry; arguments and faults as of `read_checked`.
+
+    Raises:
+        UnsoundError: also where an array holds NaN or infinity.
+    """
+    data, entry = read_checked(path, kind, earlier)
+    try:
+        arrays = load(data)
+    except SafetensorError as error:
+        raise UnsoundError(str(error)) from None
+    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if broken:
+        raise UnsoundError(f"NaN or infinity in {', '.join(broken)}")
+    return arrays, entry
 
 
 def is_checked(path: Path) -> bool:

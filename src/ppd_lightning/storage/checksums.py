@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_text_atomic
+from ppd_lightning.storage.file_state import FileState
 from ppd_lightning.storage.fingerprints import file_sha256
 
 SUMS = "SHA256SUMS"
@@ -24,20 +26,21 @@ DONE = ".done"
 SHORT = 12
 """Digits of a checksum in messages."""
 
-_known: dict[tuple[str, int, int, int, int], str] = {}
+_known: dict[FileState, str] = {}
 
 
 def known_sha256(path: Path) -> str:
-    """`file_sha256`, read once a process for as long as the file's inode, size and times stay.
+    """`file_sha256`, read once a process for as long as the file's state stays.
 
     Raises:
         OSError: it cannot be read.
     """
-    state = path.stat()
-    key = (str(path.absolute()), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    if key not in _known:
-        _known[key] = file_sha256(path)
-    return _known[key]
+    state = FileState.of(path)
+    if not path.is_file():  # to read a pipe may never end
+        raise OSError(errno.EINVAL, "it is no file, but a folder, a pipe or a device", str(path))
+    if state not in _known:
+        _known[state] = file_sha256(path)
+    return _known[state]
 
 
 def write_checksums(folder: Path, names: Iterable[str], checksums: str = SUMS) -> None:

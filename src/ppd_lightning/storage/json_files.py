@@ -26,6 +26,8 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         UserError: it cannot be read, or is no JSON object.
     """
     try:
+        if path.exists() and not path.is_file():  # to read a pipe may never end
+            raise ValueError("it is no file, but a folder, a pipe or a device")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise

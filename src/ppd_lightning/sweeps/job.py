@@ -15,7 +15,7 @@ from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.root import Config
 from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.endings import at_work, machine_fault
-from ppd_lightning.errors import USER_MISTAKE, MachineError, UserError
+from ppd_lightning.errors import USER_MISTAKE, UserError
 from ppd_lightning.logging_setup import lines_of_run, set_up_logging
 from ppd_lightning.masking import for_people
 from ppd_lightning.storage.leases import Lease, this_process
@@ -54,7 +54,7 @@ def do_run(folder: Path, number: int) -> None:
 
     Of several processes that train the run together, the first notes and the others only work.
     """
-    config_text(folder, number)
+    config_text(folder, number)  # refuses a damaged file, which may be a configuration all the same
     verbs, config = read_sweep(folder).verbs, read_config(config_file(folder, number))
     if not current_rank().is_first:
         for verb in verbs:
@@ -97,9 +97,9 @@ def _outcome(folder: Path, run: SweepRun, verbs: list[str], config: Config) -> S
         if stop is not None:
             _note_stop(folder, run, stop)
             raise stop from error
-        fault = machine_fault(error, config)
-        if fault is not None or isinstance(error, MachineError):
-            why, mistake = (str(error), False) if fault is None else (fault.sentence, fault.code == USER_MISTAKE)
+        fault = machine_fault(error)
+        if fault is not None:
+            why, mistake = fault.sentence, fault.code == USER_MISTAKE
             log.error("run %d failed: %s", run.number, why)
         else:
             why, mistake = for_people(f"{type(error).__name__}: {error}"), False

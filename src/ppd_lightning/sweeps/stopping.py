@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,16 @@ def stop_runs(folder: Path, number: int) -> None:
             break
         time.sleep(PAUSE)
     name = signal.Signals(number).name
-    stopped = [run for run in read_runs(folder) if run.state == "stopped" and run.number not in held]
-    told = [replace(run, why=run.why.replace(TO_RUNS.name, name)) for run in stopped]
-    record(folder, *held.values(), *told)
+    ended = [run for run in read_runs(folder) if run.state == "stopped"]
+    record(
+        folder, *(_waiting_again(run, held) or replace(run, why=run.why.replace(TO_RUNS.name, name)) for run in ended)
+    )
+
+
+def _waiting_again(run: SweepRun, held: Mapping[int, SweepRun]) -> SweepRun | None:
+    """A run as it waited before it was held; None for one that had begun all the same, or was not held."""
+    before = held.get(run.number)
+    return before if before is not None and run == replace(before, state="stopped") else None
 
 
 def _process_here(run: SweepRun) -> int | None:

@@ -67,7 +67,9 @@ def build_module(
     branch = backbone.attach(network, data.embedding_dim)
     if trainer.gradient_checkpointing:
         cast("ModelMixin", network).enable_gradient_checkpointing()
-    if trainer.compile:
+    if trainer.compile == "regions":
+        backbone.compile_regions(network)
+    elif trainer.compile:
         network.compile()
     return PPDModule(
         backbone,

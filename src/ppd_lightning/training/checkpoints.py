@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
+from ppd_lightning.storage.checksums import known_sha256
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.training.accumulation import ends_step, is_due
 from ppd_lightning.training.finite import first_nonfinite
@@ -161,7 +162,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     named = NAME.fullmatch(path.name)
     if named is None:
         raise DamagedError(f"{path}: no checkpoint of this version, whose names are step-STEP.SHA256.ckpt")
-    if not file_sha256(path).startswith(named[2]):
+    if not known_sha256(path).startswith(named[2]):
         raise DamagedError(f"{path}: damaged (its checksum differs)")
     try:
         found = torch.load(path, map_location=map_location, weights_only=True)

@@ -1,14 +1,13 @@
 """Batches of tensors from the stores: no images, no encoders and no random state.
 
-B = pairs in a batch, N = pairs, G = groupings of shots, E = width of a user embedding.
+B = pairs in a batch, N = pairs, E = width of a user embedding.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,19 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from ppd_lightning.data.loading import Loader
-from ppd_lightning.data.pairs import stable_ids
-from ppd_lightning.data.stores import Store, StoredArray
-from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.errors import UserError
-from ppd_lightning.training.accumulation import micro_batches
-from ppd_lightning.training.caption_states import CaptionNumbers, open_captions
+from ppd_lightning.training.accumulation import met_several_times, micro_batches
+from ppd_lightning.training.caption_states import open_captions
 from ppd_lightning.training.example_order import ExampleOrder
-from ppd_lightning.training.groupings import EachItsOwn, Groupings
+from ppd_lightning.training.examples import EXAMPLE_COLUMNS, Examples
+from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.training.noisy_latents import Batch
+from ppd_lightning.training.pair_draws import PairDraws
 from ppd_lightning.training.sound_inputs import unsound_inputs
 
 if TYPE_CHECKING:
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     from ppd_lightning.users.rows import UserRows
 
 log = logging.getLogger(__name__)
-
-EXAMPLE_COLUMNS = ["pair_id", "user_id", "caption_id", "preferred", "dispreferred", "split"]
 
 
 class PreferenceDataModule(LightningDataModule):
@@ -47,7 +42,9 @@ class PreferenceDataModule(LightningDataModule):
     each of `text_arrays` and user (B, E), all float32, and reference (B, 2) where the reference's errors are stored.
     Where the data store no text states, caption (B,) int64, the row in the captions table, stands for them.
     Batch k of a run is the examples [k B, (k + 1) B) of an endless stream (`ExampleOrder`), B = batch_size, of which
-    every rank takes its equal part, in equal micro-batches. Which grouping of shots describes the user of a pair is
+    every rank takes its equal part, in micro-batches. With `draws`, batches of the loaders hold what is random about
+    their pairs too, also of pairs whose user is dropped nothing but their number (`PairDraws`): so of a step's other
+    pairs its micro-batches have equal numbers, up to one. Which grouping of shots describes the user of a pair is
     drawn from (seed, epoch, pair) among those without the pair and its caption.
 
     Args:
@@ -57,10 +54,12 @@ class PreferenceDataModule(LightningDataModule):
         batch_size: pairs of an optimizer step, over all ranks.
         micro_batch_size: most pairs that a rank works on at once; None is its whole share.
         seed: of the order and of the groupings.
+        draws: of the training; None leaves them to its step.
 
     Attributes:
         start_step: the batch at which the training loader starts; a resumed run sets it.
-        workers: processes that assemble batches; 0 is the training process itself.
+        workers: processes that assemble batches; 0 is the training process itself. Batches for a GPU lie in pinned
+            memory.
     """
 
     def __init__(
@@ -72,12 +71,12 @@ class PreferenceDataModule(LightningDataModule):
         batch_size: int = 16,
         micro_batch_size: int | None = None,
         seed: int = 0,
+        draws: PairDraws | None = None,
     ) -> None:
         super().__init__()
         self.data, self.rows, self.text_arrays = data, rows, tuple(text_arrays)
         self.batch_size, self.micro_batch_size, self.seed = batch_size, micro_batch_size, seed
-        self.start_step = 0
-        self.workers = 0
+        self.draws, self.start_step, self.workers = draws, 0, 0
         self._training: Examples | None = None
         self._validation: Examples | None = None
         self._everything: Examples | None = None
@@ -112,6 +111,8 @@ class PreferenceDataModule(LightningDataModule):
             raise UserError(
                 f"{self.data.pairs_path}: there is no pair to train on; use more pairs, or other shares in data.*"
             )
+        if self.batch_size > len(training):
+            log.warning(met_several_times(self.batch_size, len(training)))
         self._training, self._validation = training, validation
         self._everything = everything.part(trained, described=False)
 
@@ -138,6 +139,10 @@ class PreferenceDataModule(LightningDataModule):
     def first_batch(self) -> Batch:
         """Batch 0, wherever the run starts and however many ranks share it, whole."""
         return self.batch(0)
+
+    def first_pairs(self, count: int) -> Batch:
+        """The first pairs of the stream, whatever a batch is."""
+        return TrainingStream(self._examples(), count, 0, 1, 0, 1).batch(0)
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """One rank's part of batch `step` of the run, whole."""
@@ -183,8 +188,10 @@ class PreferenceDataModule(LightningDataModule):
         """The endless stream of micro-batches from `start_step` on."""
         rank, world_size = self._rank_and_world_size()
         parts = self._micro_batches()
-        stream = TrainingStream(self._examples(), self.batch_size, rank, world_size, self.start_step, parts)
-        return Loader(stream, self.workers, "PreferenceDataModule.workers")
+        stream = TrainingStream(
+            self._examples(), self.batch_size, rank, world_size, self.start_step, parts, draws=self.draws
+        )
+        return self._loader(stream)
 
     def val_dataloader(self) -> Loader[Batch] | list[Loader[Batch]]:
         """The validation split in the order of its pair ids, as of epoch 0; nothing where the split is empty."""
@@ -192,8 +199,12 @@ class PreferenceDataModule(LightningDataModule):
         assert self._validation is not None
         rank, world_size = self._rank_and_world_size()
         size = self.batch_size // self._micro_batches()
-        batches = ValidationBatches(self._validation, size, rank, world_size)
-        return Loader(batches, self.workers, "PreferenceDataModule.workers") if len(batches) else []
+        batches = ValidationBatches(self._validation, size, rank, world_size, draws=self.draws)
+        return self._loader(batches) if len(batches) else []
+
+    def _loader(self, batches: Dataset[Batch]) -> Loader[Batch]:
+        pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return Loader(batches, self.workers, "data.workers", pinned=pinned)
 
     def _examples(self) -> Examples:
         if self._training is None:
@@ -214,102 +225,47 @@ class PreferenceDataModule(LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
 
-class Examples:
-    """Pairs with the rows of the stores that they need.
+class TrainingStream(IterableDataset[Batch]):
+    """One rank's part of every batch from `start_step` on, in `parts` micro-batches each, without an end.
 
-    Args:
-        table: rows of `pairs.PAIRS_SCHEMA`, in the order of the pair ids, of which the caption is not needed.
-        users: the embeddings (R, E) whose rows `groupings` knows.
-        text: the text store, or the numbers of captions, which go into a batch then.
-        text_arrays: arrays of the text store that go into a batch.
+    With `draws`, pairs that are left out of a step are left out of its micro-batches, which share the others equally:
+    their sizes differ by one at most.
     """
 
     def __init__(
         self,
-        table: pa.Table,
-        latents: Store,
-        text: Store | CaptionNumbers,
-        users: np.ndarray | StoredArray,
-        groupings: Groupings | EachItsOwn,
-        seed: int,
-        *,
-        text_arrays: Sequence[str] = ("text", "text_pooled"),
+        examples: Examples,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        start_step: int,
+        parts: int,
+        draws: PairDraws | None = None,
     ) -> None:
-        self.users, self.seed = users, seed
-        self.latents = latents.arrays["latents"]
-        self.text = {name: text.arrays[name] for name in text_arrays} if isinstance(text, Store) else None
-        self.reference: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-        self.left_out = 0
-        self.pairs = stable_ids(table["pair_id"])
-        self.user_rows, self.usable_groupings = groupings.rows_for(table)
-        images = pa.chunked_array([*table["preferred"].chunks, *table["dispreferred"].chunks], pa.string())
-        self.preferred, self.dispreferred = latents.index(images).reshape(2, -1)
-        self.caption = text.index(table["caption_id"])
-
-    def part(self, chosen: np.ndarray, *, described: bool = True) -> Examples:
-        """Those of `chosen`, (N,) bool, that a grouping of their user may describe; `left_out` counts the others.
-
-        With `described` off, all of them, which then have no users.
-        """
-        kept = chosen & (self.usable_groupings > 0) if described else chosen
-        part = copy.copy(self)
-        part.left_out = int(chosen.sum() - kept.sum())
-        part.pairs, part.caption = self.pairs[kept], self.caption[kept]
-        part.user_rows, part.usable_groupings = self.user_rows[kept], self.usable_groupings[kept]
-        part.preferred, part.dispreferred = self.preferred[kept], self.dispreferred[kept]
-        return part
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def batch(self, rows: np.ndarray, epochs: np.ndarray) -> Batch:
-        """Gather the examples `rows` (B,) as they are in `epochs` (B,)."""
-        pairs = self.pairs[rows]
-        drawn = [
-            choose("grouping", self.seed, epoch, pair, count)
-            for epoch, pair, count in zip(
-                epochs.tolist(), pairs.tolist(), self.usable_groupings[rows].tolist(), strict=True
-            )
-        ]
-        user_rows = self.user_rows[rows, np.array(drawn, np.int64)]
-        batch = self.without_user(rows, epochs) | {"user": _gather(self.users, user_rows)}
-        if self.reference is not None:
-            batch["reference"] = torch.from_numpy(self.reference(pairs, epochs))
-        return batch
-
-    def without_user(self, rows: np.ndarray, epochs: np.ndarray) -> Batch:
-        """The same without user and reference."""
-        return {
-            "pair": torch.from_numpy(self.pairs[rows]),
-            "epoch": torch.from_numpy(epochs),
-            "latents_preferred": _gather(self.latents, self.preferred[rows]),
-            "latents_dispreferred": _gather(self.latents, self.dispreferred[rows]),
-            **self._of_captions(self.caption[rows]),
-        }
-
-    def _of_captions(self, rows: np.ndarray) -> Batch:
-        """The text states of some rows of the store, or where there is none their numbers."""
-        if self.text is None:
-            return {"caption": torch.from_numpy(rows)}
-        return {name: _gather(array, rows) for name, array in self.text.items()}
-
-
-class TrainingStream(IterableDataset[Batch]):
-    """One rank's part of every batch from `start_step` on, in `parts` micro-batches each, without an end."""
-
-    def __init__(
-        self, examples: Examples, batch_size: int, rank: int, world_size: int, start_step: int, parts: int
-    ) -> None:
-        self.examples, self.start, self.parts = examples, start_step * parts, parts
+        self.examples, self.start, self.parts, self.draws = examples, start_step * parts, parts, draws
         self.order = ExampleOrder(examples.pairs, examples.seed)
-        self.batch_size, own = batch_size, batch_size // world_size
-        self.offset, self.size = rank * own, own // parts
+        self.batch_size, self.own = batch_size, batch_size // world_size
+        self.offset = rank * self.own
+        self._kept: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def batch(self, index: int) -> Batch:
         """The `index`th micro-batch of this rank, counted from the beginning of the run."""
         step, part = divmod(index, self.parts)
-        begin = step * self.batch_size + self.offset + part * self.size
-        return self.examples.batch(*self.order(begin, begin + self.size))
+        rows, epochs = self._of_step(step)
+        here = slice(part * len(rows) // self.parts, (part + 1) * len(rows) // self.parts)
+        batch = self.examples.batch(rows[here], epochs[here])
+        return batch if self.draws is None else self.draws.of_training(batch, self.own / self.parts)
+
+    def _of_step(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows and epochs of this rank's pairs of a step, kept for its other micro-batches."""
+        if self._kept is None or self._kept[0] != step:
+            begin = step * self.batch_size + self.offset
+            rows, epochs = self.order(begin, begin + self.own)
+            if self.draws is not None:
+                stays = self.draws.stays(torch.from_numpy(epochs), torch.from_numpy(self.examples.pairs[rows])).numpy()
+                rows, epochs = rows[stays], epochs[stays]
+            self._kept = step, rows, epochs
+        return self._kept[1:]
 
     def __iter__(self) -> Iterator[Batch]:
         """Every worker makes each `num_workers`th batch; the loader takes them in turn, so the order stays."""
@@ -321,19 +277,17 @@ class TrainingStream(IterableDataset[Batch]):
 class ValidationBatches(Dataset[Batch]):
     """Every `world_size`th example, in batches; where there are fewer than ranks, each has all of them."""
 
-    def __init__(self, examples: Examples, batch_size: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self, examples: Examples, batch_size: int, rank: int, world_size: int, draws: PairDraws | None = None
+    ) -> None:
         own = slice(rank, None, world_size) if len(examples) >= world_size else slice(None)
         self.examples, self.rows = examples, np.arange(len(examples))[own]
-        self.own = batch_size // world_size
+        self.own, self.draws = batch_size // world_size, draws
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.own)
 
     def __getitem__(self, index: int) -> Batch:
         rows = self.rows[index * self.own : (index + 1) * self.own]
-        return self.examples.batch(rows, np.zeros(len(rows), np.int64))
-
-
-def _gather(array: np.ndarray | StoredArray, rows: np.ndarray) -> Tensor:
-    """Copies of some rows of an array, as a float32 tensor."""
-    return torch.from_numpy(array[rows]).float()
+        batch = self.examples.batch(rows, np.zeros(len(rows), np.int64))
+        return batch if self.draws is None else self.draws.of_measurement(batch)

@@ -14,6 +14,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from ppd_lightning.data.loading import workers_may_die
 from ppd_lightning.distributed.group import OwnSignals, RankEnvironment, strategy
 from ppd_lightning.distributed.rank import ALONE, Rank
 from ppd_lightning.errors import UserError
@@ -118,10 +119,11 @@ def fit(trainer: Trainer, module: PPDModule, data: PreferenceDataModule, checkpo
 
     Raises:
         UserError: a loss, a gradient or a weight is not finite, with what is to be changed and what is kept.
+        MachineError: a process that makes batches ended.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with deferred():
+        with deferred(), workers_may_die("data.workers", data.workers):
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except NotFiniteError as stop:
         faults = data.unsound_inputs(stop.found.pairs) or stop.faults

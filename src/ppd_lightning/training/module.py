@@ -19,7 +19,7 @@ from torch import Tensor, distributed, nn
 
 from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.devices import peak_memory
-from ppd_lightning.diffusion.draws import Draw, draw_batch
+from ppd_lightning.diffusion.draws import Draw
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.errors import UserError
 from ppd_lightning.training.accumulation import is_due
@@ -29,6 +29,7 @@ from ppd_lightning.training.learning_rate import learning_rate_factor
 from ppd_lightning.training.mean_figures import figures_of, means_of_all, own_waiting, waiting_of_all
 from ppd_lightning.training.noisy_latents import Batch, drawn_times, noisy_latents
 from ppd_lightning.training.objectives.objective import Loss, Objective, PairErrors
+from ppd_lightning.training.pair_draws import COUNT, PairDraws, draws_in
 from ppd_lightning.training.settings import Optimizer
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class PPDModule(LightningModule):
     """Trains one user branch by any objective.
 
     A batch holds pair (B,) and epoch (B,) int64, latents_preferred and latents_dispreferred (B, ...), the backbone's
-    `text_arrays` (B, ...) and user (B, E). Times, noise and user dropping are drawn from (seed, epoch, pair). With
-    reference (B, 2), the reference's stored errors of the preferred and the dispreferred images, these are taken and
-    not computed. With caption (B,) int64 in place of `text_arrays`, `text` is asked for these.
+    `text_arrays` (B, ...) and user (B, E). Times, noise and user dropping are drawn from (seed, epoch, pair), where the
+    batch is made or, if it comes without them, here (`PairDraws`). With reference (B, 2), the reference's stored errors
+    of the preferred and the dispreferred images, these are taken and not computed. With caption (B,) int64 in place of
+    `text_arrays`, `text` is asked for these.
 
     Where several processes train it together, figures are means over the pairs of all of them.
 
@@ -61,6 +63,8 @@ class PPDModule(LightningModule):
         log_every: steps between logged figures, which are means over all pairs of these steps.
         text: gives the text states of batches that hold none.
         skip_nonfinite: most steps that may be left out because a figure or the gradient is not finite.
+
+    Between the arrival of a batch with draws and the end of its backward nothing waits for the device.
 
     What is not finite ends a training with `NotFiniteError`: on a CPU in its step, with a GPU or several processes at
     the next logged step or checkpoint. Where steps may be left out, each is looked at before it is made.
@@ -92,7 +96,7 @@ class PPDModule(LightningModule):
         self.backbone, self.network, self.branch = backbone, network, branch
         self.objective, self.optimizer_config = objective, optimizer
         self.time_weight = time_weight
-        self.latent_shape, self.max_steps, self.seed = latent_shape, max_steps, seed
+        self.max_steps, self.draws = max_steps, PairDraws(objective, seed, branch.config["null"] == "learned")
         self.coefficient = objective.coefficient(math.prod(latent_shape))
         self.strict_loading = False  # checkpoints hold the branch only; on_load_checkpoint checks that it is whole
         self.micro_batches, self.log_every, self.text = micro_batches, log_every, text
@@ -116,25 +120,30 @@ class PPDModule(LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss of one micro-batch; the user stays switched on until its backward is over.
 
-        The loss is the sum over its pairs, divided by their number before users are dropped: so a step's gradient does
-        not depend on how its pairs are split.
+        The loss is the sum over its pairs, divided by how many of the step it stands for, before users are dropped: so
+        a step's gradient does not depend on how its pairs are split.
         """
-        count = len(batch["pair"])
-        batch, draws = self._kept(batch, self._draws(batch))
+        batch = self.draws.complete(batch)
         if not len(batch["pair"]):
-            self._note({})
+            self._training_figures.append({})
             return torch.stack([0.0 * weight.sum() for weight in self.branch.parameters()]).sum()
+        draws = draws_in(batch)
         errors = self._errors(batch, draws, both=self.objective.needs_reference)
         weight = self.objective.weight(self._time_weight(draws), self.coefficient)
         loss = self.objective.training_loss(errors, weight)
         others = {name: value for name, value in loss.figures.items() if name != "loss"}
         self.health.note("train", self.global_step + 1, batch["pair"], {"loss": loss.total, **others})
-        self._note(loss.figures)
-        return loss.total.sum() / count
+        self._training_figures.append(loss.figures)
+        return loss.total.sum() / batch[COUNT]
 
     def on_after_backward(self) -> None:
-        """Switch the user off again."""
+        """Switch the user off again; at the end of a logged step, log the means of the figures of all kept pairs."""
         self._user.close()
+        if self.skip_nonfinite:
+            self._forget_nonfinite()
+        self._micro_batch = (self._micro_batch + 1) % self.micro_batches
+        if not self._micro_batch and self._logs():
+            self._log_figures()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note the norm of the step's gradient, before it is clipped; log it with the learning rate and the memory.
@@ -281,7 +290,9 @@ class PPDModule(LightningModule):
 
     def _preference(self, batch: Batch, *, over_time: bool = True) -> Loss:
         """The preference loss of a batch that is not trained on, weighted over time or not; the user is off again."""
-        draws = self._draws(batch)
+        if "t" not in batch:
+            batch = self.draws.of_measurement(batch)
+        draws = draws_in(batch)
         errors = self._errors(batch, draws, both=True)
         self._user.close()
         return errors.preference_loss(self.coefficient * self._time_weight(draws) if over_time else self.coefficient)
@@ -293,14 +304,13 @@ class PPDModule(LightningModule):
         """Whether the step that is under way is one of those at whose end figures are logged."""
         return is_due(self.global_step + 1, self.log_every, self.max_steps)
 
-    def _note(self, figures_of_pairs: dict[str, Tensor]) -> None:
-        """Keep a micro-batch's figures, each (B,); at the end of a logged step, log the means over all kept."""
-        if self.skip_nonfinite and not all(bool(values.isfinite().all()) for values in figures_of_pairs.values()):
-            figures_of_pairs = {}
-        self._training_figures.append(figures_of_pairs)
-        self._micro_batch = (self._micro_batch + 1) % self.micro_batches
-        if self._micro_batch or not self._logs():
-            return
+    def _forget_nonfinite(self) -> None:
+        """Of the last micro-batch, so that the means of a logged step are those of what was trained on."""
+        if not all(bool(values.isfinite().all()) for values in self._training_figures[-1].values()):
+            self._training_figures[-1] = {}
+
+    def _log_figures(self) -> None:
+        """The means of the figures, each (B,), of the micro-batches since the last logged step."""
         parts = [part for part in self._training_figures if part]
         self._training_figures = []
         figures = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
@@ -331,20 +341,3 @@ class PPDModule(LightningModule):
                 reference = noisy.errors(self.backbone, self.network)
         self._user.enter_context(self.branch.user(batch["user"].repeat(noisy.sides, 1)))
         return PairErrors(noisy.errors(self.backbone, self.network), reference)
-
-    def _draws(self, batch: Batch) -> Draw:
-        draws = draw_batch(self.seed, batch["epoch"], batch["pair"], self.latent_shape)
-        return Draw(**{name: value.to(self.device) for name, value in vars(draws).items()})
-
-    def _kept(self, batch: Batch, draws: Draw) -> tuple[Batch, Draw]:
-        """Drop users at the objective's rate: with a learned null they become zero, else their pairs are left out.
-
-        A zero user of a bias-free branch *is* the reference: its pair would cost a step and teach nothing.
-        """
-        keep = draws.drop_user >= self.objective.drop_user
-        if self.branch.config["null"] == "learned":
-            return batch | {"user": batch["user"] * keep[:, None]}, draws
-        return (
-            {name: value[keep] for name, value in batch.items()},
-            Draw(**{name: value[keep] for name, value in vars(draws).items()}),
-        )

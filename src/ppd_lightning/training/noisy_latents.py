@@ -55,6 +55,7 @@ def noisy_latents(
     sides = [(batch["latents_preferred"], draws.noise_preferred)]
     if with_dispreferred:
         noise = draws.noise_preferred if objective.share_noise else draws.noise_dispreferred
+        assert noise is not None
         sides.append((batch["latents_dispreferred"], noise))
     path, t = backbone.diffusion_path, drawn_times(objective, draws)
     return NoisyLatents(

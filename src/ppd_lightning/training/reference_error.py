@@ -45,7 +45,8 @@ def reference_error_by_time(
     for index, time in enumerate(TimeWeight.bin_times(t_min, t_max)):
         rows = (torch.arange(per_bin) + index * per_bin) % pairs
         latents, keys = batch["latents_preferred"][rows], torch.arange(per_bin)
-        noise = draw_batch(seed, torch.full((per_bin,), index), keys, latents.shape[1:]).noise_preferred.to(latents)
+        epochs = torch.full((per_bin,), index)
+        noise = draw_batch(seed, epochs, keys, latents.shape[1:], noises=1).noise_preferred.to(latents)
         t = time.expand(per_bin).to(latents.device)
         conditions = {name: batch[name][rows] for name in backbone.text_arrays}
         predicted = backbone.predict(network, path.add_noise(latents, noise, t), t, conditions)

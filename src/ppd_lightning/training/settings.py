@@ -51,8 +51,9 @@ class Trainer:
     """Optimizer steps."""
     batch_size: Batch
     """Pairs of one optimizer step, over all devices."""
-    micro_batch_size: Annotated[int, Strict(), Field(ge=1, le=16_384)] | None
-    """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share."""
+    micro_batch_size: Annotated[int, Strict(), Field(ge=1, le=16_384)] | Literal["auto"] | None
+    """Pairs that a device works on at once, whose gradients add up to the step's; null is its whole share, as auto is
+    on a CPU. On a GPU auto is the most that fits, tried as the run starts, with gradient_checkpointing if need be."""
     precision: Precision
     """fp32 or bf16; the weights of the user branch and the errors stay in fp32."""
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -69,8 +70,9 @@ class Trainer:
     """CPU threads of PyTorch; null leaves its own choice."""
     gradient_checkpointing: Switch
     """Compute activations again in the backward pass: less memory, more time, the same result."""
-    compile: Switch
-    """Compile the network with torch.compile: minutes at the start, more where objective.drop_user varies the batch."""
+    compile: Switch | Literal["regions"]
+    """Compile with torch.compile: regions compiles blocks one by one, equal ones once, for any number of dropped users;
+    true the network as a whole, which takes longer, and once more where objective.drop_user varies the batch."""
     checkpoint_every: Count
     """Steps between checkpoints, each with a validation; the last step has one too."""
     preview_every: Count | None

@@ -10,7 +10,7 @@ import numpy as np
 from ppd_lightning.data.stores import StoredArray
 
 if TYPE_CHECKING:
-    from ppd_lightning.training.data_module import Examples
+    from ppd_lightning.training.examples import Examples
 
 MADE_BY = {"latents": "ppd prepare", "text states": "ppd prepare", "user embeddings": "ppd embed"}
 

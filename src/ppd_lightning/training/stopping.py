@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +13,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
 
 from ppd_lightning import signals
+from ppd_lightning.errors import UserError
 from ppd_lightning.signals import Stopped
 from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.storage.json_files import read_json
 from ppd_lightning.training.accumulation import ends_step
 from ppd_lightning.training.checkpoints import LastCheckpoint
 
@@ -71,7 +72,7 @@ def noted_when_stopped(folder: Path, *, first: bool) -> Iterator[None]:
         folder: of the run.
         first: whether this is the process of it that writes.
     """
-    if first:
+    if first and (folder / NOTE).exists():  # somebody else's finished run may be read-only
         (folder / NOTE).unlink(missing_ok=True)
     try:
         yield
@@ -86,10 +87,9 @@ def noted_when_stopped(folder: Path, *, first: bool) -> Iterator[None]:
 
 def read_stop(folder: Path) -> dict[str, Any]:
     """The note of a run that was stopped; nothing where it was not."""
-    found: Any = None
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
+    with suppress(OSError, UserError):
+        return read_json(folder / NOTE, "delete it")
+    return {}
 
 
 def _of_any_rank(trainer: Trainer) -> int:

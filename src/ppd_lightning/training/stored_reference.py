@@ -33,6 +33,7 @@ from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.noisy_latents import noisy_latents
 from ppd_lightning.training.objectives.objective import Objective
+from ppd_lightning.training.pair_draws import PairDraws, draws_in
 
 if TYPE_CHECKING:
     from ppd_lightning.backbones.backbone import Backbone
@@ -185,13 +186,12 @@ class StoredReference:
     @torch.no_grad()
     def _errors(self, network: nn.Module, begin: int, end: int) -> Tensor:
         batch = self.batches.reference_batch(begin, end)
-        drawn = draws.draw_batch(self.seed, batch["epoch"], batch["pair"], self.batches.latent_shape)
+        batch = PairDraws(self.objective, self.seed).of_measurement(batch)
         batch = {name: part.to(self.device) for name, part in batch.items()}
-        drawn = draws.Draw(**{name: part.to(self.device) for name, part in vars(drawn).items()})
         text = self.text()
         if text is not None:
             batch = text(batch)
-        noisy = noisy_latents(self.backbone, self.objective, batch, drawn)
+        noisy = noisy_latents(self.backbone, self.objective, batch, draws_in(batch))
         return torch.stack(noisy.errors(self.backbone, network), 1).cpu()
 
 

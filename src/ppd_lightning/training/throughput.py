@@ -26,6 +26,7 @@ class Speed(Callback):
 
     def __init__(self, pairs_per_step: int, every: int, *, bar: bool) -> None:
         self.pairs_per_step, self.every, self.bar = pairs_per_step, every, bar
+        self._figures = ""
         self._counted: Counted | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,9 +53,10 @@ class Speed(Callback):
             if self._counted is None and trainer.is_global_zero:
                 words = _words(trainer, ("loss", "implicit_accuracy", "margin"))
                 log.info("step %d/%d %s %.0f pairs/s %.0f s left", step, trainer.max_steps, words, speed, left)
+            if self._counted is not None:
+                self._figures = _words(trainer, ("loss", "implicit_accuracy")).replace("implicit_", "")
         if self._counted is not None:
-            words = _words(trainer, ("loss", "implicit_accuracy")).replace("implicit_", "")
-            self._counted.add(self.pairs_per_step, words or f"step {step}")
+            self._counted.add(self.pairs_per_step, self._figures or f"step {step}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""

@@ -8,7 +8,6 @@ E = width of an embedding, N = people.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, UnsoundError, read_checked, with_checksum
+from ppd_lightning.storage.checked_tensors import OtherKindError, read_arrays, write_arrays
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.users.new_choices import NewChoice
 from ppd_lightning.users.people_file import DescribedPeople
@@ -94,9 +90,7 @@ class Describer:
     def save(self, path: Path) -> None:
         """Write it, whole or not at all; the same one gives the same bytes."""
         header = {"format": FORMAT, "version": version("ppd-lightning"), "facts": self.facts}
-        tensors = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
-        with atomic_path(path) as unfinished:
-            unfinished.write_bytes(with_checksum(save(tensors, {ENTRY: json.dumps(header, sort_keys=True)})))
+        write_arrays(path, self._arrays(), header)
 
     @classmethod
     def open(cls, path: Path, remedy: str = "run `ppd embed` with the same settings") -> Describer:
@@ -106,18 +100,15 @@ class Describer:
             UserError: the file is missing, damaged or something else; `remedy` says what to do.
         """
         try:
-            data, header = read_checked(path, FORMAT, EARLIER)
-            arrays, facts = load(data), dict(header["facts"])
+            arrays, header = read_arrays(path, FORMAT, EARLIER)
+            facts = dict(header["facts"])
             scale = Scale.of_arrays({name[6:]: array for name, array in arrays.items() if name.startswith("scale.")})
         except FileNotFoundError:
             raise UserError(f"{path}: this file, by which people are described, is missing; {remedy}") from None
         except OtherKindError:
             raise UserError(f"{path}: says nothing of how people are described; {remedy}") from None
-        except (UnsoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged ({error}); {remedy}") from error
-        broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-        if broken:
-            raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; {remedy}")
         fitted = {name[7:]: array for name, array in arrays.items() if name.startswith("fitted.")}
         return cls(scale, fitted, facts)
 

@@ -6,26 +6,23 @@ E = width of an embedding.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.settings.plain_text import user_name
-from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.storage.checked_tensors import ENTRY, OtherKindError, read_checked, with_checksum
+from ppd_lightning.storage.checked_tensors import OtherKindError, read_arrays, write_arrays
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.users.vectors_file import require_vectors
 
 FORMAT = "people 2"
 EARLIER = "people 1"
 """The format without a checksum."""
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError)
 """What reading a damaged file raises."""
 RESERVED = "__metadata__"
 """The one name that safetensors keeps for itself."""
@@ -60,8 +57,7 @@ class DescribedPeople:
             "run": self.run,
             "people": self.facts,
         }
-        with atomic_path(path) as unfinished:
-            unfinished.write_bytes(with_checksum(save(dict(self.vectors), {ENTRY: json.dumps(header, sort_keys=True)})))
+        write_arrays(path, self.vectors, header)
 
     @classmethod
     def open(cls, path: Path) -> DescribedPeople:
@@ -71,8 +67,8 @@ class DescribedPeople:
             UserError: the file is missing, damaged or something else.
         """
         try:
-            data, header = read_checked(path, FORMAT, EARLIER)
-            arrays, own = load(data), dict(header["people"])
+            arrays, header = read_arrays(path, FORMAT, EARLIER)
+            own = dict(header["people"])
             vectors = {user_name(name): arrays[name] for name in own}
             if len(vectors) < len(own) or "" in vectors:
                 raise UserError(f"{path}: two people have one name, or somebody has none; run `ppd describe` again")
@@ -84,9 +80,7 @@ class DescribedPeople:
             raise UserError(f"{path}: no file of described people; `ppd describe` writes such") from None
         except DAMAGE as error:
             raise UserError(f"{path}: damaged, or no file of people ({error}); run `ppd describe` again") from error
-        broken = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
-        if broken:
-            raise UserError(f"{path}: {', '.join(broken)}: holds NaN or infinity; run `ppd describe` again")
+        require_vectors(vectors, path, "run `ppd describe` again")
         return people
 
 

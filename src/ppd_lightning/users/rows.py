@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ppd_lightning.data.pairs import stable_ids
+from ppd_lightning.data.shards import require_finite
 from ppd_lightning.data.stores import Store, StoredArray, write_store
 from ppd_lightning.users.scale import Scale
 from ppd_lightning.users.shot_sets import ShotSet
@@ -21,6 +22,8 @@ from ppd_lightning.users.shot_sets import ShotSet
 log = logging.getLogger(__name__)
 
 MADE_BY = "ppd embed"
+LOOKED_AT = 8192
+"""Rows that are looked at at once."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,14 @@ def open_rows(folder: Path, key: Mapping[str, str], *, per_caption: bool) -> Use
         per_caption: whether each row is for one caption.
 
     Raises:
-        UserError: the store is missing, damaged or stale.
+        UserError: the store is missing, damaged or stale, or an embedding is not finite.
     """
     store = Store.open(folder, dict(key), made_by=MADE_BY)
     store.verify()  # who a row is for is known by its id
-    users, captions = zip(*(row.rsplit("/", 1) for row in store.ids.to_pylist()), strict=True)
+    ids, embeddings = store.ids.to_pylist(), store.arrays["embedding"]
+    for begin in range(0, len(store), LOOKED_AT):
+        end = min(begin + LOOKED_AT, len(store))
+        require_finite(f"{folder}: embedding", ids[begin:end], embeddings[begin:end])
+    users, captions = zip(*(row.rsplit("/", 1) for row in ids), strict=True)
     shots = store.arrays["shots"][:] if "shots" in store.arrays else np.empty((len(store), 0), np.int64)
-    return UserRows(users, store.arrays["embedding"], shots, captions if per_caption else None)
+    return UserRows(users, embeddings, shots, captions if per_caption else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import PathText
+from ppd_lightning.settings.values import FolderText, PathText
 
 
 @settings
@@ -17,5 +17,5 @@ class Describe:
     with user=stated columns user and text, as for user.texts."""
     roots: list[PathText]
     """Folders below which the images of such a table may lie, beside its own; as data.roots."""
-    to: PathText | None
+    to: FolderText | None
     """The file that they are written to, ending in .safetensors; null names one in the output folder by the table."""

@@ -41,9 +41,14 @@ def read_texts(path: str | Path, key: str = "user.texts", *, profiles: bool = Fa
         found: dict[str, tuple[str, str]] = {}
         for line, user, text, choices in _rows(table, key, faults, profiles):
             try:
-                name, words = user_of(user), _words(user, text)
+                name = user_of(user)
             except ValueError as error:
-                faults.append((line, str(error) if str(error).startswith("no text") else f"user {error}"))
+                faults.append((line, f"user {error}"))
+                continue
+            try:
+                words = _words(text)
+            except ValueError as error:
+                faults.append((line, f"no text of the user {user}{error}"))
                 continue
             if not name:
                 faults.append((line, "user is empty"))
@@ -57,14 +62,14 @@ def read_texts(path: str | Path, key: str = "user.texts", *, profiles: bool = Fa
         return {name: words for name, (_, words) in found.items()}
 
 
-def _words(user: Any, text: Any) -> str:
-    """A user's text; a ValueError that begins with "no text" if there is none."""
+def _words(text: Any) -> str:
+    """A user's text; a ValueError that goes on after "no text of the user" if there is none."""
     try:
         words = words_of(text)
     except ValueError as error:
-        raise ValueError(f"no text of the user {user}: it {error}") from None
+        raise ValueError(f": it {error}") from None
     if not words.strip():
-        raise ValueError(f"no text of the user {user}")
+        raise ValueError
     return words
 
 

@@ -6,7 +6,7 @@ B = batch, L = text tokens, C = text width, C' = pooled text width.
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ppd_lightning.backbones.cascade.texts import CascadeTexts
 from ppd_lightning.light_imports import light_imports
@@ -36,7 +36,11 @@ class CascadeBackbone(CascadeTexts, ABC):
     stride, and what is said of the model.
     """
 
+    arithmetic: Literal["fast", "stock"]
+    """How the network computes: stock is diffusers' own to the bit, fast the same up to rounding in less time."""
+
     latent_channels: ClassVar[int] = 16
+    has_regions: ClassVar[bool] = True
     decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "previewer"}
 
     @property
@@ -45,6 +49,10 @@ class CascadeBackbone(CascadeTexts, ABC):
         from ppd_lightning.diffusion.schedule import CosineSchedule
 
         return CosineSchedule()
+
+    def prediction_settings(self) -> dict[str, Any]:
+        """See `Backbone`."""
+        return {"arithmetic": self.arithmetic}
 
     def predict(self, network: nn.Module, noised: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """The predicted noise (B, 16, H, W) float32, without an image prompt; see `predict_noise`."""
@@ -59,6 +67,12 @@ class CascadeBackbone(CascadeTexts, ABC):
 
         return attach_user_branch(network, embedding_dim, num_tokens=num_tokens, null=null, token_width=token_width)
 
+    def compile_regions(self, network: nn.Module) -> None:
+        """See `compile_blocks`."""
+        from ppd_lightning.backbones.cascade.regions import compile_blocks
+
+        compile_blocks(network)
+
     def load_network(self, dtype: torch.dtype | None = None) -> nn.Module:
         """The frozen Stage C, its weights in `dtype`; None is float32."""
         with light_imports():
@@ -67,7 +81,15 @@ class CascadeBackbone(CascadeTexts, ABC):
             from ppd_lightning.backbones.diffusers_parts import load_network
 
         config, weights = self.files("prior")
-        network: nn.Module = load_network(StableCascadeUNet, config, weights, dtype=dtype)
+        return self._computing(load_network(StableCascadeUNet, config, weights, dtype=dtype))
+
+    def _computing(self, network: nn.Module) -> nn.Module:
+        """The network as `arithmetic` says."""
+        if self.arithmetic == "fast":
+            with light_imports():
+                from ppd_lightning.backbones.cascade.arithmetic import use_fast_arithmetic
+
+            use_fast_arithmetic(network)
         return network
 
     def sampler(self) -> DDPMSampler:

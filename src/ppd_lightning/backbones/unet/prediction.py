@@ -34,7 +34,8 @@ def predict_with_unet(
     added = None
     if unet.config.addition_embed_type == "text_time":
         height, width = (STRIDE * side for side in noised.shape[2:])
-        sizes = noised.new_tensor([height, width, 0, 0, height, width]).expand(len(noised), -1)
+        numbers = (height, width, 0, 0, height, width)  # filled in by the device: a copy of them would be waited for
+        sizes = torch.stack([noised.new_full((), number) for number in numbers]).expand(len(noised), -1)
         added = {"text_embeds": text_pooled, "time_ids": sizes}
     with torch.autocast(noised.device.type, torch.bfloat16, enabled=unet.dtype == torch.bfloat16):
         predicted: Tensor = unet(noised, time, text, added_cond_kwargs=added, return_dict=False)[0]

@@ -21,6 +21,9 @@ FIRST_SEED, SEEDS = 1000, 4
 NAMED = 5
 """People whom a message names."""
 
+OF_DATA = ("held_out", "train")
+"""The values of `evaluation.captions` that name no file."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -41,7 +44,7 @@ def evaluated_captions(named: str, data: PreparedData) -> list[str]:
     Raises:
         UserError: the data are not prepared, or the file is missing or holds something else.
     """
-    if named in ("held_out", "train"):
+    if named in OF_DATA:
         return data.captions(held_out=named == "held_out")
     return read_prompts(Path(named), "evaluation.captions")
 

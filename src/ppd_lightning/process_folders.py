@@ -17,13 +17,24 @@ log = logging.getLogger(__name__)
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Variables with folders of caches that libraries insist on; without them they take one below the temporary one."""
 
+NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+"""Variables by which processes that train together know each other; Lightning reads them as it is imported."""
 
-def require_places(environment: MutableMapping[str, str] = os.environ) -> None:
+
+def require_folders(environment: MutableMapping[str, str] = os.environ) -> None:
     """See that they are there; a cache that cannot be written is left out, with a warning.
 
     Raises:
-        UserError: there is no current folder, or none for temporary files.
+        UserError: there is no current folder, or none for temporary files, or variables of ranks are no numbers.
     """
+    faults = [
+        f"{name}={environment[name][:80]}: this variable must be a whole number; unset it, unless torchrun or "
+        "Slurm started this process"
+        for name in NUMBERS
+        if name in environment and not environment[name].isdecimal()
+    ]
+    if faults:
+        raise UserError(faults)
     try:
         os.getcwd()
     except FileNotFoundError:

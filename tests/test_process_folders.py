@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ppd_lightning.cli import main
-from ppd_lightning.places import require_places
+from ppd_lightning.distributed.rank import ALONE, current_rank
+from ppd_lightning.errors import UserError
+from ppd_lightning.process_folders import require_folders
 
 
 def test_a_current_folder_that_was_removed_is_a_sentence(
@@ -34,6 +36,14 @@ def test_no_folder_for_temporary_files_is_a_sentence(
 def test_a_cache_that_cannot_be_written_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     environment = {"TRITON_CACHE_DIR": f"{tmp_path}/file/x", "TORCHINDUCTOR_CACHE_DIR": f"{tmp_path}/new"}
-    require_places(environment)
+    require_folders(environment)
     assert environment == {"TORCHINDUCTOR_CACHE_DIR": f"{tmp_path}/new"}
     assert "TRITON_CACHE_DIR" in caplog.text
+
+
+def test_a_variable_of_ranks_that_is_no_number_is_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"RANK=x: this variable must be a whole number") as caught:
+        require_folders({"RANK": "x", "LOCAL_RANK": "-1", "WORLD_SIZE": "2"})
+    assert len(caught.value.faults) == 2
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    assert current_rank(dict.fromkeys(names, "x")) == ALONE
