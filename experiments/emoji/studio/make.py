@@ -3,8 +3,8 @@
     python experiments/emoji/studio/make.py
 
 Trains what is not trained yet (minutes on two cores) and writes src/ppd_lightning/worlds/emoji/assets/studio/, which
-`ppd studio` opens. Everything in it is drawn or made by models; no picture of a vendor is among them, unless
---real-pictures is given (see README.md: picks between these tell much more, and they have terms of their own).
+`ppd studio` opens. The pairs are the vendors' pictures, under their own terms: picks between them tell much more than
+picks between drawn ones (see README.md).
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ from __future__ import annotations
 import argparse
 import shutil
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 import ppd_lightning
 from ppd_lightning.commands import embed, export, label, prepare, train
-from ppd_lightning.commands.studio import CAPTIONS, REWARDS, Trained
+from ppd_lightning.commands.studio import CAPTIONS, REWARDS
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.storage.atomic import write_text_atomic
 from ppd_lightning.studio.pairs import NAME as PAIRS
-from ppd_lightning.studio.pairs import draw_pairs, take_pairs
+from ppd_lightning.studio.pairs import take_pairs
 from ppd_lightning.users.describer import NAME as DESCRIBER
 from ppd_lightning.users.vectors_file import NAME as VECTORS
 from ppd_lightning.users.vectors_file import read_vectors, write_vectors
@@ -34,7 +31,7 @@ from ppd_lightning.worlds.emoji.people import read_people
 
 ASSETS = Path(ppd_lightning.__file__).parent / "worlds/emoji/assets/studio"
 FILES = ("adapter.safetensors", DESCRIBER, VECTORS)
-PEOPLE, DRAWN, PAIRS_DRAWN = 32, 12, 40
+PEOPLE, DRAWN, SHOWN = 32, 12, 40
 STYLES = {
     "twemoji": "flat colours",
     "fluent_3d": "3D",
@@ -43,7 +40,11 @@ STYLES = {
 }
 """What people see of a vendor's style."""
 REWARD_NAMES = {"emoji_clip": "True to the caption", "colourfulness": "Colourful", "clutter": "Rich in detail"}
-NOTE = """The adapters and pictures here are derived from emoji and carry their terms: see Credits in
+NOTE = """The pictures in pairs.parquet are emoji at 64 pixels on white, otherwise unchanged:
+Twemoji, (c) Twitter, Inc and other contributors, CC-BY-4.0, https://creativecommons.org/licenses/by/4.0
+OpenMoji, https://openmoji.org, CC-BY-SA-4.0, https://creativecommons.org/licenses/by-sa/4.0
+Fluent Emoji High Contrast and 3D, (c) Microsoft Corporation, MIT, https://github.com/microsoft/fluentui-emoji
+They keep these licences wherever they go. The adapters are derived from them and carry their terms: see Credits in
 docs/embedded_world.md. Made by experiments/emoji/studio/make.py.
 """
 
@@ -52,28 +53,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="outputs")
     parser.add_argument("--without-rewards", action="store_true", help="leave the adapter of synthetic users as it is")
-    parser.add_argument(
-        "--real-pictures", action="store_true", help="pairs of the vendors' pictures instead of drawn ones"
-    )
     args = parser.parse_args()
-    people(args.output, real_pictures=args.real_pictures)
+    people(args.output)
     if not args.without_rewards:
         rewards(args.output)
 
 
-class Tastes(Trained):
-    """Knows nobody but the means of those who like one style."""
-
-    @cached_property
-    def known(self) -> dict[str, np.ndarray]:
-        """By what they like."""
-        alike: dict[str, list[np.ndarray]] = {}
-        for name, person in self._model.users().items():
-            alike.setdefault(name.partition(" · ")[2], []).append(person.vector)
-        return {name: np.mean(vectors, axis=0) for name, vectors in alike.items()}
-
-
-def people(output: str, *, real_pictures: bool) -> None:
+def people(output: str) -> None:
     """The demo's training, some of its people, captions and pairs."""
     config = compose(["experiment=emoji/demo", f"output={output}"])
     for verb in (prepare, embed, train):
@@ -90,11 +76,7 @@ def people(output: str, *, real_pictures: bool) -> None:
     write_vectors(ASSETS / VECTORS, {names[user]: vector for user, vector in vectors.items()})
     held_out = choose_count("studio", data.captions(held_out=True), DRAWN)
     write_text_atomic(ASSETS / CAPTIONS, "".join(f"{caption}\n" for caption in sorted(held_out)))
-    if real_pictures:
-        take_pairs(data, PAIRS_DRAWN, ASSETS / PAIRS)
-    else:
-        trained = sorted(choose_count("studio", data.captions(held_out=False), PAIRS_DRAWN))
-        draw_pairs(Tastes(ppd_lightning.open(ASSETS)), trained, PAIRS_DRAWN, ASSETS / PAIRS)
+    take_pairs(data, SHOWN, ASSETS / PAIRS)
     write_text_atomic(ASSETS / "README.txt", NOTE)
 
 

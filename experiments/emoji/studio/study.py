@@ -23,27 +23,22 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.simulation import Simulation
 from ppd_lightning.data.splits import choose_count
-from ppd_lightning.studio.pairs import take_pairs
 from ppd_lightning.studio.studio import Studio
 
-PEOPLE, SHOWN = 40, 40
+PEOPLE = 40
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="outputs")
     parser.add_argument("--people", type=int, default=PEOPLE)
-    parser.add_argument("--pairs", help="a table of other pairs to show; real: of the world's own pictures")
+    parser.add_argument("--pairs", help="a table of other pairs to show")
     args = parser.parse_args()
     config = compose(["experiment=emoji/demo", f"output={args.output}"])
     workspace = Workspace(config)
     simulation = workspace.simulation
     assert simulation is not None
-    table = args.pairs
-    if table == "real":
-        table = f"{args.output}/studio/real.parquet"
-        take_pairs(workspace.data, SHOWN, Path(table))
-    studio = open_studio(compose([f"output={args.output}", *([f"studio.pairs={table}"] if table else [])]))
+    studio = open_studio(compose([f"output={args.output}", *([f"studio.pairs={args.pairs}"] if args.pairs else [])]))
     held = {name.split()[1] for name in studio.model.known}
     strangers = [user for user in workspace.data.people()["unseen"] if user not in held]
     users = sorted(choose_count("study", strangers, min(args.people, len(strangers))))
