@@ -200,6 +200,9 @@ def test_the_command_of_a_run_has_its_folder_or_is_left_out(tmp_path: Path) -> N
 def test_a_folder_of_neither_run_nor_sweep_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"report\.of: .* is no sweep's folder .* and no run's"):
         report.run(compose([f"output={tmp_path}", f"report.of=[{tmp_path}]"]))
+    (tmp_path / ".done").touch()  # of a training
+    with pytest.raises(UserError, match=r"config\.yaml: missing; run `ppd train`"):
+        report.run(compose([f"output={tmp_path}", f"report.of=[{tmp_path}]"]))
 
 
 def test_a_page_about_a_run_that_cannot_be_written_to_goes_elsewhere(
@@ -268,12 +271,15 @@ def test_levels_are_round_and_within() -> None:
     assert round_levels(2, 2, 4) == [2]
 
 
-def test_images_are_small_and_missing_files_are_none(tmp_path: Path) -> None:
+def test_images_are_small_and_missing_files_are_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.effect_noise((1000, 600), 90).save(tmp_path / "large.png")
     found = image_url(tmp_path / "large.png")
     assert found is not None
     assert len(found) < 40_000
-    assert image_url(tmp_path / "missing.png") is None
+    with caplog.at_level("WARNING"):
+        assert [image_url(tmp_path / name) for name in ("missing.png", "gone.png")] == [None, None]
+    [record] = caplog.records
+    assert "images are missing" in record.getMessage()
     (tmp_path / "damaged.png").write_bytes(b"PNG")
     with pytest.raises(UserError, match=r"damaged.png: damaged .*; run `ppd evaluate`"):
         image_url(tmp_path / "damaged.png")

@@ -14,7 +14,9 @@ from ppd_lightning.reports.page_files import Page, write_page
 from ppd_lightning.reports.pages import run_page, study_page, sweep_page
 from ppd_lightning.reports.run_results import RunResult, read_run_result
 from ppd_lightning.reports.study import Settings
+from ppd_lightning.storage.checksums import DONE
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.storage.finished_run import AGAIN
 from ppd_lightning.storage.result_folder import require_whole
 from ppd_lightning.storage.sweep_table import SweepRun, newest_sweep, read_runs, read_sweep
 from ppd_lightning.sweeps.best import MAIN_NUMBERS, best_run, metric_of
@@ -82,6 +84,8 @@ def _results(folder: Path) -> list[RunResult]:
 
 def _run_result(folder: Path) -> RunResult:
     if not (folder / "config.yaml").exists():
+        if (folder / DONE).exists():
+            raise UserError(f"{folder / 'config.yaml'}: missing; {AGAIN}")
         raise UserError(
             f"report.of: {folder} is no sweep's folder (it holds no sweep.json) and no run's (it holds no config.yaml)"
         )

@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,16 +114,23 @@ def sample(units: Sequence[Unit], count: int) -> list[Unit]:
 
 
 def image_url(path: Path, longest: int = SIDE, drawn_by: str = "ppd evaluate") -> str | None:
-    """An image as a data URL (WebP), scaled down to `longest` pixels; None where the file was removed.
+    """An image as a data URL (WebP), scaled down to `longest` pixels; None, and a warning, where the file was removed.
 
     Raises:
         UserError: it is damaged; `drawn_by` draws it again.
     """
     if not path.exists():
+        _warn_of_missing(path.parent, drawn_by)
         return None
     if (fault := png_fault(path)) is not None:
         raise UserError(f"{path}: {fault}; run `{drawn_by}` with the same settings, which draws it again")
     return _url(read_picture(path), longest)
+
+
+@cache
+def _warn_of_missing(folder: Path, drawn_by: str) -> None:
+    """Once for a folder: all of its images may have been removed."""
+    log.warning("%s: images are missing, the page is made without; `%s` draws them again", folder, drawn_by)
 
 
 def _url(picture: Image.Image, longest: int) -> str:
