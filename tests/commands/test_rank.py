@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from ppd_lightning import signals
+from ppd_lightning import logging_setup, signals
 from ppd_lightning.commands import rank, verbs
 from ppd_lightning.config import compose
 
@@ -24,6 +24,7 @@ def test_a_rank_that_is_asked_to_stop_ends_by_that(moment: str, monkeypatch: pyt
         broken()
 
     monkeypatch.setattr(rank, "_end_with_standard_input", lambda: None)
+    monkeypatch.setattr(logging_setup, "set_up_logging", lambda: None)
     monkeypatch.setattr(compose, "read_config", lambda path: None)
     monkeypatch.setattr(verbs, "run_verb", asked if moment.startswith("while") else broken)
     if moment.startswith("as"):
