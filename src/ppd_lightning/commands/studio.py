@@ -7,7 +7,8 @@ import importlib.util
 import logging
 import tempfile
 from collections.abc import Collection as Several
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,24 @@ def run(config: Config) -> dict[str, Any]:
         raise UserError('studio: the page is made by a package that is missing; pip install "ppd-lightning[studio]"')
     from ppd_lightning.studio.server import Server
 
-    logging.getLogger(Describer.__module__).setLevel(logging.ERROR)  # how many choices a vector has, the page says
     settings = config.studio
-    with Server(settings.host, settings.port) as server:
+    with Server(settings.host, settings.port) as server, _without_hints_of_the_describer():
         studio = open_studio(config)
         note_saved("every choice that was collected is kept" if studio.collection else "nothing was to be kept")
         server.serve(studio)
     return {}
+
+
+@contextmanager
+def _without_hints_of_the_describer() -> Iterator[None]:
+    """How many choices a vector has, the page says."""
+    log = logging.getLogger(Describer.__module__)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def open_studio(config: Config) -> Studio:
