@@ -117,6 +117,7 @@ def test_the_command_starts_the_ranks_itself(
     assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.long
 def test_what_a_started_rank_finds_wrong_reaches_the_command(world: Path, tmp_path: Path) -> None:
     config = compose(on(world, tmp_path, 2))
     shutil.rmtree(next((tmp_path / "data").glob("*/latents")))

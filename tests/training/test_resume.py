@@ -87,6 +87,7 @@ def test_a_killed_run_goes_on_to_the_same_end(world: Path, tmp_path: Path, kills
         assert torch.equal(weight, expected[0][name]), name
 
 
+@pytest.mark.long
 def test_without_a_validation_a_checkpoint_comes_after_everything_of_its_step(world: Path, tmp_path: Path) -> None:
     """The moving average too has that step's weights in it."""
     runs = []

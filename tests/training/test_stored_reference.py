@@ -97,6 +97,7 @@ def test_a_training_with_stored_errors_is_the_one_that_computes_them(world: Path
     assert summaries[0]["train/loss"] == pytest.approx(summaries[1]["train/loss"], rel=1e-3)
 
 
+@pytest.mark.long
 def test_the_runs_of_a_sweep_read_what_the_first_has_made(
     world: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
