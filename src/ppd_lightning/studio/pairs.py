@@ -21,12 +21,12 @@ from ppd_lightning.data.own_table import read_choices
 from ppd_lightning.data.pictures import open_picture
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.data.splits import choose_count
-from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.data.table_parts import open_table
 from ppd_lightning.data.table_rows import refuse
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
 from ppd_lightning.studio.model import StudioModel
+from ppd_lightning.users.new_choices import pictures_of
 
 NAME = "pairs.parquet"
 POLES = 6
@@ -56,14 +56,7 @@ def read_pairs(table: str, key: str) -> list[Shown]:
     file = open_table(table, key)
     read = read_choices(file, key=key)
     refuse(file, read.faults)
-    content, broken = TableImages(file, read, key).of(read.choices)
-    pictures: dict[str, Image.Image] = {}
-    for name, data in content.items():
-        try:
-            pictures[name] = open_picture(data)
-        except UserError as error:
-            broken[name] = str(error)
-    refuse(file, [(choice.line, broken[name]) for choice in read.choices for name in choice.images if name in broken])
+    content, pictures = pictures_of(file, read, key)
     unique = {(choice.caption, *sorted(choice.images)): choice for choice in reversed(read.choices)}
     chosen = list(reversed(unique.values()))
     if not 2 <= len(chosen) <= MOST:

@@ -11,9 +11,10 @@ from pathlib import Path
 from PIL import Image
 
 from ppd_lightning.data.image_files import quoted, read_file
-from ppd_lightning.data.own_table import read_choices
+from ppd_lightning.data.own_table import OwnTable, read_choices
 from ppd_lightning.data.pair_ids import image_uid, pair_id, ranking_id
 from ppd_lightning.data.pictures import eight_bit, open_picture, upright
+from ppd_lightning.data.remote import Location
 from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.data.table_images import TableImages
 from ppd_lightning.data.table_parts import open_table
@@ -59,18 +60,8 @@ def choices_of_table(table: str, key: str, roots: Sequence[str] = ()) -> dict[st
     file = open_table(table, key)
     read = read_choices(file, roots=roots, key=key)
     refuse(file, read.faults)
-    content, broken = TableImages(file, read, key).of(read.choices)
-    pictures: dict[str, Image.Image] = {}
-    for name, data in content.items():
-        try:
-            pictures[name] = open_picture(data)
-        except UserError as error:
-            broken[name] = f"{quoted(name)} {error}"
+    content, pictures = pictures_of(file, read, key)
     uids = {name: image_uid(data) for name, data in content.items()}
-    refuse(
-        file,
-        [(choice.line, broken[name]) for choice in read.choices for name in choice.images if name in broken],
-    )
     people: dict[str, list[NewChoice]] = {}
     for choice in read.choices:
         own = people.setdefault(choice.user, [])
@@ -81,6 +72,23 @@ def choices_of_table(table: str, key: str, roots: Sequence[str] = ()) -> dict[st
         pair = pair_id(choice.user, ranking, choice.caption, uids[liked], uids[other])
         own.append(NewChoice(pair, choice.caption, pictures[liked], pictures[other], uids[liked]))
     return usable(people)
+
+
+def pictures_of(file: Location, read: OwnTable, key: str) -> tuple[dict[str, bytes], dict[str, Image.Image]]:
+    """What is in the images' files, and the pictures, both by the images' names in the table.
+
+    Raises:
+        UserError: a picture cannot be read; the lines of the first are named.
+    """
+    content, broken = TableImages(file, read, key).of(read.choices)
+    pictures: dict[str, Image.Image] = {}
+    for name, data in content.items():
+        try:
+            pictures[name] = open_picture(data)
+        except UserError as error:
+            broken[name] = f"{quoted(name)} {error}"
+    refuse(file, [(choice.line, broken[name]) for choice in read.choices for name in choice.images if name in broken])
+    return content, pictures
 
 
 def choices_of_pictures(user: str, choices: Sequence[tuple[str, Picture, Picture]]) -> list[NewChoice]:
