@@ -17,7 +17,7 @@ from ppd_lightning.generation.settings import ADAPTERS
 from ppd_lightning.storage import json_files
 from ppd_lightning.storage.checksums import known_sha256
 from ppd_lightning.storage.finished_run import AGAIN, is_finished
-from ppd_lightning.storage.result_folder import remedy_of, require_whole
+from ppd_lightning.storage.result_folder import remedy_of, require_whole, result_files
 from ppd_lightning.storage.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class RunResult:
 
     def measured(self, kind: str) -> Iterator[Measured]:
         """The finished folders `{kind}-{fingerprint}`."""
-        for path in sorted(self.folder.glob(f"{kind}-*/summary.json")):
+        for path in result_files(self.folder, kind):
             settings = path.with_name("settings.json")
             yield Measured(path.parent, read_json(path), read_json(settings) if settings.exists() else {})
 
