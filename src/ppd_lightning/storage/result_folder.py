@@ -13,8 +13,8 @@ from ppd_lightning.storage.checksums import (
     DONE,
     SUMS,
     checksum_faults,
-    read_checksums,
     require_checksums,
+    require_there,
     write_checksums,
 )
 from ppd_lightning.storage.finished_run import AGAIN
@@ -57,11 +57,7 @@ def result_files(parent: Path, kind: str, name: str = SUMMARY) -> Iterator[Path]
         UserError: a finished folder lacks one of its files; the verb that makes it again is named.
     """
     for folder in sorted(parent.glob(f"{kind}-*")):
-        if (folder / SUMS).exists():
-            require_checksums(folder, (), remedy_of(folder))
-            absent = [file for file in read_checksums(folder) or () if not (folder / file).exists()]
-            if absent:
-                raise UserError(f"{folder / file}: missing; {remedy_of(folder)}" for file in absent)
+        require_there(folder, remedy_of(folder))
         if (folder / name).exists():
             yield folder / name
 
