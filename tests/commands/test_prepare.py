@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 from tests import tiny
-from tests.data.handmade import SIZE, jpeg, row, rows, write
+from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 from tests.killing import killed_at
 from tests.worlds.emoji.packages import CODES, packages
 
@@ -291,6 +291,17 @@ def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: 
     assert Workspace(config).data.read_pairs().equals(pairs)
     Workspace(config).data.open_latents().verify()
     Workspace(config).data.open_text().verify()
+
+
+@pytest.mark.parametrize("store", ["latents", "text"])
+def test_what_was_written_to_since_is_compared_and_made_again_the_same(pickapic: Make, store: str) -> None:
+    config = pickapic()
+    prepare.run(config)
+    shard = max(data_folder(config).glob(f"{store}/*.arrow"))
+    sound = shard.read_bytes()
+    flip_byte(shard, len(sound) // 2)
+    prepare.run(config)
+    assert shard.read_bytes() == sound
 
 
 def test_a_changed_source_is_noticed_and_encoded_anew(pickapic: Make) -> None:

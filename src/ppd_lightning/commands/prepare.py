@@ -109,9 +109,9 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
         data.read_pairs()
         data.captions_table()
         data.images_table()
-        data.open_latents()
+        data.open_latents().verify_changed()
         if data.stores_text:
-            data.open_text()
+            data.open_text().verify_changed()
         summary: dict[str, Any] = stored["summary"] | {"folder": str(data.folder)}  # it may have been moved
         return summary
     except (OSError, ValueError, KeyError, UserError):
