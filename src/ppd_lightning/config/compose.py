@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ppd_lightning.config.groups import conf_folder
 from ppd_lightning.config.interpolations import too_large
 from ppd_lightning.config.later_keys import with_later_keys
+from ppd_lightning.config.launch_limits import launch_faults
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
 from ppd_lightning.config.root import Config
@@ -204,7 +205,7 @@ def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) 
     launcher: dict[str, Any] = {}
     if swept:
         launcher, more = _launcher(composed)
-        faults += more
+        faults += [*more, *launch_faults("launcher", launcher)]
     config, more = check(values, origins, {f"hydra.launcher.{key}": value for key, value in launcher.items()})
     unresolved = {fault.partition(":")[0] for fault in faults}
     faults += [fault for fault in more if fault.partition(":")[0] not in unresolved]
