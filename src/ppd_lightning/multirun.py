@@ -121,8 +121,8 @@ def launch_chosen(
 def _unmeasured(verbs: Sequence[str], metrics: Sequence[str | None]) -> list[str]:
     """A sentence for each figure that would name the best run, and that no verb of the sweep measures."""
     return [
-        f"report.metric: {metric} is measured by {metric.partition('.')[0]}, and this sweep's runs are {' '.join(verbs)}; "
-        "sweep that verb as well, or name another figure"
+        f"report.metric: {metric} is measured by {metric.partition('.')[0]}, and this sweep's runs are "
+        f"{' '.join(verbs)}; sweep that verb as well, or name another figure"
         for metric in dict.fromkeys(metrics)
         if metric is not None and metric.partition(".")[0] not in verbs and not MEASURING.isdisjoint(verbs)
     ]

@@ -87,9 +87,9 @@ def test_what_a_host_does_wrong_is_said(host: str, how: str, said: str) -> None:
 def test_a_table_and_its_images_are_read_from_a_web_server(host: str, how: str) -> None:
     url = f"{host}/{how}/pairs.csv?key=1"
     read = read_own(url, 0.0)
-    assert len(read.choices) == 2000 and not read.faults
+    assert (len(read.choices), read.faults) == (2000, [])
     content, faults = TableImages(open_table(url, "data.table"), read).of(read.choices[:1])
-    assert sorted(content.values()) == sorted(PICTURES.values()) and not faults
+    assert (sorted(content.values()), faults) == (sorted(PICTURES.values()), {})
 
 
 def test_a_folder_of_a_web_server_is_refused_with_what_can_be_read(host: str) -> None:

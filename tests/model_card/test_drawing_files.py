@@ -146,8 +146,8 @@ DESCRIBING_NEEDS = {
     "drawing/remote.py": {"fsspec"},
     "drawing/picture_formats.py": {"pillow_heif"},
 }
-"""fsspec comes with torch; pyarrow is imported for tables in parquet and Arrow, pillow_heif for HEIC, alone; aiohttp for
-tables on web servers and huggingface_hub for those on the hub, where they are there."""
+"""fsspec comes with torch; pyarrow is imported for tables in parquet and Arrow, pillow_heif for HEIC, alone; aiohttp
+for tables on web servers and huggingface_hub for those on the hub, where they are there."""
 
 
 def imported(text: str) -> set[str]:

@@ -6,7 +6,7 @@ Kinds of values are Hydra's: its plugins say of each key whether it is a number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from ppd_lightning.settings.flat import flat
 
@@ -70,5 +70,5 @@ def launch_faults(part: str, settings: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

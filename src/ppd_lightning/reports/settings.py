@@ -11,8 +11,10 @@ from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import FolderText, PathText, Real, Resamples
 
 MEASURING = frozenset(
-    ["prepare", "label", "stats", "verify", "embed", "classify", "reference", "train", "evaluate"]
-    + ["interpolate", "judge", "describe", "generate", "export", "demo"]
+    (
+        *("prepare", "label", "stats", "verify", "embed", "classify", "reference", "train", "evaluate"),
+        *("interpolate", "judge", "describe", "generate", "export", "demo"),
+    )
 )
 """The verbs whose summaries hold figures."""
 
