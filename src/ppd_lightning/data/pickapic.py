@@ -85,6 +85,8 @@ def source_files(root: str | Path, files: str = FILES) -> dict[str, int]:
     except UserError as error:
         is_folder, hub = False, f"and {error}"
     if not is_folder:
+        if where.is_web:
+            hub = "for what a web server has cannot be listed: fetch it, or name it as hf://, s3:// or gs://"
         tried = f", {hub}" if not where.is_local else ""
         raise UserError(f"data.root: there is no folder {root}{tried}; name the one that holds the parquet files")
     found = where.listed(files)
@@ -209,6 +211,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _unreadable(path: str | Path, group: int, error: Exception) -> UserError:
+    if isinstance(error, UserError):
+        return error
     if isinstance(error, DAMAGE):
         return UserError(f"{path}: row group {group} is damaged ({first_line(error)}); {ANOTHER_FILE}")
     return UserError(f"{path}: row group {group} cannot be read ({first_line(error)}); the same command again goes on")
