@@ -30,6 +30,8 @@ from ppd_lightning.training.stored_reference import StoredReference
 
 Batch = dict[str, Tensor]
 Step = Callable[[Batch], Tensor]
+Moment = float | torch.cuda.Event
+"""Seconds of the CPU's clock, or what a GPU notes as it comes there."""
 
 
 class Clock:
@@ -37,7 +39,7 @@ class Clock:
 
     def __init__(self, device: str) -> None:
         self.cuda, self.on = device == "cuda", False
-        self.marks: list[tuple[str, Any]] = []
+        self.marks: list[tuple[str, Moment]] = []
 
     def __call__(self, name: str) -> None:
         """Note that the device has come here, once it has."""
@@ -60,10 +62,17 @@ class Clock:
         self.wait()
         spans: dict[str, list[float]] = {}
         for (before, begin), (after, end) in pairwise(self.marks):
-            name = f"{before}, {after}"
-            taken = begin.elapsed_time(end) if self.cuda else 1e3 * (end - begin)
-            spans.setdefault(SPANS[name], []).append(taken)
+            spans.setdefault(SPANS[f"{before}, {after}"], []).append(milliseconds(begin, end))
         return {name: round(statistics.median(taken), 2) for name, taken in spans.items()}
+
+
+def milliseconds(begin: Moment, end: Moment) -> float:
+    """Between two moments of one clock."""
+    if isinstance(begin, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
+        return float(begin.elapsed_time(end))
+    assert isinstance(begin, float)
+    assert isinstance(end, float)
+    return 1e3 * (end - begin)
 
 
 SPANS = {
@@ -96,6 +105,12 @@ class Bench:
     def network(self, backbone: Backbone | None = None) -> torch.nn.Module:
         """One more copy of the frozen network; see `random_network`."""
         return random_network(self.model, self.device, self.dtype, backbone)
+
+
+def first_batches(batches: PreferenceDataModule, count: int = 4) -> list[Batch]:
+    """As the training's loader gives them, on the CPU."""
+    stream: Iterator[Batch] = iter(batches.train_dataloader())
+    return [next(stream) for _ in range(count)]
 
 
 class Ours:
@@ -147,12 +162,17 @@ class Ours:
 
     def on_device(self, batch: Batch) -> Batch:
         """As Lightning moves it."""
-        return self.batches.transfer_batch_to_device(batch, torch.device(self.bench.device), 0)
+        moved: Batch = self.batches.transfer_batch_to_device(batch, torch.device(self.bench.device), 0)
+        return moved
 
-    def first_batches(self, count: int = 4) -> list[Batch]:
-        """As the training's loader gives them."""
-        stream: Iterator[Batch] = iter(self.batches.train_dataloader())
-        return [next(stream) for _ in range(count)]
+    def stored_noise(self) -> dict[str, float]:
+        """The largest logit that stored errors give a new branch, by how much of a batch is computed at once."""
+        whole = self.batches.first_batch()
+        count, noise = len(whole["pair"]), {}
+        for name, size in (("whole", count), ("one dropped", count - 1), ("half", count // 2), ("one alone", 1)):
+            part = {key: value[: max(1, size)] for key, value in whole.items()}
+            noise[name] = float(f"{self.module.stored_logits(self.on_device(part)).abs().max():.3g}")
+        return noise
 
     def step(self) -> Step:
         """One optimizer step of one micro-batch, from the CPU's batch on, without Lightning's loop."""
@@ -236,10 +256,16 @@ def timed(step: Step, batches: list[Batch], clock: Clock, *, steps: int, rounds:
 
 
 class Ends(Callback):
-    """When each optimizer step was over on the device."""
+    """When the training began, and when each optimizer step was over on the device."""
 
     def __init__(self, clock: Clock) -> None:
-        self.clock, self.ends = clock, [time.perf_counter()]
+        self.clock = clock
+        self.ends: list[float] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """What comes before is not of the first step."""
+        self.clock.wait()
+        self.ends.append(time.perf_counter())
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Wait for the device, once a step."""
@@ -266,17 +292,6 @@ def trained(bench: Bench) -> dict[str, Any]:
         "first_step_seconds": round(seconds[0], 1),
         "loss": metrics.get("train/loss"),
     }
-
-
-def stored_noise(bench: Bench) -> dict[str, float]:
-    """The largest logit that stored errors give a new branch, by how much of a batch is computed at once."""
-    ours = Ours(bench)
-    whole = ours.batches.first_batch()
-    count, noise = len(whole["pair"]), {}
-    for name, size in (("whole", count), ("one dropped", count - 1), ("half", count // 2), ("one alone", 1)):
-        part = {key: value[: max(1, size)] for key, value in whole.items()}
-        noise[name] = float(f"{ours.module.stored_logits(ours.on_device(part)).abs().max():.3g}")
-    return noise
 
 
 def freed(device: str) -> None:

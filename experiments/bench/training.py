@@ -16,6 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import torch
 
@@ -43,10 +44,10 @@ def opened(config: Config) -> tuple[PreferenceDataModule, PPDModule]:
 def bare(config: Config) -> float:
     """Pairs a second of zero_grad, step, backward, clip, optimizer, schedule, over batches that are in memory."""
     data, module = opened(config)
-    module.log_dict = lambda *args, **kwargs: None
+    module.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
     stream = iter(data.train_dataloader())
     batches = [next(stream) for _ in range(config.trainer.max_steps)]
-    made = module.configure_optimizers()
+    made: Any = module.configure_optimizers()
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     begun = time.perf_counter()
     for index, batch in enumerate(batches):
@@ -65,9 +66,9 @@ def lightning(config: Config) -> float:
     data, module = opened(config)
     loggers = make_loggers(config.logger, folder, folder)
     trainer = build_trainer(config.trainer, folder, loggers=loggers, grad_clip=config.optimizer.grad_clip)
-    clock = {}
-    module.on_train_start = lambda: clock.setdefault("begun", time.perf_counter())
-    module.on_train_end = lambda: clock.setdefault("ended", time.perf_counter())
+    clock: dict[str, float] = {}
+    module.on_train_start = lambda: clock.update(begun=time.perf_counter())  # type: ignore[method-assign]
+    module.on_train_end = lambda: clock.update(ended=time.perf_counter())  # type: ignore[method-assign]
     trainer.fit(module, data)
     shutil.rmtree(folder)
     return config.trainer.max_steps * config.trainer.batch_size / (clock["ended"] - clock["begun"])
