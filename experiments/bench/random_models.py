@@ -53,7 +53,9 @@ class Model:
 def _stage_c(name: str, **changes: Any) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         network: nn.Module = StableCascadeUNet(**{**stage_c_config(name), **changes})
-        nn.init.normal_(network.get_parameter("clf.1.weight"), std=0.02)  # it would be zero, and so would every gradient
+        nn.init.normal_(
+            network.get_parameter("clf.1.weight"), std=0.02
+        )  # it would be zero, and so would every gradient
         return network
 
     return make

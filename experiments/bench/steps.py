@@ -162,8 +162,7 @@ class Ours:
 
     def on_device(self, batch: Batch) -> Batch:
         """As Lightning moves it."""
-        moved: Batch = self.batches.transfer_batch_to_device(batch, torch.device(self.bench.device), 0)
-        return moved
+        return self.batches.transfer_batch_to_device(batch, torch.device(self.bench.device), 0)
 
     def stored_noise(self) -> dict[str, float]:
         """The largest logit that stored errors give a new branch, by how much of a batch is computed at once."""
