@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 from plan import BASE, BEGUN, PLAN, WAYS, Line
-from random_models import MODELS, TINY, Flops, MadeUpData, flops_a_pair, made_up_data
+from random_models import MODELS, TINY, Flops, MadeUpData, flops_a_pair, made_up_data, marked_backbone
 from steps import Bench, Clock, Ours, first_batches, freed, plain_step, timed, trained
 
 from ppd_lightning.config.compose import compose
@@ -166,7 +166,10 @@ class Measuring:
         """Of steps without Lightning's loop."""
         found: dict[str, Any] = {}
         if line.way == "plain":
-            step, batches = plain_step(bench), first_batches(bench.data.batches(bench.config))
+            model, backbone = bench.model, marked_backbone(bench.config, bench.clock)
+            networks = bench.network(), bench.network()
+            step = plain_step(bench.config, backbone, networks, model.latent, model.embedding, bench.clock)
+            batches = first_batches(bench.data.batches(bench.config))
         else:
             ours = Ours(bench)
             batches = first_batches(ours.batches)

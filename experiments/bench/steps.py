@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -192,31 +193,47 @@ class Ours:
         return step
 
 
-def plain_step(bench: Bench) -> Step:
-    """The same step as published scripts write it: a second network as the reference, draws on the device, AdamW."""
-    config, path = bench.config, bench.config.model.diffusion_path
-    backbone = marked_backbone(config, bench.clock)
-    network, reference = bench.network(), bench.network()
-    branch = backbone.attach(network, bench.model.embedding)
+def plain_step(
+    config: Config,
+    backbone: Backbone,
+    networks: tuple[torch.nn.Module, torch.nn.Module],
+    latent_shape: Sequence[int],
+    embedding: int,
+    mark: Callable[[str], None] = lambda name: None,
+) -> Step:
+    """The same step as published scripts write it: a second network as the reference, draws on the device, AdamW.
+
+    Nothing is left out of a batch; a user that is dropped is a zero one.
+
+    Args:
+        networks: two copies, on their device; the first gets the branch.
+        latent_shape: of one image.
+        embedding: E.
+        mark: called as the backward is over.
+    """
+    network, reference = networks
+    objective, path, device = config.objective, backbone.diffusion_path, next(network.parameters()).device
+    branch = backbone.attach(network, embedding).to(device)
     optimizer = torch.optim.AdamW(branch.parameters(), lr=config.optimizer.lr)
-    coefficient = config.objective.coefficient(torch.Size(bench.model.latent).numel())
-    wanted = ("latents_preferred", "latents_dispreferred", *bench.model.text, "user")
+    coefficient = objective.coefficient(math.prod(latent_shape))
+    wanted = ("latents_preferred", "latents_dispreferred", *backbone.text_arrays, "user")
 
     def step(batch: Batch) -> Tensor:
-        batch = {name: batch[name].to(bench.device) for name in wanted}
+        batch = {name: batch[name].to(device) for name in wanted}
         latents = torch.cat([batch["latents_preferred"], batch["latents_dispreferred"]])
         noise = torch.randn_like(batch["latents_preferred"]).repeat(2, 1, 1, 1)
-        t = torch.rand(len(noise) // 2, device=bench.device).clamp_min(config.objective.t_min).repeat(2)
-        text = {name: torch.cat([batch[name]] * 2) for name in bench.model.text}
+        t = torch.rand(len(noise) // 2, device=device).clamp_min(objective.t_min).repeat(2)
+        stays = torch.rand(len(batch["user"]), 1, device=device) >= objective.drop_user
+        text = {name: torch.cat([batch[name]] * 2) for name in backbone.text_arrays}
         noisy, target = path.add_noise(latents, noise, t), path.target(latents, noise, t)
-        with branch.user(batch["user"].repeat(2, 1)):
+        with branch.user((batch["user"] * stays).repeat(2, 1)):
             policy = (backbone.predict(network, noisy, t, text) - target).square().mean((1, 2, 3))
             with torch.no_grad():
                 base = (backbone.predict(reference, noisy, t, text) - target).square().mean((1, 2, 3))
             won, lost = (policy - base).chunk(2)
             loss = -F.logsigmoid(-coefficient * (won - lost)).mean()
             loss.backward()
-        bench.clock("backward ends")
+        mark("backward ends")
         torch.nn.utils.clip_grad_norm_(branch.parameters(), config.optimizer.grad_clip or float("inf"))
         optimizer.step()
         optimizer.zero_grad()
