@@ -30,6 +30,7 @@ SHARED = (
 """The modules that every export carries, beside those of its base's family."""
 
 NEW_PEOPLE = (
+    "ppd_lightning.data.hosts",
     "ppd_lightning.data.image_files",
     "ppd_lightning.data.pair_ids",
     "ppd_lightning.data.own_table",
