@@ -30,9 +30,17 @@ watch('value', () => {
   const last = element.dataset.last && element.querySelector(`[data-key="${element.dataset.last}"]`);
   if (last) last.focus({preventScroll: true});
   element.dataset.last = '';
+  const first = element.closest('#drawn') && !element.dataset.seen && element.querySelector('.sheet figure');
+  if (!first) return;
+  element.dataset.seen = 'true';
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  first.scrollIntoView({block: 'nearest', behavior: still ? 'auto' : 'smooth'});
 });
 """
-"""A click on anything with data-do is an event; the key that was used keeps the focus when the part is made anew."""
+"""A click on anything with data-do is an event; the key that was used keeps the focus when the part is made anew.
+
+The first pictures that are drawn are scrolled into view, once; they may lie below the screen's edge.
+"""
 GOES = """
 watch('value', () => {
   clearTimeout(Number(element.dataset.timer));
