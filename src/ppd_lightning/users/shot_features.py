@@ -177,9 +177,7 @@ def types_of_people(
             "choices of others, or use a kind that compares nobody, such as user=stated"
         )
     if count > found:
-        log.warning(
-            "%d people are of as many types at most: embeddings have that width, not user.types=%d", found, count
-        )
+        log.warning("%d people make as many types at most: embeddings have that width, not user.types=%d", found, count)
     return base_types(differences_of_pairs(using, pairs, trained, images), people, count, regularisation)
 
 

@@ -1,4 +1,4 @@
-"""`user=types`: how much each of a few base types of people is in a person, by a logistic regression of their choices."""
+"""`user=types`: how much of each of a few base types is in a person, by a logistic regression of their choices."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ class TypesUser(UserKind):
     def sentence(self, shots: Shots, rewards: Collection[str] = ()) -> str:
         """See `UserKind`."""
         return (
-            f"A logistic regression of {shots.words()}, seen by `{self.encoder}`, on the utilities of {self.types} base "
-            "types of people makes their vector."
+            f"A logistic regression of {shots.words()}, seen by `{self.encoder}`, on the utilities of {self.types} "
+            "base types of people makes their vector."
         )
 
     def extras(self) -> tuple[str, ...]:
