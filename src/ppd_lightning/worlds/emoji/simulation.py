@@ -23,6 +23,9 @@ from ppd_lightning.worlds.emoji.oracle import Oracle
 from ppd_lightning.worlds.emoji.people import People, read_people, utilities
 from ppd_lightning.worlds.emoji.real_pictures import RealPictures, read_real_pictures
 
+TASTE = "taste"
+"""The judge who minds style and statistics alone, in worlds where people mind more."""
+
 
 class EmojiSimulation:
     """See `data.simulation.Simulation`; what is hidden is read when it is first asked for.
@@ -36,7 +39,7 @@ class EmojiSimulation:
         UserError: the data are not prepared, or a judge's file is missing.
     """
 
-    judges = ("pixels", "statistics")
+    judges = ("pixels", "statistics", TASTE)
 
     def __init__(self, data: PreparedData, choice_temperature: float, seed: int) -> None:
         self._data, self._temperature, self._seed = data, choice_temperature, seed
@@ -48,7 +51,8 @@ class EmojiSimulation:
 
     def utilities(self, judge: str, users: Sequence[str], captions: Sequence[str], images: Tensor) -> np.ndarray:
         """The judge says in which style an image is drawn; its statistics are measured."""
-        return self._own(users, load_judge(judge).probabilities(images).numpy(), image_statistics(images).numpy())
+        styles = load_judge("pixels" if judge == TASTE else judge).probabilities(images)
+        return self._own(users, styles.numpy(), image_statistics(images).numpy())
 
     def best_utilities(self, users: Sequence[str], captions: Sequence[str], shots: np.ndarray) -> np.ndarray:
         """Of the real picture that the best guess at the person's taste would choose."""
