@@ -99,6 +99,7 @@ def test_the_same_world_comes_again_byte_for_byte_and_is_drawn_once(drawing: Dra
     make_parquet(tmp_path / "other", tmp_path / "one", **(WORLD | {"people": 2, "noises": NOISES + 1}))  # type: ignore[arg-type]
     assert drawing.units == 2 * len(DRAWERS) * NOISES + len(DRAWERS)
     assert made(tmp_path / "three", seed=4) != first
+    assert made(tmp_path / "four", workers=2) == first
 
 
 def test_a_killed_drawing_goes_on_where_it_was_and_a_damaged_part_is_drawn_again(

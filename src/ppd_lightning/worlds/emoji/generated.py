@@ -9,7 +9,6 @@ N = pictures, K = concepts, H = W = side in pixels.
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
+from ppd_lightning.data.loading import Loader, workers_may_die
 from ppd_lightning.data.shards import finished_units, is_finished, read_shard, write_shard
 from ppd_lightning.progress import Counted
 from ppd_lightning.storage.fingerprints import fingerprint
@@ -41,13 +42,16 @@ class Generated:
     noise: np.ndarray
 
 
-def generated_pictures(output: Path, concepts: Sequence[str], noises: int, size: int, seed: int) -> Generated:
+def generated_pictures(
+    output: Path, concepts: Sequence[str], noises: int, size: int, seed: int, workers: int = 0
+) -> Generated:
     """What every drawer makes of every concept with so many noises each, N = drawers x noises x K; drawn where missing.
 
     Args:
         output: the pictures are kept in `generated/` below it.
         concepts: K captions.
         seed: of the noises.
+        workers: processes that draw, each on one thread; with 0 it is this one.
 
     Raises:
         UserError: a file of the models that ship is missing, or a kept part is damaged; the message says which.
@@ -55,7 +59,14 @@ def generated_pictures(output: Path, concepts: Sequence[str], noises: int, size:
     key = pictures_key(concepts, size, seed)
     folder = output / "generated" / fingerprint(key)
     units = [(drawer, noise) for noise in range(noises) for drawer in range(len(DRAWERS))]
-    _draw_missing(folder, key, units, concepts, size, seed)
+    done = finished_units(folder, key)
+    missing = [unit for unit in units if _name(*unit) not in done]
+    if missing:
+        total, left = len(units) * len(concepts), len(missing) * len(concepts)
+        drawn = Loader(_Missing(folder, key, missing, concepts, size, seed), workers, "data.workers", in_order=False)
+        with Counted("generated pictures", total, done=total - left) as counted, workers_may_die(drawn.key, workers):
+            for count in drawn:
+                counted.add(count)
     parts = [read_shard(folder, _name(*unit), key)[1]["pixels"] for unit in units]
     count = len(concepts)
     return Generated(
@@ -66,26 +77,39 @@ def generated_pictures(output: Path, concepts: Sequence[str], noises: int, size:
     )
 
 
-def _draw_missing(
-    folder: Path, key: dict[str, Any], units: Sequence[tuple[int, int]], concepts: Sequence[str], size: int, seed: int
-) -> None:
-    done = finished_units(folder, key)
-    missing = [unit for unit in units if _name(*unit) not in done]
-    if not missing:
-        return
-    total, count = len(units) * len(concepts), len(concepts)
-    captions = [str(number) for number in range(count)]
-    # In an order that no other process has, one drawer after the other; what comes out does not depend on it.
-    order = random.Random().sample(range(len(DRAWERS)), len(DRAWERS))
-    missing.sort(key=lambda unit: order.index(unit[0]))
-    with Counted("generated pictures", total, done=total - len(missing) * count) as counted, _one_thread():
-        for drawer, own in itertools.groupby(missing, key=lambda unit: unit[0]):
-            pipeline = open_drawer(DRAWERS[drawer], size, seed)
-            for unit in own:
-                if not is_finished(folder, _name(*unit), key):
-                    pixels = draw_with(pipeline, DRAWERS[drawer], concepts, _noise(*unit, seed))
-                    write_shard(folder, _name(*unit), captions, {"pixels": pixels}, key)
-                counted.add(count)
+class _Missing(IterableDataset[int]):
+    """Draws units; each item is how many pictures are there now. Its workers share the units."""
+
+    def __init__(
+        self,
+        folder: Path,
+        key: dict[str, Any],
+        units: Sequence[tuple[int, int]],
+        concepts: Sequence[str],
+        size: int,
+        seed: int,
+    ) -> None:
+        self.folder, self.key, self.units = folder, key, sorted(units)
+        self.concepts, self.size, self.seed = list(concepts), size, seed
+
+    def __iter__(self) -> Iterator[int]:
+        worker = get_worker_info()
+        own = self.units if worker is None else self.units[worker.id :: worker.num_workers]
+        # The drawers in an order that no other process has; what comes out does not depend on it.
+        order = random.Random().sample(range(len(DRAWERS)), len(DRAWERS))
+        names = [str(row) for row in range(len(self.concepts))]
+        with _one_thread():
+            for drawer in order:
+                noises = [noise for number, noise in own if number == drawer]
+                if not noises:
+                    continue
+                pipeline = open_drawer(DRAWERS[drawer], self.size, self.seed)
+                for noise in noises:
+                    if not is_finished(self.folder, _name(drawer, noise), self.key):
+                        noise_seed = _noise(drawer, noise, self.seed)
+                        pixels = draw_with(pipeline, DRAWERS[drawer], self.concepts, noise_seed)
+                        write_shard(self.folder, _name(drawer, noise), names, {"pixels": pixels}, self.key)
+                    yield len(names)
 
 
 def pictures_key(concepts: Sequence[str], size: int, seed: int) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def make_parquet(
     candidates: int,
     merits: Merits,
     mixed: bool,
+    workers: int = 0,
 ) -> None:
     """Draw the world's pictures, let its people choose, and write source/, people.json, CREDITS.txt and the pool.
 
@@ -84,6 +85,7 @@ def make_parquet(
         candidates: pictures that a person picks one of.
         merits: what everybody likes.
         mixed: whether half of each person's choices are among the vendors' pictures, as in the drawn world.
+        workers: processes that draw pictures; with 0 it is this one.
 
     Raises:
         UserError: the packages cannot be fetched, or a file of the models that ship is missing.
@@ -94,7 +96,7 @@ def make_parquet(
     needed = (path, folder / PEOPLE, folder / POOL / "meta.json", folder / DRAWINGS / "meta.json")
     if stamp.is_file() and all(file.is_file() for file in needed) and stamp.read_bytes() == key.encode():
         return
-    pool, shown = make_pool(fetch_packages(output / "packages"), output, names, noises, image_size, seed)
+    pool, shown = make_pool(fetch_packages(output / "packages"), output, names, noises, image_size, seed, workers)
     ids = [str(number + 1) for number in range(people)]
     drawn = pool.statistics[: len(pool.drawings)].reshape(len(names), len(STYLES), -1)
     tastes = make_people(ids, seed, STYLES, STATISTICS, drawn)
@@ -126,7 +128,7 @@ def make_parquet(
 
 
 def make_pool(
-    files: dict[str, Path], output: Path, names: Sequence[str], noises: int, size: int, seed: int
+    files: dict[str, Path], output: Path, names: Sequence[str], noises: int, size: int, seed: int, workers: int
 ) -> tuple[Pool, Pictures]:
     """All pictures of the world: the vendors' first, then the generated ones, with what is known of each.
 
@@ -135,7 +137,7 @@ def make_pool(
         names: the K concepts.
     """
     world = draw_world(files, [*names], size)
-    generated = generated_pictures(output, names, noises, size, seed)
+    generated = generated_pictures(output, names, noises, size, seed, workers)
     jpegs = [jpeg for styles in encode_pictures(world.pictures) for jpeg in styles]
     jpegs += encode_pictures(generated.pixels.transpose(0, 2, 3, 1)[None])[0]
     pixels = decoded(jpegs, size)

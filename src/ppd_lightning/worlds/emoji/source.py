@@ -141,6 +141,7 @@ class EmojiSource(Source):
             candidates=self.candidates,
             merits=Merits(self.faithfulness, self.quality, self.merit_spread),
             mixed=self.images == "mixed",
+            workers=self.workers,
         )
 
     def parquet(self, folder: Path) -> ParquetFiles:
