@@ -30,6 +30,8 @@ LEAST = 1e-3
 """A probability of the own concept below this counts as this: nothing is less faithful than wrong."""
 NEAREST = 3
 """A picture's distance to the vendors' is the mean over so many of them."""
+SHORTEST = 1e-3
+"""A distance below this counts as this."""
 AT_ONCE = 256
 
 Shares = Callable[[Tensor], Tensor]
@@ -41,7 +43,8 @@ class Seen:
     """What a side sees of N pictures.
 
     styles: (N, S) probabilities. merits: (N, 2), what everybody likes: the log-probability of the own concept among the
-    world's, and minus the logarithm of the distance to the vendors' pictures.
+    world's, and minus the logarithm of how many times further the picture is from the vendors' nearest than theirs of
+    that style are from each other; 0 if it is no further.
     """
 
     styles: np.ndarray
@@ -54,7 +57,7 @@ class Side:
     Args:
         name: JUDGING, which knows concepts by the judge of concepts, or CHOOSING, by the image-text model that ships.
         concepts: K names.
-        drawings: (D, 3, 64, 64) uint8, the vendors' pictures of the world.
+        drawings: (D, 3, 64, 64) uint8, the vendors' pictures of the world: every concept in all S styles.
 
     Raises:
         UserError: a file of a network is missing or damaged.
@@ -66,17 +69,22 @@ class Side:
         known = self._judge.seen(_as_floats(drawings))[1]
         self._scale = known.std(0).clamp(min=1e-3)
         self._known = known / self._scale
+        among = torch.cdist(self._known, self._known).fill_diagonal_(torch.inf)
+        self._nearest = min(NEAREST, len(known) - 1)
+        own = among.topk(self._nearest, largest=False).values.mean(1).clamp(min=SHORTEST)
+        self._usual = own.view(-1, len(self._judge.labels)).median(0).values.log()  # (S,)
         self._shares = shares_of_judge(concepts) if name == JUDGING else shares_of_clip(concepts)
 
     def see(self, captions: Sequence[str], images: Tensor) -> Seen:
         """N images (N, 3, 64, 64) float in [0, 1] with their captions; one of no concept of the world has merit 0."""
         styles, features = self._judge.seen(images)
-        distances = torch.cdist(features / self._scale, self._known)
-        near = distances.topk(min(NEAREST, len(self._known)), largest=False).values.mean(1).clamp(min=1e-3)
+        near = torch.cdist(features / self._scale, self._known).topk(self._nearest, largest=False)
+        usual = self._usual[near.indices % len(self._usual)].mean(1)
+        further = near.values.mean(1).clamp(min=SHORTEST).log() - usual
         rows = torch.tensor([self._row.get(caption, -1) for caption in captions])
         shares = self._shares(images).gather(1, rows.clamp(min=0)[:, None])[:, 0]
         faithful = torch.where(rows < 0, 0.0, shares.clamp(min=LEAST).log())
-        return Seen(styles.double().numpy(), torch.stack([faithful, -near.log()], 1).double().numpy())
+        return Seen(styles.double().numpy(), torch.stack([faithful, -further.clamp(min=0)], 1).double().numpy())
 
     def see_pixels(self, captions: Sequence[str], pixels: np.ndarray) -> Seen:
         """As `see`, of pixels (N, 3, 64, 64) uint8."""
