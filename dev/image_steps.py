@@ -1,7 +1,8 @@
 """Runs the steps of a target of the Dockerfile without Docker: `python dev/image_steps.py cpu FOLDER`.
 
-COPY copies the files of git into FOLDER, RUN runs in a new virtual environment which sees the packages of this one, so
-that pip has little to fetch. ARG takes its default unless the environment has a value. What needs root (a user) is left out.
+COPY copies the files of git into FOLDER. RUN runs in a new virtual environment which sees the packages of this one, so
+that pip has little to fetch. ARG takes its default unless the environment has a value. What needs root (a user) is left
+out.
 """
 
 from __future__ import annotations
