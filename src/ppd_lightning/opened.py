@@ -59,7 +59,9 @@ class Model:
 
     Args:
         folder: of a run or an export.
-        base, codec, files: see `config.finished.config_of`.
+        base: folder or hub name of the base model, where it is not where the training had it.
+        codec: as base, of the codec.
+        files: as base, of rewards and the VLM that describe people, by key.
 
     Raises:
         UserError: it is neither, the training is not finished, or files of the base are missing.

@@ -43,7 +43,8 @@ class Simulation(Protocol):
         It knows how people are simulated, but of a user the shots alone: no method that sees them can expect more.
 
         Args:
-            users, captions: N each; the captions are of `contents`.
+            users: N.
+            captions: N, of `contents`.
             shots: (N, S) int64, the stable ids of the pairs that describe each user.
         """
 
