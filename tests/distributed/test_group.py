@@ -216,7 +216,7 @@ def test_what_a_rank_lacks_is_a_fault_of_the_machine_on_all(monkeypatch: pytest.
     first, second, sent = Group(Rank(0, 2, 0, 2)), Group(Rank(1, 2, 1, 2)), []
     monkeypatch.setattr(second, "gather", lambda own: sent.append(own) or [own])
     monkeypatch.setattr(first, "gather", lambda own: [own, *sent])
-    with pytest.raises(MachineError, match="^no memory$"), second.together():
+    with pytest.raises(MachineError, match=r"^no memory$"), second.together():
         raise MachineError("no memory")
-    with pytest.raises(MachineError, match="^rank 1: no memory$"), first.together():
+    with pytest.raises(MachineError, match=r"^rank 1: no memory$"), first.together():
         pass
