@@ -65,6 +65,13 @@ def test_the_last_two_are_kept_each_with_its_step_and_the_checksum_of_its_conten
     assert loaded == expected
 
 
+def test_what_a_kill_after_saving_left_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    save(tmp_path, 3, 6)
+    write(tmp_path, 9, checkpoint(9))
+    assert step_of(sound_checkpoint(tmp_path)) == 9
+    assert names(tmp_path) == ["step-000006", "step-000009"]
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

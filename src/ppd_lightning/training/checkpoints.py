@@ -126,7 +126,8 @@ def step_of(checkpoint: Path) -> int:
 def sound_checkpoint(folder: Path) -> Path | None:
     """The newest sound checkpoint of a run; None where none was saved. Every byte is read.
 
-    Those that are damaged are set aside, under another name.
+    Those that are damaged are set aside, under another name. Those before the last two go: whoever was killed after it
+    had saved may have left them.
 
     Raises:
         UserError: all that were saved are damaged, with what to delete to train from step 0.
@@ -141,6 +142,7 @@ def sound_checkpoint(folder: Path) -> Path | None:
             continue
         for fault in damaged:
             log.warning("%s; it is set aside (%s...), step %d of %s is used instead", fault, ASIDE, step_of(path), path)
+        _keep_last(checkpoints)
         return path
     aside = sorted(checkpoints.glob(f"{ASIDE}*"))
     if not aside:
