@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ppd_lightning.config.compose import compose_runs, hydra_started, search_path, sweeper_of
 from ppd_lightning.config.folders import sweep_folder
+from ppd_lightning.config.launch_limits import launch_faults
 from ppd_lightning.config.overrides import examples, fixed, in_grammar, presets_of, sweep_runs
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.typed import quoted
@@ -22,6 +23,7 @@ from ppd_lightning.console import table_console
 from ppd_lightning.endings import at_work
 from ppd_lightning.errors import UserError
 from ppd_lightning.masking import without_access
+from ppd_lightning.reports.settings import MEASURING
 from ppd_lightning.storage.sweep_table import (
     Sweep,
     SweepRun,
@@ -57,9 +59,16 @@ def multirun(verbs: list[str], overrides: list[str], config_dir: Path | None, *,
     sweeper, origins = sweeper_of(overrides, config_dir)
     presets = presets_of(sweeper)
     listed = str(sweeper.get("_target_", "BasicSweeper")).endswith("BasicSweeper")
+    faults = launch_faults("sweeper", sweeper)
     with origins.named(presets, overrides):
-        combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
-        composed = compose_runs(combinations, config_dir)
+        try:
+            combinations = (sweep_runs if listed else examples)(overrides, presets, config_dir)
+            composed = compose_runs(combinations, config_dir)
+        except UserError as error:
+            raise UserError([*faults, *error.faults]) from None
+    faults += _unmeasured(verbs, [run.config.report.metric for run in composed])
+    if faults:
+        raise UserError(faults)
     runs = [PlannedRun(number, *planned) for number, planned in enumerate(zip(combinations, composed, strict=True))]
     config = runs[0].composed.config
     at_work("", config)
@@ -107,6 +116,16 @@ def launch_chosen(
     launch(folder, runs, context, master)
     config = runs[0].composed.config if runs else None
     return [_value(read_run(folder, first + place), config) for place in range(len(combinations))]
+
+
+def _unmeasured(verbs: Sequence[str], metrics: Sequence[str | None]) -> list[str]:
+    """A sentence for each figure that would name the best run, and that no verb of the sweep measures."""
+    return [
+        f"report.metric: {metric} is measured by {metric.partition('.')[0]}, and this sweep's runs are "
+        f"{' '.join(verbs)}; sweep that verb as well, or name another figure"
+        for metric in dict.fromkeys(metrics)
+        if metric is not None and metric.partition(".")[0] not in verbs and not MEASURING.isdisjoint(verbs)
+    ]
 
 
 def _value(run: SweepRun | None, config: Config | None) -> float | None:

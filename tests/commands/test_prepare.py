@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 from tests import tiny
-from tests.data.handmade import SIZE, jpeg, row, rows, write
+from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 from tests.killing import killed_at
 from tests.worlds.emoji.packages import CODES, packages
 
@@ -86,6 +86,10 @@ def emoji(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         return placed(composed(*settings, *overrides), model, tmp_path / "out")
 
     return make
+
+
+def ties() -> list[dict[str, Any]]:
+    return [one | {"label_0": 0.5, "label_1": 0.5} for one in rows()]
 
 
 def test_counts_add_up_and_are_in_the_summary(pickapic: Make) -> None:
@@ -248,7 +252,7 @@ def bytes_of(config: Config) -> dict[str, Any]:
     return made | {"key": told["key"], "counts": told["summary"]["counts"]}
 
 
-@pytest.mark.parametrize("setting", ["min_pairs=12", "held_out_captions=0.3", "unseen_users=0.4", "validation=0.2"])
+@pytest.mark.parametrize("setting", ["min_pairs=8", "held_out_captions=0.3", "unseen_users=0.4", "validation=0.2"])
 def test_other_splits_encode_nothing_again(pickapic: Make, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     first, other = pickapic(), pickapic(f"data.{setting}")
     prepare.run(first)
@@ -258,6 +262,13 @@ def test_other_splits_encode_nothing_again(pickapic: Make, monkeypatch: pytest.M
     prepare.run(other)
     assert not Workspace(other).data.read_pairs().equals(before)
     assert Workspace(first).data.read_pairs().equals(before)
+
+
+def test_where_no_pair_is_left_it_is_said_before_the_long_work(pickapic: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "encode_images", pytest.fail)
+    for made, why in ((rows(), "add choices of the same people, or lower data.min_pairs"), (ties(), "add choices in")):
+        with pytest.raises(UserError, match=rf"none of \d+ rows became a pair \(.*; {why}"):
+            prepare.run(pickapic("data.min_pairs=100", made=made))
 
 
 def test_both_modes_are_prepared_alike(pickapic: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +302,17 @@ def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: 
     assert Workspace(config).data.read_pairs().equals(pairs)
     Workspace(config).data.open_latents().verify()
     Workspace(config).data.open_text().verify()
+
+
+@pytest.mark.parametrize("store", ["latents", "text"])
+def test_what_was_written_to_since_is_compared_and_made_again_the_same(pickapic: Make, store: str) -> None:
+    config = pickapic()
+    prepare.run(config)
+    shard = max(data_folder(config).glob(f"{store}/*.arrow"))
+    sound = shard.read_bytes()
+    flip_byte(shard, len(sound) // 2)
+    prepare.run(config)
+    assert shard.read_bytes() == sound
 
 
 def test_a_changed_source_is_noticed_and_encoded_anew(pickapic: Make) -> None:

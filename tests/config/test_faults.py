@@ -40,6 +40,10 @@ FAULTS_OF_OVERRIDES = {
 }
 FAULTS_OF_VALUES = {
     "lr=1": "lr: no such key; did you mean optimizer.lr?",
+    "report.metric=nope": "report.metric: nope is refused, a figure is named by its verb and its path in the summary",
+    "report.metric=train.": "report.metric: train. is refused, a figure is named by its verb",
+    "output='  '": "output: must not be blank, and '  ' shows nothing",
+    "report.content='\u200b'": "report.content: must not be blank, and '\\u200b' shows nothing",
     "objective.beta=0": "objective.beta: must be a number > 0 and <= 1,000,000, not 0",
     "objective.beta=-1": "objective.beta: must be a number > 0 and <= 1,000,000, not -1",
     "objective.beta=.nan": "objective.beta: must be a number > 0 and <= 1,000,000, not nan",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from tests import tiny
 
 from ppd_lightning.backbones.adapter import save_adapter
@@ -14,6 +16,7 @@ from ppd_lightning.cli import main
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.finished import config_of
 from ppd_lightning.config.overrides import sweep_runs
+from ppd_lightning.config.run_resolver import RunResolver
 from ppd_lightning.errors import UserError
 
 FILES = {
@@ -123,3 +126,17 @@ def test_an_export_does_not_choose_what_is_imported(tmp_path: Path) -> None:
     assert len(failure.value.faults) == 2
     assert all("which is not of this package" in fault for fault in failure.value.faults)
     assert "antigravity" not in sys.modules
+
+
+def test_a_run_of_somebody_else_does_not_choose_what_is_imported_and_options_of_the_user_do(tmp_path: Path) -> None:
+    values = asdict(compose())
+    values["objective"]["target"] = "tests.parts.nowhere.Loss"
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(values)))
+    with pytest.raises(UserError, match=r"made with tests\.parts\.nowhere\.Loss, which is not of this package"):
+        config_of(tmp_path)
+    assert RunResolver().users_of(values, tmp_path) is None
+    (tmp_path / "options/objective").mkdir(parents=True)
+    (tmp_path / "options/objective/own.yaml").write_text("defaults: [ppd]\n\ntarget: tests.parts.nowhere.Loss\n")
+    compose([], tmp_path / "options")
+    with pytest.raises(UserError, match="it cannot be imported"):
+        config_of(tmp_path)

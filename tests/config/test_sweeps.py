@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from ppd_lightning.commands.verbs import VERBS
 from ppd_lightning.config import overrides as overrides_module
 from ppd_lightning.config.compose import compose, compose_runs, sweeper_of
 from ppd_lightning.config.groups import options
 from ppd_lightning.config.overrides import examples, sweep_runs
 from ppd_lightning.errors import UserError
 from ppd_lightning.multirun import multirun
+from ppd_lightning.reports.settings import MEASURING
 
 SLURM = ("hydra/launcher=submitit_slurm",)
 PRESETS = {"beta": 5, "methods": 10, "rate": 12, "shots": 4, "users": 6, "ablation": 12}
@@ -126,3 +128,20 @@ def test_what_is_not_installed_is_reported_with_its_remedy(monkeypatch: pytest.M
     assert sweeper.endswith('pip install "ppd-lightning[optuna]"')
     [fault] = faults("sweep=optuna")
     assert fault.startswith("sweep=optuna: needs a package")
+
+
+def test_numbers_with_which_no_launcher_and_no_sweeper_works_are_found_before_any_run() -> None:
+    words = ["hydra/sweeper=optuna", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "hydra.sweeper.n_trials=-1"]
+    words += ["hydra.sweeper.n_jobs=0", "hydra.sweeper.max_failure_rate=2", "hydra.sweeper.direction=up"]
+    words += ["hydra.sweeper.sampler.seed=-3", "objective.beta=-1"]
+    with pytest.raises(UserError) as failure:
+        multirun(["train"], words, None, dry_run=True)
+    named = {fault.partition(":")[0] for fault in failure.value.faults}
+    assert named >= {word.partition("=")[0] for word in words[2:]}
+    assert "hydra.launcher.nodes" in str(faults(*SLURM, "hydra.launcher.nodes=0", "hydra.launcher.timeout_min=-5"))
+
+
+def test_the_figure_that_names_the_best_run_is_one_of_the_verbs_of_the_sweep() -> None:
+    with pytest.raises(UserError, match=r"report\.metric: evaluate\.a is measured by evaluate, and .* are train;"):
+        multirun(["train"], ["experiment=emoji/ppd", "report.metric=evaluate.a"], None, dry_run=True)
+    assert set(VERBS) >= MEASURING

@@ -73,7 +73,8 @@ def test_any_number_of_ranks_trains_the_same_adapter(alone: Path, world: Path, t
     assert_same_run(run_folder(compose(settings)), alone)
 
 
-@pytest.mark.parametrize("counts", [[2], pytest.param([2, 4], marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("counts", [[2], [2, 4]])
 def test_a_run_goes_on_with_another_number_of_ranks(
     alone: Path, world: Path, tmp_path: Path, counts: list[int]
 ) -> None:

@@ -142,10 +142,12 @@ DRAWING_NEEDS = {"torch", "diffusers", "transformers", "safetensors", "numpy", "
 DESCRIBING_NEEDS = {
     "drawing/table_parquet.py": {"pyarrow"},
     "drawing/saved_datasets.py": {"pyarrow"},
+    "drawing/hosts.py": {"fsspec", "aiohttp", "huggingface_hub"},
     "drawing/remote.py": {"fsspec"},
     "drawing/picture_formats.py": {"pillow_heif"},
 }
-"""fsspec comes with torch; pyarrow is imported for tables in parquet and Arrow, pillow_heif for HEIC, alone."""
+"""fsspec comes with torch; pyarrow is imported for tables in parquet and Arrow, pillow_heif for HEIC, alone; aiohttp
+for tables on web servers and huggingface_hub for those on the hub, where they are there."""
 
 
 def imported(text: str) -> set[str]:

@@ -21,10 +21,12 @@ from ppd_lightning.data import quarantine
 from ppd_lightning.data.caption_encoding import encode_captions
 from ppd_lightning.data.encoding import Encode, ImageEncoder, encode_images
 from ppd_lightning.data.images import index_images, why_unusable
+from ppd_lightning.data.left_out import require_pairs
 from ppd_lightning.data.pairs import caption_id, pairs_of_people, write_pairs
 from ppd_lightning.data.pickapic import source_fingerprint
 from ppd_lightning.data.pickapic_rows import read_rows, unusable_rows
 from ppd_lightning.data.prepared import CAPTIONS_SCHEMA, PreparedData
+from ppd_lightning.data.source import Source
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tables import write_table
 from ppd_lightning.errors import UserError
@@ -47,9 +49,15 @@ def run(config: Config) -> dict[str, Any]:
         the summary: the folder, the counts of rows, images and pairs, and seconds.
 
     Raises:
-        UserError: the source is missing or damaged, or nothing of it can be used.
+        UserError: the source is missing or damaged, nothing of it can be used, or people's own pairs are to be learnt
+            from and none is left; what was encoded is kept.
     """
     begun = time.monotonic()
+
+    def require(counts: dict[str, int]) -> None:
+        if config.data.labels == "people":
+            require_pairs(data.pairs_path, counts)
+
     workspace = Workspace(replace(config, data=replace(config.data, labels="people")))
     source, backbone, data = workspace.source, workspace.backbone, workspace.data
     source.make(data.folder, workspace.output)
@@ -60,6 +68,7 @@ def run(config: Config) -> dict[str, Any]:
     finished = _finished(data, key)
     if finished is not None:
         log.info("%s is prepared: %s", data.folder, _in_words(finished["counts"]))
+        require(finished["counts"])
         return finished
     rows, lines = read_rows(data.source.root, data.source.files), source.lines(data.folder)
 
@@ -67,6 +76,7 @@ def run(config: Config) -> dict[str, Any]:
         quarantine.write(data.folder, unusable, rows.counts["rows"], source.max_unusable, data.source, lines)
 
     write_quarantine(rows.unusable)  # before the long work
+    require(rows.counts | _pairs(source, rows.table)[1])
     dtype: Any = np.float16 if source.half_precision else np.float32
     images = encode_images(
         data,
@@ -80,15 +90,11 @@ def run(config: Config) -> dict[str, Any]:
     table, damaged = rows.table.filter(usable), rows.table.filter(pc.invert(usable))
     if len(damaged):
         write_quarantine(pa.concat_tables([rows.unusable, unusable_rows(damaged, _reasons(data, damaged, images))]))
-    held_out = source.test_captions(pc.unique(table["caption"]).to_pylist())
-    unseen = source.unseen(pc.unique(table["user_id"]).to_pylist())
-    counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)}
-    pairs, left_out = pairs_of_people(
-        table, held_out=held_out, unseen=unseen, validation=source.validation, min_pairs=source.min_pairs
-    )
+    pairs, paired, held_out = _pairs(source, table)
     write_pairs(data.pairs_path, pairs, data.pairs_key())
     splits = pairs["split"].to_pylist()
-    counts |= left_out | {"pairs": len(pairs)} | {split: splits.count(split) for split in SPLITS}
+    counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)} | paired
+    counts |= {split: splits.count(split) for split in SPLITS}
     _write_captions(data, table, held_out)
     count_overruns(backbone, pc.unique(table["caption"]).to_pylist(), "text encoder")
     if data.stores_text:
@@ -97,7 +103,18 @@ def run(config: Config) -> dict[str, Any]:
     summary = {"folder": str(data.folder), "counts": counts, "seconds": seconds}
     write_checked_json(data.summary_path, {"key": key, "summary": summary})
     log.info("%s is prepared in %.1f s: %s", data.folder, seconds, _in_words(counts))
+    require(counts)
     return summary
+
+
+def _pairs(source: Source, rows: pa.Table) -> tuple[pa.Table, dict[str, int], frozenset[str]]:
+    """People's own pairs, the counts of what was left out and of them, and the captions that only the tests see."""
+    held_out = source.test_captions(pc.unique(rows["caption"]).to_pylist())
+    unseen = source.unseen(pc.unique(rows["user_id"]).to_pylist())
+    pairs, left_out = pairs_of_people(
+        rows, held_out=held_out, unseen=unseen, validation=source.validation, min_pairs=source.min_pairs
+    )
+    return pairs, left_out | {"pairs": len(pairs)}, held_out
 
 
 def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
@@ -109,9 +126,9 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
         data.read_pairs()
         data.captions_table()
         data.images_table()
-        data.open_latents()
+        data.open_latents().verify_changed()
         if data.stores_text:
-            data.open_text()
+            data.open_text().verify_changed()
         summary: dict[str, Any] = stored["summary"] | {"folder": str(data.folder)}  # it may have been moved
         return summary
     except (OSError, ValueError, KeyError, UserError):

@@ -12,29 +12,14 @@ from rich.table import Table
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
-from ppd_lightning.data.pickapic_rows import REASONS
+from ppd_lightning.data.left_out import LEFT_OUT, NOT_PAIRED, require_pairs
 from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tally import Tally, tally
-from ppd_lightning.errors import UserError
 from ppd_lightning.figures.data_statistics import Bar, statistics_figure
 from ppd_lightning.figures.files import save_figure
 
-LEFT_OUT = (*REASONS, "repeated", "contradictory", "damaged_image")
-"""What `ppd prepare` and `ppd label` count of rows that nothing can be learnt from, whoever is asked."""
-
-NOT_PAIRED = ("ties", "few_pairs", "users_with_few_pairs", "image_of_tests", "not_scored")
-"""What they count of usable rows that became no pairs."""
-
 MODELS, BARS = 20, 10
 """So many models are listed, and so many have a bar in the figure; the others are one."""
-
-REMEDIES = {
-    "few_pairs": "add choices of the same people, or lower data.min_pairs, data.held_out_captions or data.unseen_users",
-    "image_of_tests": "show an image with one caption and to one person only: those of the tests are never learnt from",
-    "contradictory": "keep one of two rows that say the opposite of each other",
-    "ties": "add choices in which one of the images is preferred",
-}
-"""What to do where most rows are left out for that reason."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -49,11 +34,7 @@ def run(config: Config) -> dict[str, Any]:
     data, title = Workspace(config).data, f"{config.data.name}, {config.data.labels}"
     counts = data.read_counts()
     pairs = data.read_pairs()
-    if not len(pairs):
-        why = ", ".join(f"{name} {counts[name]}" for name in (*LEFT_OUT, *NOT_PAIRED) if counts.get(name))
-        most = max(REMEDIES, key=lambda name: counts.get(name, 0))
-        remedy = REMEDIES[most] if counts.get(most) else "add choices"
-        raise UserError(f"{data.pairs_path}: none of {counts['rows']} rows became a pair ({why}); {remedy}")
+    require_pairs(data.pairs_path, {**counts, "pairs": len(pairs)})
     found = tally(pairs, data.images_table(("image_id", "model")))
     usable = counts["rows"] - sum(counts.get(reason, 0) for reason in LEFT_OUT)
     path = data.pairs_path.with_name("stats.png")

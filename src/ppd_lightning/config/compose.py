@@ -18,10 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 from ppd_lightning.config.groups import conf_folder
 from ppd_lightning.config.interpolations import too_large
 from ppd_lightning.config.later_keys import with_later_keys
+from ppd_lightning.config.launch_limits import launch_faults
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.overrides import ParsedOverride, parse_overrides
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.stored import resolved_values, stored_values
+from ppd_lightning.config.trusted import require_trusted, trust_options
 from ppd_lightning.config.typed import quoted
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
@@ -141,12 +143,13 @@ def changed_values(overrides: Sequence[str], changes: Mapping[str, Any]) -> dict
     return values
 
 
-def read_config(path: Path, *, complete: bool = True) -> Config:
+def read_config(path: Path, *, complete: bool = True, of_others: bool = False) -> Config:
     """The configuration that a run's `config.yaml` holds.
 
     Args:
         complete: whether a text that follows from an environment variable which is not set is a fault; else it stays
             as it is written.
+        of_others: whether somebody else may have written it; then it chooses nothing that is imported.
 
     Raises:
         UserError: the file is missing, is no YAML, or does not fit this version's keys.
@@ -157,6 +160,8 @@ def read_config(path: Path, *, complete: bool = True) -> Config:
     values, faults = _resolved(node)
     if complete and faults:
         raise UserError(f"{path}: {fault}; set it as where this file was written" for fault in faults)
+    if of_others:
+        require_trusted(path, values)
     config, faults = check(of_this_version(values))
     if config is None:
         raise UserError(f"{path}: {fault}" for fault in faults)
@@ -189,6 +194,8 @@ def search_path(config_dir: Path | None) -> list[str]:
 def _require_folder(config_dir: Path | None) -> None:
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir: there is no folder {config_dir}")
+    if config_dir is not None:
+        trust_options(config_dir)
 
 
 def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) -> Composed:
@@ -204,7 +211,7 @@ def _compose(overrides: Sequence[str], config_dir: Path | None, *, swept: bool) 
     launcher: dict[str, Any] = {}
     if swept:
         launcher, more = _launcher(composed)
-        faults += more
+        faults += [*more, *launch_faults("launcher", launcher)]
     config, more = check(values, origins, {f"hydra.launcher.{key}": value for key, value in launcher.items()})
     unresolved = {fault.partition(":")[0] for fault in faults}
     faults += [fault for fault in more if fault.partition(":")[0] not in unresolved]

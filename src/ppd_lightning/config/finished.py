@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from ppd_lightning.config.compose import read_config
 from ppd_lightning.config.exported import completed
 from ppd_lightning.config.later_keys import with_later_keys
 from ppd_lightning.config.root import Config
+from ppd_lightning.config.trusted import require_trusted
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.sources import ON_HUB, SHIPPED
-from ppd_lightning.settings.flat import flat
 
 EXPORTED = "adapter.safetensors"
 """The file of an export whose metadata hold the configuration; a run has config.yaml beside it."""
@@ -36,7 +35,7 @@ def config_of(
         UserError: there is none, or it does not fit this version.
     """
     if (folder / "config.yaml").is_file():
-        config = read_config(folder / "config.yaml", complete=False)
+        config = read_config(folder / "config.yaml", complete=False, of_others=True)
     elif is_export(folder):
         from ppd_lightning.backbones.adapter import adapter_metadata
 
@@ -45,7 +44,7 @@ def config_of(
             raise UserError(
                 f"{folder / EXPORTED}: its metadata do not hold the configuration of a training; `ppd export` writes it"
             )
-        _require_known_targets(folder / EXPORTED, values)
+        require_trusted(folder / EXPORTED, values)
         found, faults = check(with_later_keys(completed(values)))
         if found is None:
             raise UserError(f"{folder / EXPORTED}: made by another version ({fault})" for fault in faults)
@@ -59,19 +58,6 @@ def config_of(
     }
     model = dataclasses.replace(config.model, **paths)
     return dataclasses.replace(config, model=model, **_elsewhere(config, files or {}))
-
-
-def _require_known_targets(path: Path, values: Mapping[str, Any]) -> None:
-    """A file from elsewhere must not choose what is imported: its classes are of this package or imported already."""
-    named = {value for key, value in flat(values).items() if key.endswith(".target") and isinstance(value, str)}
-    own = f"{__name__.partition('.')[0]}."
-    unknown = [one for one in sorted(named) if not one.startswith(own) and one.rpartition(".")[0] not in sys.modules]
-    if unknown:
-        raise UserError(
-            f"{path}: it was made with {one}, which is not of this package and is not imported for a file's sake; if "
-            "you trust it, give the options that name it by --config-dir, or import it first"
-            for one in unknown
-        )
 
 
 def _elsewhere(config: Config, files: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ppd_lightning.config.compose import compose, of_this_version
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.groups import options
+from ppd_lightning.config.trusted import untrusted
 from ppd_lightning.config.typed import quoted
 from ppd_lightning.config.validation import check
 from ppd_lightning.errors import UserError
@@ -20,6 +22,8 @@ from ppd_lightning.settings.flat import flat
 
 if TYPE_CHECKING:
     from ppd_lightning.users.users import Users
+
+log = logging.getLogger(__name__)
 
 CHOICES = {"data": "name", "model": "name", "user": "kind", "objective": "name"}
 """Groups, and their key that names the chosen option."""
@@ -36,7 +40,16 @@ class RunResolver:
         return flat(asdict(compose()))
 
     def users_of(self, settings: Mapping[str, Any], output: Path) -> Users | None:
-        """The users of a run with their data, below the output folder where the run lies now; None if not valid."""
+        """The users of a run with their data, below the output folder where the run lies now; None if not valid.
+
+        Classes that only the run names are not imported: it may be somebody else's.
+        """
+        classes = untrusted(settings)
+        if classes:
+            log.warning(
+                "%s: not imported for a run's sake; give the options that name it by --config-dir", *classes[:1]
+            )
+            return None
         config, _ = check(of_this_version({**settings, "output": str(output)}))
         if config is None:
             return None

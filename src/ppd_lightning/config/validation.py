@@ -15,9 +15,10 @@ from ppd_lightning.config.keys import ANY_NAME, known_keys, suggestion
 from ppd_lightning.config.origins import Origins
 from ppd_lightning.config.root import PARTS, Config
 from ppd_lightning.settings.part import Part, part_class
+from ppd_lightning.settings.plain_text import plain_text
 
 CONFIG = TypeAdapter(Config)
-OWN_WORDS = ("precision", "blend", "target", "path", "user", "caption")
+OWN_WORDS = ("precision", "blend", "target", "path", "user", "caption", "metric")
 """The errors whose message says more than what is expected."""
 
 
@@ -44,7 +45,7 @@ def check(
     unwritable = [
         f"{key}: {why}{origins.of(key) if origins is not None else ''}"
         for key, value in _texts(values)
-        if key not in keys and (why := _unwritable(value))
+        if key not in keys and (why := _unwritable(value) or _blank(key, value))
     ]
     faults += unwritable
     sound = {key: value for key, value in _leaves(values) if not any(f"{key}.".startswith(f"{bad}.") for bad in keys)}
@@ -139,6 +140,13 @@ def _unwritable(text: str) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         return "holds bytes that are no UTF-8, as old names of files do; rename the file, and type its new name"
     return ""
+
+
+def _blank(key: str, text: str) -> str:
+    """Why a text that nobody sees is no name; an option of a reward may be a space."""
+    if not text or plain_text(text) or ".options." in key:
+        return ""
+    return f"must not be blank, and {_short(text)} shows nothing; give a name, or leave the key out"
 
 
 def _texts(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -12,14 +12,19 @@ import posixpath
 import stat
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ppd_lightning.data.hosts import absent
 from ppd_lightning.data.pictures import MOST_BYTES
-from ppd_lightning.data.remote import Location, file_kind, location
+from ppd_lightning.data.remote import Location, file_kind, location, without_query
 from ppd_lightning.errors import UserError
 
 LONGEST_NAME = 200
 """Letters of a name that a message quotes."""
+
+AT_ONCE = 8
+"""Images that are asked for side by side."""
 
 Found = dict[str, dict[str, Any]]
 """What the file system says of images, by their names; `name` is where it has them."""
@@ -45,7 +50,8 @@ class ImageFiles:
         absent = [root for root in further if table.is_local and not os.path.isdir(root)]
         if absent:
             raise UserError(f"{self._roots_key}: {root} is no folder; name one that is there" for root in absent)
-        folders = [posixpath.dirname(table.path), *further]
+        self._folder = posixpath.dirname(without_query(table.path))
+        folders = [self._folder, *further]
         self._below = [os.path.realpath(folder) for folder in folders] if table.is_local else folders
         self._folders: dict[str, str] = {}
         self._listed: dict[str, dict[str, list[str]]] = {}
@@ -54,7 +60,8 @@ class ImageFiles:
         """The path of an image, as the table's file system has it; a URL as it is."""
         if _is_url(name):
             return name
-        return posixpath.normpath(posixpath.join(posixpath.dirname(self.table.path), name))
+        host, mark, folder = self._folder.rpartition("://")
+        return host + mark + posixpath.normpath(posixpath.join(folder, name))
 
     def find(self, names: Iterable[str]) -> tuple[Found, dict[str, str]]:
         """Which of these images (of `named`) are there, and a sentence for each of the others.
@@ -68,7 +75,7 @@ class ImageFiles:
         remote = {} if self.table.is_local else self._remote(wanted)
         for name in wanted:
             info: dict[str, Any] | str
-            if _is_url(name):
+            if _is_url(name) and not (self.table.is_web and self._is_below(name) and ".." not in name.split("/")):
                 info = f"{quoted(name)} is a URL, and images are read from files only; download it and name the file"
             elif self.table.is_local:
                 info = self._local(name)
@@ -180,8 +187,11 @@ class ImageFiles:
         return f"{quoted(path)}{through} lies outside of {self._below[0]}; {remedy}"
 
     def _remote(self, names: Iterable[str]) -> Found:
-        """The files of these names, by one listing a folder."""
-        wanted = {name for name in names if not _is_url(name) and self._is_below(name)}
+        """The files of these names, by one listing a folder; each by itself where folders cannot be listed."""
+        wanted = {name for name in names if self._is_below(name)}
+        if self.table.is_web:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                return {name: info for name, info in zip(wanted, pool.map(self._asked, wanted), strict=True) if info}
         found: Found = {}
         for folder in sorted({posixpath.dirname(path) for path in wanted}):
             try:
@@ -196,6 +206,16 @@ class ImageFiles:
                 if info is not None:
                     found[name] = info
         return found
+
+    def _asked(self, path: str) -> dict[str, Any]:
+        """What a web server says of a file; nothing where it has none."""
+        try:
+            info = self.table.system.info(path)
+        except FileNotFoundError as error:
+            if absent(error):
+                return {}
+            raise self.table.unreachable(error) from error
+        return {**info, "size": info["size"] or 0}
 
 
 def read_file(path: str | os.PathLike[str], *, follow: bool = True) -> bytes:

@@ -8,11 +8,12 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from ppd_lightning.data.hosts import FULL, RemoteFile, absent, fetched, host_fault, limit_silence
 from ppd_lightning.errors import UserError
 from ppd_lightning.masking import MASK
 
@@ -48,6 +49,11 @@ class Location:
         """Whether it is on this machine's own file systems."""
         return isinstance(self.system, LocalFileSystem)
 
+    @property
+    def is_web(self) -> bool:
+        """Whether a web server has it: its folders are pages, and it may send files as a whole only."""
+        return "https" in self.system.protocol
+
     def place(self, line: int) -> str:
         """What a row of a table is called."""
         return f"line {line}"
@@ -72,8 +78,36 @@ class Location:
 
     def open(self, name: str) -> BinaryIO:
         """A file below, read in just the ranges that are asked for."""
-        file: BinaryIO = self.system.open(f"{self.path}/{name}", "rb", cache_type="none")
-        return file
+        file = self.system.open(f"{self.path}/{name}", "rb", cache_type="none")
+        return cast(BinaryIO, file if self.is_local else RemoteFile(file, self.unreachable))
+
+    def open_itself(self, *, in_parts: bool) -> BinaryIO:
+        """The file that it is.
+
+        Args:
+            in_parts: little of it will be read.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, NotADirectoryError: there is none.
+            UserError: a remote location cannot be reached.
+        """
+        if self.is_local:
+            return cast(BinaryIO, self.system.open(self.path, "rb"))
+        try:
+            file = self.system.open(self.path, "rb") if in_parts or not self.is_web else None
+            if file is None or (self.is_web and file.size is None):  # then there is no seeking in it
+                return cast(BinaryIO, fetched(self.system, self.path))
+            return cast(BinaryIO, RemoteFile(file, self.unreachable))
+        except FileNotFoundError as error:
+            if absent(error):
+                raise
+            raise self.unreachable(error) from error
+        except (IsADirectoryError, NotADirectoryError):
+            raise
+        except Exception as error:  # each file system has its own
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
+            raise self.unreachable(error) from error
 
     def is_folder(self) -> bool:
         """Whether there is such a folder.
@@ -81,6 +115,8 @@ class Location:
         Raises:
             UserError: a remote location cannot be reached.
         """
+        if self.is_web:
+            return False
         try:
             return bool(self.system.info(self.path)["type"] == "directory")
         except (FileNotFoundError, NotADirectoryError):
@@ -89,8 +125,11 @@ class Location:
             raise self.unreachable(error) from error
 
     def unreachable(self, error: Exception) -> UserError:
-        """What is said where a file system fails."""
-        what = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+        """What is said where a file system fails; what was said already stays."""
+        if isinstance(error, UserError):
+            return error
+        what = "" if self.is_local else host_fault(error)
+        what = what or (f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__)
         check = "the path" if self.is_local else "the name, your access to it and this machine's network"
         return UserError(f"{self.url}: cannot be read ({what}); check {check}, and run the same command again")
 
@@ -117,6 +156,8 @@ def location(url: str | Path, key: str) -> Location:
             "environment variable: '${oc.env:VARIABLE}'"
         )
     protocol = url.partition("://")[0]
+    for part in url.split("::") if "://" in url else ():  # fsspec's chains
+        limit_silence(part.partition("://")[0])
     try:
         # A local path is no URL: fsspec would take "::" in it for a chain of file systems.
         local = LocalFileSystem() if "://" not in url else None
@@ -129,6 +170,11 @@ def location(url: str | Path, key: str) -> Location:
         known = "a folder, hf://datasets/OWNER/NAME, s3://, gs:// or another protocol of fsspec"
         raise UserError(f"{key}: {url} cannot be read ({first_line(error)}); name {known}") from error
     return Location(url.rstrip("/"), path.rstrip("/"), system)
+
+
+def without_query(path: str) -> str:
+    """A path on a web server without what is asked there beside the name; others as they are."""
+    return path.partition("?")[0] if "://" in path else path
 
 
 def require_file(path: str, key: str) -> None:

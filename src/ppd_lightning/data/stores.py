@@ -237,6 +237,17 @@ class Store:
         """
         self._touched.require_all()
 
+    def verify_changed(self) -> None:
+        """Compare the shards that were written to since the store was finished, as their times of change say.
+
+        Raises:
+            UserError: some are damaged, as in `verify`.
+        """
+        finished = (self.folder / META).stat().st_mtime_ns
+        files = [self.folder / shard.file for shard in self._touched.shards]
+        changed = [number for number, file in enumerate(files) if file.stat().st_mtime_ns > finished]
+        self._touched.require(np.array(changed, np.int64))
+
 
 def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], shard_key: Mapping[str, Any]) -> None:
     """Make a store of written units; it takes the place of the one in `folder`, whose files go.

@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from ppd_lightning.data.remote import Location, location
+from ppd_lightning.data.remote import Location, location, without_query
 from ppd_lightning.data.saved_datasets import SPLITS, STATE, arrow_batches, in_pieces, saved_files, split_names
 from ppd_lightning.data.table_parquet import batch_rows
 from ppd_lightning.data.table_rows import Choose, Row, opened, table_rows
@@ -72,7 +72,8 @@ def open_table(table: str, key: str) -> Location:
             read.
     """
     names = [table] if os.path.lexists(table) else _without_braces(table, key)
-    is_pattern = not os.path.lexists(table) and bool(set("*?") & set(table.partition("://")[2] or table))
+    named = without_query(table) if table.startswith(("http://", "https://")) else table
+    is_pattern = not os.path.lexists(table) and bool(set("*?") & set(named.partition("://")[2] or named))
     files: list[str] = []
     for name in names:
         where = location(name, key)
@@ -212,5 +213,5 @@ def _above(files: list[str]) -> str:
 
 def _kind(path: str) -> str:
     """The end of a name of which there may be several files, all shards' being one kind; "" of any other."""
-    name = path.lower()
+    name = without_query(path).lower()
     return ".tar" if name.endswith(SHARDS) else posixpath.splitext(name)[1] if name.endswith((*ARROW, *PARQUET)) else ""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any
 
-from ppd_lightning.data.remote import Location, first_line, require_file
+from ppd_lightning.data.remote import Location, first_line, require_file, without_query
 from ppd_lightning.data.table_csv import csv_rows
 from ppd_lightning.data.table_json import json_rows
 from ppd_lightning.data.table_parquet import parquet_rows
@@ -69,7 +69,7 @@ def kind_of_table(table: Location, key: str) -> str:
     Raises:
         UserError: no such files are read.
     """
-    kind = posixpath.splitext(table.path)[1].lower()
+    kind = posixpath.splitext(without_query(table.path))[1].lower()
     if kind not in KINDS:
         raise UserError(f"{key}: {table.url} is none of {', '.join(KINDS)}")
     return kind
@@ -85,11 +85,9 @@ def opened(table: Location, key: str) -> Iterator[Any]:
     if table.is_local:
         require_file(table.path, key)
     try:
-        file = table.system.open(table.path, "rb")
+        file = table.open_itself(in_parts=without_query(table.path).lower().endswith(PARQUET))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError(f"{key}: there is no file {table.url}") from None
-    except Exception as error:  # each file system has its own
-        raise table.unreachable(error) from error
     with file:
         try:
             yield file

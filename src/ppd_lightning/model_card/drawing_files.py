@@ -19,6 +19,7 @@ STUDIO = {"app.py": "app.py.txt", "requirements.txt": "requirements.txt"}
 """Files of an export by which `ppd studio` opens it, and their templates."""
 SHARED = (
     "ppd_lightning.backbones.adapter_file",
+    "ppd_lightning.backbones.ahead",
     "ppd_lightning.backbones.base_fingerprint",
     "ppd_lightning.backbones.interfaces",
     "ppd_lightning.backbones.user_branch",
@@ -29,6 +30,7 @@ SHARED = (
 """The modules that every export carries, beside those of its base's family."""
 
 NEW_PEOPLE = (
+    "ppd_lightning.data.hosts",
     "ppd_lightning.data.image_files",
     "ppd_lightning.data.pair_ids",
     "ppd_lightning.data.own_table",

@@ -14,7 +14,7 @@ from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.markdown import code
 from ppd_lightning.markdown import words as text_words
 from ppd_lightning.storage.json_files import read_json
-from ppd_lightning.storage.result_folder import require_whole
+from ppd_lightning.storage.result_folder import require_whole, result_files
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Optimizer, Trainer
 
@@ -106,7 +106,7 @@ def results_section(folder: Path, adapter: str) -> str:
 
 
 def _results(folder: Path, adapter: str) -> Iterator[str]:
-    for path in sorted(folder.glob("evaluation-*/summary.json")):
+    for path in result_files(folder, "evaluation"):
         file = path.with_name("settings.json")
         settings = read_summary(file, "ppd evaluate") if file.exists() else {}
         if "measures" not in settings:

@@ -11,7 +11,7 @@ from ppd_lightning.reports.blocks import Block, Folded, LargeImage, Section, Tex
 from ppd_lightning.reports.image_sections import LARGEST, image_url
 from ppd_lightning.reports.run_results import Measured, RunResult, read_json
 from ppd_lightning.reports.summary_tables import bootstrap, matrix, number_table, rate_blocks
-from ppd_lightning.storage.result_folder import require_whole
+from ppd_lightning.storage.result_folder import require_whole, result_files
 
 OWN_TABLES = (
     "long_tail",
@@ -111,7 +111,7 @@ def classification_section(run: RunResult) -> Section:
     blocks: list[Block] = []
     measured = any((run.output / "data").glob("**/classification-*/summary.json"))
     if measured and run.users is not None:
-        for path in sorted(run.users.folder.glob("classification-*/summary.json")):
+        for path in result_files(run.users.folder, "classification"):
             summary = read_json(path)
             blocks += rate_blocks(summary, "Top-k accuracy: the right user among the first k", level=None)
             blocks += number_table({key: value for key, value in summary.items() if "top_" not in key}, "Test set")

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from ppd_lightning.settings.part import settings
 from ppd_lightning.settings.values import FolderText, PathText, Real, Resamples
+
+MEASURING = frozenset(
+    (
+        *("prepare", "label", "stats", "verify", "embed", "classify", "reference", "train", "evaluate"),
+        *("interpolate", "judge", "describe", "generate", "export", "demo"),
+    )
+)
+"""The verbs whose summaries hold figures."""
+
+
+def _of_a_verb(metric: str) -> str:
+    verb, _, name = metric.partition(".")
+    if verb not in MEASURING or not name.strip("."):
+        raise PydanticCustomError(
+            "metric", "a figure is named by its verb and its path in the summary, such as evaluate.win_rate.unseen.rate"
+        )
+    return metric
 
 
 @settings
@@ -20,7 +38,7 @@ class Report:
     to: FolderText | None
     """The folder of the page and its tables; null is that of the run or sweep itself, of a study one in
     {output}/reports that follows from report.of."""
-    metric: Annotated[str, Field(min_length=1)] | None
+    metric: Annotated[str, Field(min_length=1), AfterValidator(_of_a_verb)] | None
     """The number that names the best run, as a column of runs.csv; null is the first main number that was measured."""
     goal: Literal["maximize", "minimize"]
     """Which way that number is better."""
