@@ -12,9 +12,6 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 
 .PHONY: setup demo studio test test-long test-slurm faults faults-long lint docs notebooks dist bench base clean
 
-# What Gradio needs beside what is there; it asks for an older Pillow than the one that all is tested with, and works with it.
-STUDIO := brotli fastapi groovy httpx orjson pandas pydub python-multipart pytz safehttpx semantic-version uvicorn
-
 setup: $(READY)
 
 # torch first: its pinned version decides what everything else resolves to.
@@ -24,9 +21,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
 	  exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
-	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,launchers,optuna,dev]"
-	$(PIP) $(STUDIO)
-	$(PIP) --no-deps gradio gradio-client hf-gradio
+	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,studio,launchers,optuna,dev]"
 	$(PIP) --no-deps hpsv2 # to compare with; its own requirements are years old
 	@touch $@
 

@@ -193,7 +193,9 @@ def compared(pipeline: UserPipeline, width: int, args: argparse.Namespace, devic
     return {
         "users": count,
         "steps": args.steps,
-        "images_per_second": {name: float(f"{count / seconds:.4g}") for name, seconds in clock.items()},
+        "images_per_second": {
+            name: float(f"{count / seconds:.4g}") for name, seconds in clock.items() if not name.startswith("reading")
+        },
         "processor_seconds": {name: round(seconds, 2) for name, seconds in worked.items()},
         "one_batch_over": {name: round(seconds / first, 2) for name, seconds in clock.items() if name != "one batch"},
         "one_batch_over_a_lora_each_by_forwards": round(clock["a LoRA each"] / first * 3 / 2, 2),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import types
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.offline import go_offline
 
 from ppd_lightning.backbones.stage_c import PARTS
 from ppd_lightning.cli import main
+from ppd_lightning.commands.doctor import output_finding
 
 PRIOR_HUB, CODEC_HUB = "stabilityai/stable-cascade-prior", "stabilityai/stable-cascade"
 
@@ -162,3 +165,23 @@ def test_a_model_that_ships_is_made_anew(tmp_path: Path, capsys: pytest.CaptureF
     assert out.count(f"- model.path: {tmp_path} lacks codec/config.json and ") == 1
     assert "make base" in out
     assert "hf download" not in out
+
+
+def test_an_output_folder_to_which_nothing_can_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = os.statvfs(tmp_path)
+    fine = output_finding(tmp_path / "not/yet/there")
+    assert fine.found.endswith("free")
+    assert not fine.remedies
+    states = {
+        "read-only": {"f_flag": os.ST_RDONLY},
+        "full": {"f_bavail": 7},
+        "0 files free": {"f_files": 9, "f_favail": 0},
+    }
+    for said, state in states.items():
+        now = types.SimpleNamespace(**{name: getattr(room, name) for name in dir(room) if name[:2] == "f_"} | state)
+        monkeypatch.setattr(os, "statvfs", lambda _, now=now: now)
+        found = output_finding(tmp_path / "not/yet/there")
+        assert said in found.found
+        assert "choose another output=" in found.remedies[0]

@@ -49,6 +49,24 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_where_nothing_may_be_written_what_comes_out_the_same_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("there")
+
+    def refuse(temporary: Path) -> int:
+        raise OSError(errno.EROFS, "read-only", str(temporary))
+
+    monkeypatch.setattr(atomic, "_created", refuse)
+    write_text_atomic(path, "there")
+    for name, text in (("a.txt", "other"), ("b.txt", "there")):
+        with pytest.raises(OSError, match="read-only") as refused:
+            write_text_atomic(tmp_path / name, text)
+        assert refused.value.filename == str(tmp_path / name)
+    assert (path.read_text(), os.listdir(tmp_path)) == ("there", ["a.txt"])
+
+
 def test_until_the_end_of_the_block_the_old_file_is_there(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")

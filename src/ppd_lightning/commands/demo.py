@@ -16,7 +16,7 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.generation.grid import draw_grid
 from ppd_lightning.generation.selection import chosen_captions
 from ppd_lightning.generation.sheets import draw_sheets
-from ppd_lightning.storage.atomic import atomic_path, write_json_atomic
+from ppd_lightning.storage.atomic import FORBIDDEN, atomic_path, write_json_atomic
 
 STEPS = {
     "prepare": prepare.run,
@@ -51,11 +51,15 @@ def run(config: Config) -> dict[str, Any]:
     draw_people(workspace, folder / "grid.png")
     seconds["grid"] = round(time.monotonic() - started, 1)
     seconds["total"] = round(time.monotonic() - begun, 1)
-    reported = ("win_rate", "oracle_win_rate", "concept_accuracy", *MEASURES)
+    reported = ("win_rate", "oracle_win_rate", "concept_accuracy", "content", *MEASURES)
     kept = {"step0_loss": summaries["train"]["step0_loss"]}
     kept |= {name: value for name, value in summaries["evaluate"].items() if name.startswith(reported)}
     summary = {**kept, "pairs": summaries["train"]["pairs"], "seconds": seconds}
-    write_json_atomic(folder / "summary.json", summary)
+    try:
+        write_json_atomic(folder / "summary.json", summary)
+    except OSError as error:
+        if error.errno not in FORBIDDEN or not (folder / "summary.json").exists():
+            raise  # else it is there already, with the seconds of who made it
     _print(summary, folder)
     return {"folder": str(folder), **summary}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -19,6 +21,8 @@ from ppd_lightning.settings.part import Finding, Part
 from ppd_lightning.training.settings import Trainer
 
 DISTRIBUTION = "ppd-lightning"
+LEAST_ROOM = 50e6
+"""Bytes, fewer than which nothing is made with."""
 LARGE_STORE = 10e9
 """Bytes of text states from which on the way without a store is named."""
 
@@ -30,7 +34,7 @@ def run(config: Config) -> dict[str, Any]:
         SystemExit: with code 1, something is missing.
     """
     packages = list(_packages(config))
-    findings = [*packages, *_source(config)]
+    findings = [*packages, output_finding(Path(config.output)), *_source(config)]
     if not any(finding.remedies for finding in packages):  # the others look with them
         findings += [*config.model.findings(), *config.user.findings(), *_rewards(config), *config.judge.findings()]
         findings += [*_text(config), *_hardware(config.trainer), _work(config)]
@@ -77,6 +81,27 @@ def _package_fault(requirement: Requirement) -> str:
     except metadata.PackageNotFoundError:
         return "not installed"
     return "" if requirement.specifier.contains(version, prereleases=True) else version
+
+
+def output_finding(folder: Path) -> Finding:
+    """Whether anything can be written to the output folder, or to the nearest one above it that is there."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    choose = "choose another output=..."
+    try:
+        room = os.statvfs(there)
+    except OSError as error:
+        return Finding(f"output={folder}", f"not readable ({error.strerror})", (choose,))
+    free = room.f_bavail * room.f_frsize
+    found, remedies = f"{_size(free)} free", tuple[str, ...]()
+    if not there.is_dir():
+        found, remedies = f"{there} is no folder", (choose,)
+    elif room.f_flag & os.ST_RDONLY or not os.access(there, os.W_OK | os.X_OK):
+        why = "the file system is read-only" if room.f_flag & os.ST_RDONLY else "no permission to write"
+        found, remedies = f"read-only ({why})", (f"output={folder}: finished results can be used, for others {choose}",)
+    elif free < LEAST_ROOM or (room.f_files and not room.f_favail):
+        found = f"full ({_size(free)} and {room.f_favail:,} files free)"
+        remedies = (f"output={folder}: make room, or {choose}",)
+    return Finding(f"output={folder}", found, remedies)
 
 
 def _source(config: Config) -> list[Finding]:

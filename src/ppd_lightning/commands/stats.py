@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from typing import Any
 
@@ -17,6 +18,9 @@ from ppd_lightning.data.splits import SPLITS
 from ppd_lightning.data.tally import Tally, tally
 from ppd_lightning.figures.data_statistics import Bar, statistics_figure
 from ppd_lightning.figures.files import save_figure
+from ppd_lightning.storage.atomic import FORBIDDEN
+
+log = logging.getLogger(__name__)
 
 MODELS, BARS = 20, 10
 """So many models are listed, and so many have a bar in the figure; the others are one."""
@@ -52,7 +56,12 @@ def run(config: Config) -> dict[str, Any]:
     }
     _print(title, found, summary)
     ties = f"{100 * summary['share_of_ties']:.1f} % of the choices are ties"
-    save_figure(tally_figure(found, f"{title}: {ties}"), path)
+    try:
+        save_figure(tally_figure(found, f"{title}: {ties}"), path)
+    except OSError as error:
+        if error.errno not in FORBIDDEN or not path.exists():
+            raise
+        log.warning("%s stays as it is: nothing can be written there", path)
     return summary
 
 

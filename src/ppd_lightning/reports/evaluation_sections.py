@@ -17,6 +17,7 @@ OWN_TABLES = (
     "long_tail",
     "profiles",
     "concept_accuracy",
+    "content",
     "mean_own_score",
     "mean_scores",
     "lowest",
@@ -74,6 +75,9 @@ def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:
         )
     if "concept_accuracy" in summary:
         yield matrix({"recognised": summary["concept_accuracy"]}, "Concept accuracy of the images", "")
+    if "content" in summary:
+        title = "How well the images show their captions"
+        yield from rate_blocks(summary["content"], title, level=None, interval=interval)
     if "mean_own_score" in summary:
         yield matrix({"mean": summary["mean_own_score"]}, "Mean score by each user's own judge", "")
     if "mean_scores" in summary:

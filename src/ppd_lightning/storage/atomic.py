@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,9 @@ from ppd_lightning.storage.writers import sweep, temporary_beside
 _SWEPT: set[tuple[int, str]] = set()
 """The folders where this process looked for what killed ones had left."""
 
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""Nothing may be written: the file system is read-only, or the folder somebody else's."""
+
 PROBE = b"\0" * (1 << 16)
 
 
@@ -26,7 +31,8 @@ def atomic_path(path: Path, *, named: Callable[[Path], str] | None = None) -> It
 
     Missing parent folders are made. If the block raises, `path` is untouched and the temporary file is removed. What a
     killed process left in the folder is removed. The file's mode is what the umask (or the folder's default) gives,
-    whatever its writer gave it.
+    whatever its writer gave it. Where nothing may be written (somebody else's results), a file that comes out as it is
+    there already stays, and is no fault.
 
     Args:
         path: of the file.
@@ -41,7 +47,14 @@ def atomic_path(path: Path, *, named: Callable[[Path], str] | None = None) -> It
         sweep(path.parent)
     temporary = temporary_beside(path)
     try:
-        mode = _created(temporary)
+        try:
+            mode = _created(temporary)
+        except OSError as error:
+            if error.errno not in FORBIDDEN or named is not None or not path.is_file():
+                raise
+            with _compared(path, error) as elsewhere:
+                yield elsewhere
+            return
         yield temporary
         with deferred():
             if temporary.stat().st_mode != mode:
@@ -58,6 +71,17 @@ def atomic_path(path: Path, *, named: Callable[[Path], str] | None = None) -> It
     finally:
         with deferred(), suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _compared(path: Path, refused: OSError) -> Iterator[Path]:
+    """Give a file elsewhere; what was refused is raised where that does not become the same as is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / f"new{path.suffix}"
+        temporary.touch()
+        yield temporary
+        if not filecmp.cmp(temporary, path, shallow=False):
+            raise refused
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -45,7 +45,7 @@ class PairDraws:
             batch: as the stores give it (see `PreferenceDataModule`).
             count: see `COUNT`.
         """
-        batch = self._with_draws(batch, both=self.objective.needs_reference)
+        batch = self._with_draws(batch, both=self.objective.sees_both)
         if self.learned_null:
             keep = batch["drop_user"] >= self.objective.drop_user
             batch["user"] = batch["user"] * keep[:, None]
