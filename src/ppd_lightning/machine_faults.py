@@ -46,7 +46,8 @@ AWAY = {errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 MEMORY = ("can't allocate memory", "bad allocation", "std::bad_alloc", "unable to mmap")
 GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory")
 NO_GPU = ("No supported gpu backend found", "Found no NVIDIA driver", "no CUDA-capable device", "No CUDA GPUs are")
-CUT_OFF = "PytorchStreamWriter failed writing file"
+CUT_OFF = ("PytorchStreamWriter failed writing file", "inline_container.cc")
+"""Torch's words where a file could not be written, by who noticed it: they do not say why."""
 
 
 @dataclass(frozen=True)

@@ -135,3 +135,19 @@ def test_of_many_that_replace_a_dead_holder_one_at_a_time_holds_the_lease(
         thread.join(20)
     assert most == [1] * 8
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lease_that_was_renewed_in_the_future_is_a_living_ones_only_if_it_is_renewed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock was set back."""
+    path = tmp_path / "run.lease"
+    path.write_text(json.dumps(asdict(Holder("another machine", 1))))
+    tomorrow = time.time() + 86400
+    os.utime(path, (tomorrow, tomorrow))
+    monkeypatch.setattr(leases, "RENEWAL", 0.05)
+    assert holder_of(path) is None
+    renewal = threading.Timer(0.02, os.utime, (path,))
+    renewal.start()
+    assert holder_of(path) == Holder("another machine", 1)
+    renewal.join()

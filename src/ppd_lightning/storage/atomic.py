@@ -112,7 +112,7 @@ def _about(error: Exception, path: Path, temporary: Path) -> Exception:
         if unnamed or error.filename in (os.fspath(temporary), temporary):
             error.filename, error.filename2 = os.fspath(path), None
         return error
-    number = _of_probe(temporary) if CUT_OFF in str(error) else error_number(error)
+    number = _of_probe(temporary) if any(words in str(error) for words in CUT_OFF) else error_number(error)
     return error if number is None else OSError(number, os.strerror(number), os.fspath(path))
 
 

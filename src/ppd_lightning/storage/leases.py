@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -171,8 +172,18 @@ def _age(path: Path) -> float:
     """Seconds since a file was renewed.
 
     By this machine's clock, where that makes sense; else a file that is written now tells what time the file system
-    has, whose clock may differ by any amount.
+    has, whose clock may differ by any amount. Where it was renewed in the future even so, a clock was set back: a
+    living holder renews it soon.
     """
+    found = path.stat().st_mtime
+    age = _by_clock(path)
+    if age < -EXPIRY:
+        time.sleep(2 * RENEWAL)
+        age = math.inf if path.stat().st_mtime == found else 0.0
+    return age
+
+
+def _by_clock(path: Path) -> float:
     age = time.time() - path.stat().st_mtime
     if not 0 <= age <= EXPIRY / 2:
         probe = temporary_beside(path)

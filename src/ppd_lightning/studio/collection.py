@@ -144,7 +144,9 @@ def zipped(user: str, choices: Sequence[Answer]) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for name, data in {"choices.csv": table, **files}.items():
-            archive.writestr(name, data)
+            entry = zipfile.ZipInfo(name)  # no time: ZIP knows none before 1980, which clocks that were never set have
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data)
     return target.getvalue()
 
 

