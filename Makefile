@@ -10,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: setup demo studio test test-long test-slurm faults faults-long lint docs dist bench base clean
+.PHONY: setup demo studio test test-long test-slurm faults faults-long lint docs notebooks dist bench base clean
 
 setup: $(READY)
 
@@ -37,7 +37,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 test: setup
 	$(PYTEST) -m "not long"
 
-test-long: setup
+test-long: .venv/.notebooks-ready
 	$(PYTEST) -m "not slurm"
 
 test-slurm: setup
@@ -76,6 +76,14 @@ docs: .venv/.docs-ready
 
 .venv/.docs-ready: $(READY)
 	$(PIP) -e ".[docs]"
+	@touch $@
+
+# Runs the notebooks in examples/ and keeps their outputs.
+notebooks: .venv/.notebooks-ready
+	$(BIN)/python dev/notebooks.py
+
+.venv/.notebooks-ready: $(READY)
+	$(PIP) -e ".[notebooks]"
 	@touch $@
 
 # The sdist, the wheel made of it, and the wheel tried in a new environment.

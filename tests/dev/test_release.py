@@ -89,14 +89,8 @@ def test_both_images_are_made_by_the_same_steps_but_for_pytorch() -> None:
     assert ("USER", "1000") in cpu
 
 
-def test_the_image_installs_the_studio_as_the_makefile_does() -> None:
-    script = (ROOT / "dev/image_install.sh").read_text("utf-8")
-    named = re.search(r"^STUDIO := (.*)$", MAKEFILE, re.MULTILINE)
-    assert named is not None
-    assert f"constraints.txt {named[1]}\n" in script
-    (gradio,) = re.findall(r"--no-deps (gradio .*)", MAKEFILE)
-    assert f"--no-deps {gradio}\n" in script
-    extras = re.search(r"\.\[([a-z,]+)\]", script)
+def test_the_image_installs_extras_that_there_are() -> None:
+    extras = re.search(r"\.\[([a-z,]+)\]", (ROOT / "dev/image_install.sh").read_text("utf-8"))
     assert extras is not None
     assert set(extras[1].split(",")) <= set(PROJECT["optional-dependencies"])
 
