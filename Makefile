@@ -2,16 +2,15 @@
 # make test   sets up .venv from nothing and runs the tests
 # make faults   breaks things on purpose, in minutes: settings, files, processes, containers; make faults-long does all
 # make studio   opens a page: pick four times, see your own pictures (the emoji model and an adapter that ships)
+# make docs   builds the documentation as a site, outputs/site/index.html; docs/index.md is readable without
+# make dist   builds the sdist and the wheel, dist/, and tries the wheel
 # make test-slurm   installs a Slurm (Debian, as root) and runs a sweep on it that is preempted and killed
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: setup demo studio test test-long test-slurm faults faults-long lint bench base clean
-
-# What Gradio needs beside what is there; it asks for an older Pillow than the one that all is tested with, and works with it.
-STUDIO := brotli fastapi groovy httpx orjson pandas pydub python-multipart pytz safehttpx semantic-version uvicorn
+.PHONY: setup demo studio test test-long test-slurm faults faults-long lint docs dist bench base clean
 
 setup: $(READY)
 
@@ -22,9 +21,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard dev/*/*)
 	  exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
-	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,launchers,optuna,dev]"
-	$(PIP) $(STUDIO)
-	$(PIP) --no-deps gradio gradio-client hf-gradio
+	$(PIP) ./dev/torchvision_cpu_schemas -e ".[emoji,studio,launchers,optuna,dev]"
 	$(PIP) --no-deps hpsv2 # to compare with; its own requirements are years old
 	@touch $@
 
@@ -72,7 +69,20 @@ faults-long: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict src experiments/bench
+
+docs: .venv/.docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+.venv/.docs-ready: $(READY)
+	$(PIP) -e ".[docs]"
+	@touch $@
+
+# The sdist, the wheel made of it, and the wheel tried in a new environment.
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m pytest -q tests/integration/test_wheel.py
 
 bench: setup
 	$(BIN)/python experiments/bench/training.py
@@ -98,4 +108,4 @@ base: setup
 	$(BIN)/python experiments/emoji/base/gate.py --model emoji_flow
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist outputs/site .pytest_cache .mypy_cache .ruff_cache

@@ -83,7 +83,7 @@ def test_a_group_is_offered_its_options(tmp_path: Path) -> None:
     assert words("hydra/launcher=o") == ["hydra/launcher=one_gpu", "hydra/launcher=one_node"]
     (tmp_path / "objective").mkdir()
     (tmp_path / "objective/mine.yaml").write_text("defaults: [ppd]\n")
-    assert dict(words_for("objective=m", config_dir=tmp_path)) == {"objective=mine": ""}
+    assert dict(words_for("objective=mi", config_dir=tmp_path)) == {"objective=mine": ""}
 
 
 def test_a_list_of_options_is_completed_at_its_end() -> None:
@@ -94,8 +94,8 @@ def test_a_list_of_options_is_completed_at_its_end() -> None:
 
 
 def test_several_values_are_completed_where_the_command_sweeps() -> None:
-    assert words("objective=ppd,s", several=True) == ["objective=ppd,sft"]
-    assert words("objective=ppd,s") == []
+    assert words("objective=ppd,sf", several=True) == ["objective=ppd,sft"]
+    assert words("objective=ppd,sf") == []
     assert words("objective.share_noise=true,", several=True) == ["objective.share_noise=true,false"]
 
 
@@ -121,7 +121,7 @@ def test_a_shell_is_answered_with_what_follows_where_it_breaks_the_word(tmp_path
 def test_words_are_completed_behind_flags_and_flags_behind_words(tmp_path: Path) -> None:
     assert ask("ppd train -m evaluate evaluation.tie", tmp_path) == (["evaluation.tie="], "")
     assert ask("ppd train seed=1 --mu", tmp_path) == (["--multirun"], "")
-    assert ask("ppd -m train objective=ppd,s", tmp_path) == (["ppd,sft"], "")
+    assert ask("ppd -m train objective=ppd,sf", tmp_path) == (["ppd,sft"], "")
     (tmp_path / "mine/objective").mkdir(parents=True)
     (tmp_path / "mine/objective/other.yaml").write_text("defaults: [ppd]\n")
     assert ask("ppd train --config-dir m", tmp_path) == (["mine/"], "")

@@ -16,6 +16,7 @@ FLOORS = [
         "process_folders",
         "logging_setup",
         "markdown",
+        "source_commit",
         "masking",
         "progress",
         "console",

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,37 @@ def test_a_signal_ends_a_command_with_its_code_and_one_line(
     )
     assert ran == ["embed"], "later verbs are not run"
     assert signal.getsignal(number) == before
+
+
+class Deleted:
+    def __del__(self) -> None:
+        send(signal.SIGTERM)
+
+
+def in_its_deletion() -> None:
+    Deleted()
+
+
+def by_an_import() -> None:
+    with suppress(BaseException):
+        send(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("swallowing", [in_its_deletion, by_an_import])
+def test_a_stop_that_was_swallowed_comes_again(
+    swallowing: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(verb: str, config: Config) -> dict[str, Any]:
+        swallowing()
+        time.sleep(30)
+        return {}
+
+    monkeypatch.setattr(signals, "LOST", 0.05)
+    monkeypatch.setattr(cli, "run_verb", work)
+    begun = time.monotonic()
+    assert cli.main(["embed"]) == 143
+    assert time.monotonic() - begun < 25
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_what_breaks_because_of_a_stop_is_the_stop(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 
@@ -47,6 +47,12 @@ def without_autocast() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "autocast", lambda *args, **settings: contextlib.nullcontext())
         yield
+
+
+def copied_ahead(values: Tensor, device: torch.device) -> Tensor:
+    """In place of `ahead.copied_ahead`, for which nothing waits: pinned memory needs a GPU."""
+    with _disable_current_modes():
+        return values.to(device)
 
 
 def on_meta(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def stepper(config: Config, batch_count: int) -> Callable[[int], Any]:
     batches.setup("fit")
     groups = (config.objective, config.optimizer, config.trainer)
     module = build_module(workspace.backbone, workspace.backbone.load_network(), batches, *groups, seed=config.seed)
-    module.log_dict = lambda *args, **kwargs: None
+    module.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
     stream = iter(batches.train_dataloader())
     held = [next(stream) for _ in range(batch_count)]
     optimizer = module.configure_optimizers()["optimizer"]

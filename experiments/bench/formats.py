@@ -41,12 +41,13 @@ def main() -> None:
     generator = np.random.default_rng(0)
     rows = generator.standard_normal((args.rows, *SHAPE)).astype(np.float16)
     batches = generator.integers(args.rows, size=(1000, args.batch_size))
-    report: dict[str, object] = {"rows": args.rows, "batch_size": args.batch_size, "rows_per_second": {}}
+    rates: dict[str, int] = {}
     with tempfile.TemporaryDirectory(dir=args.output) as folder:
         for name, prepared in FORMATS.items():
             read = prepared(Path(folder) / name, rows)
             np.testing.assert_array_equal(read(batches[0]), rows[batches[0]])
-            report["rows_per_second"] |= {name: max(rate(read, batches, args.seconds) for _ in range(ROUNDS))}
+            rates[name] = max(rate(read, batches, args.seconds) for _ in range(ROUNDS))
+    report = {"rows": args.rows, "batch_size": args.batch_size, "rows_per_second": rates}
     print(json.dumps(report, indent=2))
     (args.output / "bench/formats.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
@@ -56,7 +57,7 @@ def rate(read: Read, batches: np.ndarray, seconds: float) -> int:
     while (now := time.perf_counter()) < begun + seconds:
         read(batches[done % len(batches)])
         done += 1
-    return round(done * batches.shape[1] / (now - begun))
+    return round(done * int(batches.shape[1]) / (now - begun))
 
 
 def npy(path: Path, rows: np.ndarray) -> Read:
@@ -82,7 +83,8 @@ def lance_table(path: Path, rows: np.ndarray) -> Read:
 
     def read(wanted: np.ndarray) -> np.ndarray:
         column = stored.take(wanted.tolist())["latents"].combine_chunks()
-        return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *SHAPE)
+        numbers: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
+        return numbers.reshape(-1, *SHAPE)
 
     return read
 

@@ -73,8 +73,6 @@ PLAN = (
     Line("stage_c_lite", "ours checkpointed", 64, 20),
     Line("stage_c_lite", "ours regions checkpointed", 64, 90),
     Line("sdxl_512", "ours", 16, 20),
-    Line("sdxl_512", "ours regions", 8, 150),
-    Line("sd35_medium", "ours regions", 2, 150),
     Line("stage_c", "plain", 4, 30),
     Line("stage_c", "ours", 4, 30),
     Line("stage_c_lite", "ours compiled", 16, 300),

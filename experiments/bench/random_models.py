@@ -26,6 +26,7 @@ from ppd_lightning.backbones.stage_c import StageC
 from ppd_lightning.commands.reference import AHEAD
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
+from ppd_lightning.data.stores import Store
 from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.pair_draws import PairDraws
 from ppd_lightning.users.rows import UserRows
@@ -51,8 +52,10 @@ class Model:
 
 def _stage_c(name: str, **changes: Any) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
-        network = StableCascadeUNet(**{**stage_c_config(name), **changes})
-        nn.init.normal_(network.clf[1].weight, std=0.02)  # it would be zero, and so would every gradient
+        network: nn.Module = StableCascadeUNet(**{**stage_c_config(name), **changes})
+        nn.init.normal_(
+            network.get_parameter("clf.1.weight"), std=0.02
+        )  # it would be zero, and so would every gradient
         return network
 
     return make
@@ -204,13 +207,13 @@ class MadeUpData:
         """The table of pairs."""
         return self._pairs
 
-    def open_latents(self) -> stores.Store:
+    def open_latents(self) -> Store:
         """Of all images."""
-        return stores.Store.open(self.folder / "latents", stores.KEY)
+        return Store.open(self.folder / "latents", stores.KEY)
 
-    def open_text(self) -> stores.Store:
+    def open_text(self) -> Store:
         """Of all captions."""
-        return stores.Store.open(self.folder / "text", stores.KEY)
+        return Store.open(self.folder / "text", stores.KEY)
 
     def latents_key(self) -> dict[str, str]:
         """Nothing: noise is of nobody."""
@@ -222,7 +225,7 @@ class MadeUpData:
 
     def batches(self, config: Config) -> PreferenceDataModule:
         """The data module of a training."""
-        users = stores.Store.open(self.folder / "users", stores.KEY)
+        users = Store.open(self.folder / "users", stores.KEY)
         names = tuple(row.rsplit("/", 1)[0] for row in users.ids.to_pylist())
         rows = UserRows(names, users.arrays["embedding"], users.arrays["shots"][:])
         sizes = {name: getattr(config.trainer, name) for name in ("batch_size", "micro_batch_size")}

@@ -60,9 +60,9 @@ def pairs_per_second(config: Config) -> tuple[float, float]:
     data, module, _ = opened(config)
     loggers = make_loggers(config.logger, folder, folder)
     trainer = build_trainer(config.trainer, folder, loggers=loggers, grad_clip=config.optimizer.grad_clip)
-    clock = {}
-    module.on_train_start = lambda: clock.setdefault("begun", now())
-    module.on_train_end = lambda: clock.setdefault("ended", now())
+    clock: dict[str, Any] = {}
+    module.on_train_start = lambda: clock.update(begun=now())  # type: ignore[method-assign]
+    module.on_train_end = lambda: clock.update(ended=now())  # type: ignore[method-assign]
     trainer.fit(module, data)
     shutil.rmtree(folder)
     pairs = config.trainer.max_steps * config.trainer.batch_size

@@ -25,14 +25,14 @@ import math
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from plan import BASE, BEGUN, PLAN, WAYS, Line
-from random_models import MODELS, TINY, Flops, MadeUpData, flops_a_pair, made_up_data
-from steps import Bench, Clock, Ours, freed, plain_step, stored_noise, timed, trained
+from random_models import MODELS, TINY, Flops, MadeUpData, flops_a_pair, made_up_data, marked_backbone
+from steps import Bench, Clock, Ours, first_batches, freed, plain_step, timed, trained
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.root import Config
@@ -101,7 +101,8 @@ class Measuring:
         self.models = TINY if args.tiny else MODELS
         self.device = "cpu" if args.tiny else args.device
         self.dtype = torch.bfloat16 if args.tiny or self.device == "cuda" else torch.float32
-        self.data: tuple[str, MadeUpData, Any] | None = None
+        self.data: dict[str, MadeUpData] = {}
+        self.made = ExitStack()
         self.flops: dict[str, Flops] = {}
         self.matmul = matmul_flops(self.device, self.dtype)
 
@@ -122,7 +123,7 @@ class Measuring:
         return next((peak for part, peak in PEAKS.items() if part in name), None)
 
     def config(self, line: Line) -> Config:
-        """Of a line; raises UserError where this version does not know a setting of it."""
+        """Of a line."""
         model, parts = self.models[line.network].model, 4 if line.way.startswith("ppd train") else 1
         sizes = [f"trainer.batch_size={parts * line.pairs}", f"trainer.micro_batch_size={line.pairs}"]
         where = [
@@ -134,17 +135,15 @@ class Measuring:
     def bench(self, line: Line) -> Bench:
         """With data of its network, which the next line of the same network uses again."""
         name, config = line.network, self.config(line)
-        if self.data is None or self.data[0] != name:
+        if name not in self.data:
             self.close()
-            made = made_up_data(self.models[name])
-            self.data = name, made.__enter__(), made
-        return Bench(self.models[name], config, self.device, self.dtype, self.data[1], Clock(self.device))
+            self.data[name] = self.made.enter_context(made_up_data(self.models[name]))
+        return Bench(self.models[name], config, self.device, self.dtype, self.data[name], Clock(self.device))
 
     def close(self) -> None:
         """Remove the data of the last network."""
-        if self.data is not None:
-            self.data[2].__exit__(None, None, None)
-            self.data = None
+        self.made.close()
+        self.data.clear()
 
     def measured(self, line: Line) -> dict[str, Any]:
         """What is found of a line."""
@@ -167,18 +166,18 @@ class Measuring:
         """Of steps without Lightning's loop."""
         found: dict[str, Any] = {}
         if line.way == "plain":
-            ours = Ours(bench)  # for its batches
-            step, batches = plain_step(bench), ours.first_batches()
-            del ours
+            model, backbone = bench.model, marked_backbone(bench.config, bench.clock)
+            networks = bench.network(), bench.network()
+            step = plain_step(bench.config, backbone, networks, model.latent, model.embedding, bench.clock)
+            batches = first_batches(bench.data.batches(bench.config))
         else:
             ours = Ours(bench)
-            batches = ours.first_batches()
+            batches = first_batches(ours.batches)
             found = {"step0_loss": ours.step0_loss(), "noise": float(f"{ours.noise(ours.batches.first_batch()):.3g}")}
+            if line.stored:
+                found["stored_noise"] = ours.stored_noise()
             step = ours.step()
-        found |= timed(step, batches, bench.clock, steps=self.args.steps, rounds=self.args.rounds)
-        if line.stored:
-            found["stored_noise"] = stored_noise(bench)
-        return found
+        return found | timed(step, batches, bench.clock, steps=self.args.steps, rounds=self.args.rounds)
 
     def shares(self, line: Line, rate: float) -> dict[str, Any]:
         """Pairs a second, of what the device could do, and the memory that it took."""
@@ -196,7 +195,7 @@ class Measuring:
     def profiled(self, bench: Bench, line: Line) -> dict[str, Any]:
         """Where the time of one step goes, by operation; the table of all is a file beside the report."""
         ours = Ours(bench)
-        step, batches = ours.step(), ours.first_batches(2)
+        step, batches = ours.step(), first_batches(ours.batches, 2)
         for _ in range(2):
             step(batches[0])
         kinds = [torch.profiler.ProfilerActivity.CPU]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,8 @@ from ppd_lightning.training.stored_reference import StoredReference
 
 Batch = dict[str, Tensor]
 Step = Callable[[Batch], Tensor]
+Moment = float | torch.cuda.Event
+"""Seconds of the CPU's clock, or what a GPU notes as it comes there."""
 
 
 class Clock:
@@ -37,7 +40,7 @@ class Clock:
 
     def __init__(self, device: str) -> None:
         self.cuda, self.on = device == "cuda", False
-        self.marks: list[tuple[str, Any]] = []
+        self.marks: list[tuple[str, Moment]] = []
 
     def __call__(self, name: str) -> None:
         """Note that the device has come here, once it has."""
@@ -60,10 +63,17 @@ class Clock:
         self.wait()
         spans: dict[str, list[float]] = {}
         for (before, begin), (after, end) in pairwise(self.marks):
-            name = f"{before}, {after}"
-            taken = begin.elapsed_time(end) if self.cuda else 1e3 * (end - begin)
-            spans.setdefault(SPANS[name], []).append(taken)
+            spans.setdefault(SPANS[f"{before}, {after}"], []).append(milliseconds(begin, end))
         return {name: round(statistics.median(taken), 2) for name, taken in spans.items()}
+
+
+def milliseconds(begin: Moment, end: Moment) -> float:
+    """Between two moments of one clock."""
+    if isinstance(begin, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
+        return float(begin.elapsed_time(end))
+    assert isinstance(begin, float)
+    assert isinstance(end, float)
+    return 1e3 * (end - begin)
 
 
 SPANS = {
@@ -96,6 +106,12 @@ class Bench:
     def network(self, backbone: Backbone | None = None) -> torch.nn.Module:
         """One more copy of the frozen network; see `random_network`."""
         return random_network(self.model, self.device, self.dtype, backbone)
+
+
+def first_batches(batches: PreferenceDataModule, count: int = 4) -> list[Batch]:
+    """As the training's loader gives them, on the CPU."""
+    stream: Iterator[Batch] = iter(batches.train_dataloader())
+    return [next(stream) for _ in range(count)]
 
 
 class Ours:
@@ -149,10 +165,14 @@ class Ours:
         """As Lightning moves it."""
         return self.batches.transfer_batch_to_device(batch, torch.device(self.bench.device), 0)
 
-    def first_batches(self, count: int = 4) -> list[Batch]:
-        """As the training's loader gives them."""
-        stream: Iterator[Batch] = iter(self.batches.train_dataloader())
-        return [next(stream) for _ in range(count)]
+    def stored_noise(self) -> dict[str, float]:
+        """The largest logit that stored errors give a new branch, by how much of a batch is computed at once."""
+        whole = self.batches.first_batch()
+        count, noise = len(whole["pair"]), {}
+        for name, size in (("whole", count), ("one dropped", count - 1), ("half", count // 2), ("one alone", 1)):
+            part = {key: value[: max(1, size)] for key, value in whole.items()}
+            noise[name] = float(f"{self.module.stored_logits(self.on_device(part)).abs().max():.3g}")
+        return noise
 
     def step(self) -> Step:
         """One optimizer step of one micro-batch, from the CPU's batch on, without Lightning's loop."""
@@ -173,31 +193,47 @@ class Ours:
         return step
 
 
-def plain_step(bench: Bench) -> Step:
-    """The same step as published scripts write it: a second network as the reference, draws on the device, AdamW."""
-    config, path = bench.config, bench.config.model.diffusion_path
-    backbone = marked_backbone(config, bench.clock)
-    network, reference = bench.network(), bench.network()
-    branch = backbone.attach(network, bench.model.embedding)
+def plain_step(
+    config: Config,
+    backbone: Backbone,
+    networks: tuple[torch.nn.Module, torch.nn.Module],
+    latent_shape: Sequence[int],
+    embedding: int,
+    mark: Callable[[str], None] = lambda name: None,
+) -> Step:
+    """The same step as published scripts write it: a second network as the reference, draws on the device, AdamW.
+
+    Nothing is left out of a batch; a user that is dropped is a zero one.
+
+    Args:
+        networks: two copies, on their device; the first gets the branch.
+        latent_shape: of one image.
+        embedding: E.
+        mark: called as the backward is over.
+    """
+    network, reference = networks
+    objective, path, device = config.objective, backbone.diffusion_path, next(network.parameters()).device
+    branch = backbone.attach(network, embedding).to(device)
     optimizer = torch.optim.AdamW(branch.parameters(), lr=config.optimizer.lr)
-    coefficient = config.objective.coefficient(torch.Size(bench.model.latent).numel())
-    wanted = ("latents_preferred", "latents_dispreferred", *bench.model.text, "user")
+    coefficient = objective.coefficient(math.prod(latent_shape))
+    wanted = ("latents_preferred", "latents_dispreferred", *backbone.text_arrays, "user")
 
     def step(batch: Batch) -> Tensor:
-        batch = {name: batch[name].to(bench.device) for name in wanted}
+        batch = {name: batch[name].to(device) for name in wanted}
         latents = torch.cat([batch["latents_preferred"], batch["latents_dispreferred"]])
         noise = torch.randn_like(batch["latents_preferred"]).repeat(2, 1, 1, 1)
-        t = torch.rand(len(noise) // 2, device=bench.device).clamp_min(config.objective.t_min).repeat(2)
-        text = {name: torch.cat([batch[name]] * 2) for name in bench.model.text}
+        t = torch.rand(len(noise) // 2, device=device).clamp_min(objective.t_min).repeat(2)
+        stays = torch.rand(len(batch["user"]), 1, device=device) >= objective.drop_user
+        text = {name: torch.cat([batch[name]] * 2) for name in backbone.text_arrays}
         noisy, target = path.add_noise(latents, noise, t), path.target(latents, noise, t)
-        with branch.user(batch["user"].repeat(2, 1)):
+        with branch.user((batch["user"] * stays).repeat(2, 1)):
             policy = (backbone.predict(network, noisy, t, text) - target).square().mean((1, 2, 3))
             with torch.no_grad():
                 base = (backbone.predict(reference, noisy, t, text) - target).square().mean((1, 2, 3))
             won, lost = (policy - base).chunk(2)
             loss = -F.logsigmoid(-coefficient * (won - lost)).mean()
             loss.backward()
-        bench.clock("backward ends")
+        mark("backward ends")
         torch.nn.utils.clip_grad_norm_(branch.parameters(), config.optimizer.grad_clip or float("inf"))
         optimizer.step()
         optimizer.zero_grad()
@@ -236,10 +272,16 @@ def timed(step: Step, batches: list[Batch], clock: Clock, *, steps: int, rounds:
 
 
 class Ends(Callback):
-    """When each optimizer step was over on the device."""
+    """When the training began, and when each optimizer step was over on the device."""
 
     def __init__(self, clock: Clock) -> None:
-        self.clock, self.ends = clock, [time.perf_counter()]
+        self.clock = clock
+        self.ends: list[float] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """What comes before is not of the first step."""
+        self.clock.wait()
+        self.ends.append(time.perf_counter())
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Wait for the device, once a step."""
@@ -266,17 +308,6 @@ def trained(bench: Bench) -> dict[str, Any]:
         "first_step_seconds": round(seconds[0], 1),
         "loss": metrics.get("train/loss"),
     }
-
-
-def stored_noise(bench: Bench) -> dict[str, float]:
-    """The largest logit that stored errors give a new branch, by how much of a batch is computed at once."""
-    ours = Ours(bench)
-    whole = ours.batches.first_batch()
-    count, noise = len(whole["pair"]), {}
-    for name, size in (("whole", count), ("one dropped", count - 1), ("half", count // 2), ("one alone", 1)):
-        part = {key: value[: max(1, size)] for key, value in whole.items()}
-        noise[name] = float(f"{ours.module.stored_logits(ours.on_device(part)).abs().max():.3g}")
-    return noise
 
 
 def freed(device: str) -> None:

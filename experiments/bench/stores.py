@@ -43,7 +43,7 @@ UNIT = 1024
 USERS, GROUPINGS, SHOTS = 4000, 5, 4
 KEY = {"made": "up"}
 FULL = {"latents": (16, 24, 24), "text": (77, 1280), "text_pooled": (1, 1280), "embedding": (3584,)}
-ONE_NUMBER = dict.fromkeys(FULL, (1,))
+ONE_NUMBER: dict[str, tuple[int, ...]] = dict.fromkeys(FULL, (1,))
 
 
 def main() -> None:
@@ -81,13 +81,14 @@ def gathering(folder: Path, images: int, captions: int, batch_sizes: list[int], 
 
 
 def pairs_per_second(stream: TrainingStream, seconds: float) -> dict[str, int]:
-    steps, rates = max(1, 512 // stream.size), []
+    rates: list[float] = []
+    steps = max(1, 512 // stream.batch_size)
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline:
         begun = time.perf_counter()
         for step in range(steps):
             stream.batch(len(rates) * steps + step)
-        rates.append(steps * stream.size / (time.perf_counter() - begun))
+        rates.append(steps * stream.batch_size / (time.perf_counter() - begun))
     return {"median": round(float(np.median(rates))), "best": round(max(rates))}
 
 

@@ -33,7 +33,7 @@ def random_shots(seed: int) -> list[PromptPair]:
     def picture() -> Image.Image:
         return Image.fromarray(generator.integers(0, 256, (8, 8, 3), np.uint8)).resize((SIDE, SIDE))
 
-    return [PromptPair(f"thing {number}", (picture(), picture()), 1 + number % 2) for number in range(SHOTS)]
+    return [PromptPair(f"thing {number}", (picture(), picture()), 2 if number % 2 else 1) for number in range(SHOTS)]
 
 
 def measured(writer: ProfileWriter, sets: list[list[PromptPair]], batch: int) -> tuple[float, list[Profile]]:

@@ -1,7 +1,7 @@
 """One text-to-image model, many people's tastes: PPD on Lightning and Hydra.
 
 Reading order: cli.py -> commands/train.py -> training/module.py -> training/objectives/ppd.py.
-Everything public is named here and in docs/python.md; a name is imported when it is first asked for.
+Everything public is named here and in docs/api.md; a name is imported when it is first asked for.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from ppd_lightning.light_imports import light_imports
 from ppd_lightning.logging_setup import set_up_logging
 from ppd_lightning.masking import for_people
 from ppd_lightning.process_folders import require_folders
+from ppd_lightning.source_commit import source_commit
 
 OF_SWEEPS = ("hydra.launcher", "hydra.sweeper")
 """The groups of Hydra that only -m reads."""
@@ -96,7 +97,8 @@ def _parse(arguments: Sequence[str]) -> Request:
 def _answer(request: Request) -> int:
     require_known(request.verbs)
     if request.version:
-        print(f"ppd-lightning {version('ppd-lightning')}")
+        commit = source_commit()
+        print(f"ppd-lightning {version('ppd-lightning')}{f' (commit {commit})' if commit else ''}")
         return 0
     if request.help or not request.verbs:
         from ppd_lightning.help import print_help

@@ -26,7 +26,7 @@ FLAGS = (
     Flag(("--dry-run",), "check the configuration and show the folders; do nothing"),
     Flag(("--config-dir",), "a further folder of options, laid out as the shipped conf/", "DIR"),
     Flag(("-h", "--help"), "this text; after a verb, its groups and keys"),
-    Flag(("--version",), "the version of ppd-lightning"),
+    Flag(("--version",), "the version of ppd-lightning, and the commit of its source where that is known"),
 )
 
 

@@ -68,8 +68,8 @@ def fault_of(error: BaseException, keys: dict[str, str] | None = None) -> Machin
     words = f"{error}"
     if type(error).__name__ == "OutOfMemoryError" or any(text in words for text in GPU_MEMORY):
         return MachineFault(
-            f"the GPU has not enough memory ({_first(words)}); set trainer.micro_batch_size, generation.batch_size or "
-            "data.batch_size lower, or use a GPU with more",
+            f"the GPU has not enough memory ({_first(words)}); set trainer.micro_batch_size or generation.batch_size "
+            "lower (for a vision-language model user.batch_size, judge.batch_size), or use a GPU with more",
             FAILED,
         )
     if any(text in words for text in NO_GPU):

@@ -59,7 +59,9 @@ class Model:
 
     Args:
         folder: of a run or an export.
-        base, codec, files: see `config.finished.config_of`.
+        base: folder or hub name of the base model, where it is not where the training had it.
+        codec: as base, of the codec.
+        files: as base, of rewards and the VLM that describe people, by key.
 
     Raises:
         UserError: it is neither, the training is not finished, or files of the base are missing.
@@ -77,28 +79,35 @@ class Model:
         self._trained = self._open()
         self._identity = str(adapter_metadata(self._trained.adapter).get("users"))
 
-    def describe(self, choices: Sequence[tuple[str, Picture, Picture]] | str, name: str = "this person") -> Person:
+    def describe(
+        self, choices: Sequence[tuple[str, Picture, Picture]] | str, name: str = "this person", *, quiet: bool = False
+    ) -> Person:
         """A person by their choices, each (caption, preferred picture, other picture): PIL images, or files.
 
         Or by a text about their taste, where the model's users are described so (user=stated).
 
         Args:
             name: for messages.
+            quiet: log nothing of a vector that is less certain than those of the training.
 
         Raises:
             UserError: no choice tells anything, a picture cannot be seen, or this kind of users serves nobody new.
         """
-        return self.person(self._describe(choices, name).vectors[name])
+        return self.person(self._describe(choices, name, quiet).vectors[name])
 
     def write_people(
-        self, file: str | Path, people: Mapping[str, Sequence[tuple[str, Picture, Picture]] | str]
+        self,
+        file: str | Path,
+        people: Mapping[str, Sequence[tuple[str, Picture, Picture]] | str],
+        *,
+        quiet: bool = False,
     ) -> None:
         """Describe people, each as by `describe`, into a file as that of `ppd describe`, which `people` reads.
 
         Raises:
             UserError: as `describe`, or a name is given twice or cannot be held by such a file.
         """
-        described = [self._describe(choices, name) for name, choices in people.items()]
+        described = [self._describe(choices, name, quiet) for name, choices in people.items()]
         vectors = {name: vector for one in described for name, vector in one.vectors.items()}
         facts = {name: fact for one in described for name, fact in one.facts.items()}
         DescribedPeople(vectors, self._describer.fingerprint(), self.folder.name, facts).save(Path(file).expanduser())
@@ -169,6 +178,24 @@ class Model:
         return {name: self.person(vector.numpy()) for name, vector in zip(names, vectors, strict=True)}
 
     @property
+    def by_words(self) -> bool:
+        """Whether people are described by a text each, and not by choices.
+
+        Raises:
+            UserError: this kind of users serves nobody new.
+        """
+        return self._describer is not None and self._workspace.config.user.by_words
+
+    @property
+    def shots(self) -> int:
+        """The choices by which each of the training's people was described.
+
+        Raises:
+            UserError: this kind of users serves nobody new.
+        """
+        return int(self._describer.facts["shots"])
+
+    @property
     def generation(self) -> Generation:
         """How it draws, where `draw` is not told otherwise."""
         return self._trained.settings
@@ -220,12 +247,14 @@ class Model:
     def _describer(self) -> Describer:
         return open_of_run(self.folder, self._workspace.config.user)
 
-    def _describe(self, choices: Sequence[tuple[str, Picture, Picture]] | str, name: str) -> DescribedPeople:
+    def _describe(
+        self, choices: Sequence[tuple[str, Picture, Picture]] | str, name: str, quiet: bool
+    ) -> DescribedPeople:
         kind, using = self._workspace.config.user, self._workspace.instruments
         if isinstance(choices, str):
-            return self._describer.describe(kind, using, {name: choices}, self.folder.name)
+            return self._describer.describe(kind, using, {name: choices}, self.folder.name, quiet=quiet)
         own = {name: choices_of_pictures(name, choices)}
-        return self._describer.describe(kind, using, own, self.folder.name)
+        return self._describer.describe(kind, using, own, self.folder.name, quiet=quiet)
 
     def _open(self) -> TrainedRun:
         workspace = self._workspace

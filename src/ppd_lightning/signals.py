@@ -1,8 +1,9 @@
 """What a process does when it is asked to stop: by SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2.
 
 It raises `Stopped` where it is; within `deferred` it first comes to the end of what must not be cut, within a grace
-time. A second signal ends it at once. A handler that somebody else has set (submitit's, which queues a job again) is
-not replaced: it is called when this process would stop.
+time. A second signal ends it at once. Python and libraries swallow exceptions in some places, as in `__del__` and in
+parts of an import: where that happened to `Stopped`, it is raised again. A handler that somebody else has set
+(submitit's, which queues a job again) is not replaced: it is called when this process would stop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +27,8 @@ GRACE = 20.0
 """Seconds from a signal to the stop, at most; schedulers kill after 30."""
 AGAIN = 0.5
 """Seconds within which the same signal is one event: a terminal, a shell and `timeout` send it two times."""
+LOST = 0.5
+"""Seconds from the end of a `Stopped` that nobody handled to the next one."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -54,7 +58,7 @@ class _State:
     """Of the process `pid`. asked: the signal that is not acted on yet; since: when it came; stopped: one was acted on.
 
     before: the handlers that were there; depth: of `deferred`; due: the signal is acted on now, deferred or not;
-    meanwhile: see `deferred`; single: a second signal is not heeded.
+    meanwhile: see `deferred`; single: a second signal is not heeded; raised: the `Stopped`, as long as there is one.
     """
 
     pid: int = 0
@@ -67,6 +71,7 @@ class _State:
     meanwhile: Callable[[int], None] | None = None
     single: bool = False
     saved: str = ""
+    raised: weakref.ref[Stopped] | None = None
 
 
 _state = _State()
@@ -91,10 +96,18 @@ def answering(*, single: bool = False) -> Iterator[bool]:
         if before not in (signal.SIG_IGN, None):
             _state.before[number] = signal.SIG_DFL if before is _handle else before
             signal.signal(number, _handle)
-    own = _state
+    own, hook = _state, sys.unraisablehook
+
+    def unraisable(swallowed: Any) -> None:
+        if not isinstance(swallowed.exc_value, Stopped):
+            hook(swallowed)
+
+    sys.unraisablehook = unraisable
     try:
         yield True
     finally:
+        if sys.unraisablehook is unraisable:
+            sys.unraisablehook = hook
         for number, before in own.before.items():
             if signal.getsignal(number) is _handle:
                 signal.signal(number, before)
@@ -148,7 +161,26 @@ def act() -> None:
         other(number, None)
         return
     _state.stopped = True
-    raise Stopped(number)
+    stop, state = Stopped(number), _state
+    state.raised = weakref.ref(stop, lambda _: _look_again(state, number))
+    try:
+        raise stop
+    finally:
+        del stop  # else it would live in this frame, which its traceback holds
+
+
+def _look_again(state: _State, number: int) -> None:
+    """A `Stopped` is no more: raise another one if the process goes on all the same."""
+
+    def again() -> None:
+        if state is _state and state.stopped:
+            state.stopped, state.due = False, True
+            signal.pthread_kill(_main_thread(), number)
+
+    if state is _state:
+        timer = threading.Timer(LOST, again)
+        timer.daemon = True
+        timer.start()
 
 
 def ask(number: int, *, now: bool = False) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from diffusers import StableCascadeUNet
 from tests import tiny
 from torch import Tensor
 from torch._dynamo.utils import counters
+from torch.nn.parallel import DistributedDataParallel
 
 from ppd_lightning.backbones.cascade.arithmetic import use_fast_arithmetic
 from ppd_lightning.backbones.cascade.prior import predict_noise
@@ -25,7 +28,7 @@ LAYERS = {"down_num_layers_per_block": (0, 1), "up_num_layers_per_block": (1, 0)
 def _nothing_compiled() -> Iterator[None]:
     torch._dynamo.reset()
     counters.clear()
-    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, optimize_ddp=True):
         yield
     torch._dynamo.reset()
 
@@ -127,6 +130,23 @@ def test_blocks_share_their_graphs_and_other_sizes_of_a_batch_compile_nothing(ca
     lines = [record.getMessage() for record in caplog.records if record.name == compile_blocks.__module__]
     assert len(lines) == 5
     assert all(line.startswith("compiled ") and line.endswith(" s") for line in lines)
+
+
+@pytest.mark.long
+def test_a_block_is_one_graph_also_where_several_processes_train_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the policy's attention would be cut into what DDP sends at once, and the reference's not."""
+    monkeypatch.setattr(DistributedDataParallel, "_active_ddp_module", SimpleNamespace(bucket_bytes_cap=1))
+    monkeypatch.setattr(torch.distributed, "_DEFAULT_FIRST_BUCKET_BYTES", 1)
+    given: list[Any] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        given.append(graph)
+        return graph.forward
+
+    prior, branch = made()
+    compile_blocks(prior, backend=backend)
+    passes(prior, branch, 3, 0)
+    assert len(given) == counters["stats"]["unique_graphs"] > 0
 
 
 @pytest.mark.long

@@ -64,6 +64,13 @@ def test_the_demo_leaves_a_picture_and_what_it_measured(world: Path) -> None:
     assert summary["step0_loss"] == pytest.approx(0.693147, abs=1e-5)
     assert {"train", "evaluate", "total"} <= summary["seconds"].keys()
     assert summary["concept_accuracy"].keys() == {"base", "ppd"}
+    assert summary["content"].keys() == {"concept_probability", "concept_likeness"}
+    for means in summary["content"].values():
+        assert means.keys() == {"base", "ppd", "gain"}
+        for mean in means.values():
+            assert mean["low"] <= mean["mean"] <= mean["high"]
+        assert means["ppd"]["mean"] - means["base"]["mean"] == pytest.approx(means["gain"]["mean"], abs=2e-4)
+        assert 0 <= means["base"]["mean"] <= 1
     for key in ("win_rate", "win_rate_by_statistics", "oracle_win_rate"):
         assert summary[key].keys() == {"seen", "unseen"}
         for rate in summary[key].values():
@@ -93,7 +100,7 @@ def test_another_person_judges_the_image_and_has_one_of_their_own(world: Path) -
         (others, "own", "own/other_taste"),
         (users, "other", "other/pixels"),
     ):
-        expected = simulation.utilities("pixels", people, of_kind[kind])
+        expected = simulation.utilities("pixels", people, [row["caption"] for row in rows], of_kind[kind])
         assert [row[column] for row in rows] == pytest.approx(expected.tolist(), abs=1e-5)
     for key, one, other in (
         ("other_taste_win_rate", "own/other_taste", "base/other_taste"),
@@ -137,7 +144,7 @@ def test_captions_that_are_no_concepts_of_the_world_are_judged_without_concept_a
     (tmp_path / "prompts.txt").write_text("a red fox in the snow\na cup\n")
     summary = evaluate.run(configured(world, f"evaluation.captions={tmp_path / 'prompts.txt'}"))
     assert summary["win_rate"]["unseen"]["n"] == COMPARISONS
-    assert not {"concept_accuracy", "oracle_win_rate"} & summary.keys()
+    assert not {"concept_accuracy", "content", "oracle_win_rate"} & summary.keys()
 
 
 def test_generate_says_what_each_image_is(world: Path) -> None:

@@ -51,6 +51,9 @@ def write_tables(folder: Path) -> None:
             first, second = (f"img/{number}{side}.png" for side in sides)
             lines["pairs.csv"].append(f"{caption},{first},{second},{user}")
             lines["other.csv"].append(f"{caption},{second},{first},1,{user}")
+    lines["choices.csv"] = [
+        line.replace(",ann", ",zoe") for line in lines["pairs.csv"] if not line.endswith(PEOPLE[1:])
+    ]
     for name, rows in lines.items():
         (folder / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
 
@@ -62,12 +65,12 @@ def test_the_tutorials_commands_lead_to_a_measure_and_images(
     write_tables(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^    ppd (.*pairs\.csv.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         if " -m " in command:
             continue  # a sweep of the same verbs
         table = "mine/other.csv" if "data.columns" in command else "mine/pairs.csv"
-        words = shlex.split(command.replace("FOLDER/pairs.csv", str(tmp_path / table)))
+        words = shlex.split(command.replace("FOLDER/pairs.csv", str(tmp_path / table)).replace("FOLDER", "mine"))
         assert main([*words, *SMALLER]) == 0, command
         if words[0] == "doctor":
             assert f"{len(PEOPLE) * len(CAPTIONS)} rows" in capsys.readouterr().out
@@ -84,12 +87,14 @@ def test_the_pages_shards_and_saved_data_sets_are_read(
     for folder, make in (("shards", shards), ("saved/train", as_saved), ("hub/data", as_hub)):
         make(tmp_path / folder)
     monkeypatch.chdir(tmp_path)
-    commands = re.findall(r"^    ppd (.*FOLDER/(?!pairs).*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    commands = re.findall(
+        r"^    ppd (.*data\.table='?FOLDER/(?!pairs).*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert len(commands) == 4
     for command, rows in zip(commands, (3, 2, 3, 3), strict=True):
         assert main(shlex.split(command.replace("FOLDER", str(tmp_path)))) == 0, command
         assert f"{rows} rows" in capsys.readouterr().out
-    words = re.search(r"^    000001\.json +({.*})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    words = re.search(r"^000001\.json +({.*})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert words is not None
     files = {"a/1.json": words[1].encode(), "a/1.0.jpg": b"0", "a/1.1.png": b"1"}
     ((key, row),) = samples(io.BytesIO(tar(files)), "x.tar")

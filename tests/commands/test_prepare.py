@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 from tests import tiny
-from tests.data.handmade import SIZE, jpeg, row, rows, write
+from tests.data.handmade import SIZE, flip_byte, jpeg, row, rows, write
 from tests.killing import killed_at
 from tests.worlds.emoji.packages import CODES, packages
 
@@ -304,6 +304,20 @@ def test_what_is_lost_is_made_again_the_same(pickapic: Make, model: Path, lost: 
     Workspace(config).data.open_text().verify()
 
 
+@pytest.mark.parametrize("store", ["latents", "text"])
+def test_what_was_written_to_since_is_compared_and_made_again_the_same(
+    pickapic: Make, store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = pickapic()
+    prepare.run(config)
+    shard = max(data_folder(config).glob(f"{store}/*.arrow"))
+    sound = shard.read_bytes()
+    flip_byte(shard, len(sound) // 2)
+    prepare.run(config)
+    assert f"{shard}: damaged (its checksum differs); it is made again" in caplog.text
+    assert shard.read_bytes() == sound
+
+
 def test_a_changed_source_is_noticed_and_encoded_anew(pickapic: Make) -> None:
     config = pickapic()
     prepare.run(config)
@@ -333,8 +347,8 @@ def test_a_damaged_source_is_one_clear_message(pickapic: Make) -> None:
 
 
 def test_a_source_of_damaged_images_only_is_one_clear_message(pickapic: Make) -> None:
-    made = [row(1, user=1, caption="odd", jpg_0=b"x", jpg_1=b"y")]
-    with pytest.raises(UserError, match="none of its 2 images can be decoded; odd/flat is a text and no image"):
+    made = [row(number, user=1, caption=f"odd {number}", jpg_0=b"x", jpg_1=b"y") for number in range(20)]
+    with pytest.raises(UserError, match=r"none of its 40 images can be decoded; odd \d+/flat is a text and no image"):
         prepare.run(pickapic(made=made))
 
 

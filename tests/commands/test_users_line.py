@@ -54,6 +54,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "clip": ("user=clip",),
     "clip_discriminants": ("user=clip", "user.components=4"),
     "reward": ("user=reward",),
+    "types": ("user=types", "user.encoder=codec", "user.types=3"),
     "stated": ("user=stated",),
     "id": ("user=id",),
     "constant": ("user=constant",),
@@ -65,6 +66,7 @@ WIDTHS = {
     "clip": 2 * CLIP["embed_dim"],
     "clip_discriminants": 4,
     "reward": 3,
+    "types": 3,
 }
 WIDTHS |= {"stated": tiny.POOLED_WIDTH, "id": 8, "constant": 1}
 
@@ -102,7 +104,7 @@ def users_of(folder: Path, kind: str, *overrides: str) -> Users:
     return Workspace(configured(folder, kind, *overrides)).users
 
 
-LONG = ("constant", "clip_discriminants", "diverse")
+LONG = ("constant", "clip_discriminants", "diverse", "types")
 """Kinds of which another one of the same code is tried in the short suite."""
 
 
@@ -120,7 +122,7 @@ def test_it_trains_draws_is_judged_and_given_away(world: Path, kind: str) -> Non
     assert list(judged["win_rate"]) == served
     assert ("not_served" in judged) == (kind == "id")
     assert ("oracle_win_rate" in judged) == (
-        kind in ("features", "diverse", "caption_aware", "clip", "clip_discriminants", "reward")
+        kind in ("features", "diverse", "caption_aware", "clip", "clip_discriminants", "reward", "types")
     )
     for measure in ("pairs", "consistency"):
         for group, thirds in judged["long_tail"][measure].items():

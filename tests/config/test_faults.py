@@ -21,7 +21,8 @@ FAULTS_OF_OVERRIDES = {
     "data=pickapic": "data.root: needs a value (text): The folder that holds the parquet files",
     "~seed": "seed: needs a value (a whole number >= 0 and <= 4,294,967,295)",
     "seed.x=1": "seed: must be a whole number >= 0 and <= 4,294,967,295, not {'x': 1}",
-    "objective=pdp": "objective=pdp: no such option; did you mean ppd? (the options are diffusion_dpo, ppd, sft)",
+    "objective=pdp": "objective=pdp: no such option; did you mean ppd? (the options are cdpo, diffusion_dpo, "
+    "ipo, kto, linear_dpo, mapo, ppd, sdpo, sft)",
     "experiment=emoji/pdp": "experiment=emoji/pdp: no such option; did you mean emoji/ppd?",
     "objective=": "objective=: no such option",
     "objective=null": "objective=null: objective is a group; choose one of",

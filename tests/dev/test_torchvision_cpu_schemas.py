@@ -15,12 +15,6 @@ FAKE_TORCHVISION = {
 }
 
 
-def test_torchvision_and_what_leans_on_it_can_be_imported() -> None:
-    code = "import torchvision, timm, torchmetrics; print(torchvision.transforms.Resize(8))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_it_declares_the_operators_only_where_torchvisions_library_does_not_load(tmp_path: Path) -> None:
     for has_ops in (True, False):
         folder = tmp_path / str(has_ops) / "torchvision"

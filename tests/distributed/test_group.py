@@ -22,7 +22,7 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.distributed.group import Group, require_fitting
 from ppd_lightning.distributed.rank import ALONE, Rank
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError, UserError
 from ppd_lightning.training.checkpoints import last_checkpoint
 from ppd_lightning.training.logged_rows import read_metrics
 
@@ -73,7 +73,8 @@ def test_any_number_of_ranks_trains_the_same_adapter(alone: Path, world: Path, t
     assert_same_run(run_folder(compose(settings)), alone)
 
 
-@pytest.mark.parametrize("counts", [[2], pytest.param([2, 4], marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("counts", [[2], [2, 4]])
 def test_a_run_goes_on_with_another_number_of_ranks(
     alone: Path, world: Path, tmp_path: Path, counts: list[int]
 ) -> None:
@@ -209,3 +210,13 @@ def test_alone_everything_is_as_without_ranks() -> None:
     with pytest.raises(ZeroDivisionError), group.together():
         raise ZeroDivisionError
     assert STEPS > 2 * CHECKPOINT_EVERY
+
+
+def test_what_a_rank_lacks_is_a_fault_of_the_machine_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, sent = Group(Rank(0, 2, 0, 2)), Group(Rank(1, 2, 1, 2)), []
+    monkeypatch.setattr(second, "gather", lambda own: sent.append(own) or [own])
+    monkeypatch.setattr(first, "gather", lambda own: [own, *sent])
+    with pytest.raises(MachineError, match=r"^no memory$"), second.together():
+        raise MachineError("no memory")
+    with pytest.raises(MachineError, match=r"^rank 1: no memory$"), first.together():
+        pass

@@ -59,7 +59,7 @@ def opened(*judges: str, captions: frozenset[str] = Light.contents) -> Scorers:
 def test_its_people_decide_by_its_first_judge(images: dict[str, list[Path]]) -> None:
     scorers = opened("middle", "mean")
     scores = {kind: scorers.score(COMPARISONS, files) for kind, files in images.items()}
-    assert list(scores[OWN]) == ["middle", "mean", CONCEPT]
+    assert list(scores[OWN]) == ["middle", "mean", CONCEPT, f"{CONCEPT}_channels"]
     margin = margins(scorers, COMPARISONS, scores[BASE], scores[OWN])
     expected = [WEIGHTS[one.user] * 64 / 255 for one in COMPARISONS]
     np.testing.assert_allclose(margin.decisive, expected, rtol=1e-5)
@@ -76,6 +76,8 @@ def test_its_classifier_says_whether_the_caption_is_kept(images: dict[str, list[
     assert scorers.score(COMPARISONS, images[BASE])[CONCEPT].all()
     kept = scorers.score(COMPARISONS, images[OWN])[CONCEPT]
     assert kept.tolist() == [one.user != "bat" for one in COMPARISONS]
+    of_channels = scorers.score(COMPARISONS, images[OWN])[f"{CONCEPT}_channels"]
+    assert ((of_channels == 1) == kept).all()
     assert CONCEPT not in opened("mean", captions=frozenset({"red"})).score(COMPARISONS, images[BASE])
 
 

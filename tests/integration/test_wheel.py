@@ -56,6 +56,7 @@ def test_it_answers_from_another_folder_in_a_new_environment(wheel: Path, tmp_pa
     swept = _output(tmp_path, command, "train", "-m", "experiment=emoji/ppd", "sweep=beta", "--dry-run")
     assert "would run: train" in swept
     assert all(f"│ {run} " in swept for run in range(5))
+    assert "(commit " in _output(tmp_path, command, "--version") or not (REPOSITORY / ".git").exists()
     assert "SweepLauncher" in _output(tmp_path, python, "-c", PLUGINS)
     assert [path.name for path in tmp_path.iterdir()] == ["venv"]
 

@@ -46,17 +46,18 @@ class Light:
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.weights = weights
 
-    def utilities(self, judge: str, users: Sequence[str], images: Tensor) -> np.ndarray:
+    def utilities(self, judge: str, users: Sequence[str], captions: Sequence[str], images: Tensor) -> np.ndarray:
         light = images.mean((1, 2, 3)) if judge == "mean" else images.flatten(1).median(1).values
         return np.array([self.weights[user] for user in users]) * (light.double().numpy() - 0.5)
 
     def best_utilities(self, users: Sequence[str], captions: Sequence[str], shots: np.ndarray) -> np.ndarray:
         return np.abs([self.weights[user] for user in users]) / 2
 
-    def recognised(self, captions: Sequence[str], images: Tensor) -> np.ndarray:
+    def content(self, captions: Sequence[str], images: Tensor) -> dict[str, np.ndarray]:
         channels = images.mean((2, 3))
         strong = (channels > channels.mean(1, keepdim=True)).numpy()
-        return (strong == np.array([COLOURS[caption] for caption in captions], bool)).all(1)
+        same = strong == np.array([COLOURS[caption] for caption in captions], bool)
+        return {"concept": same.all(1), "concept_channels": same.mean(1)}
 
     def representatives(self, users: Sequence[str]) -> list[tuple[str, str]]:
         return [(user, f"{user}\nlikes {'light' if self.weights[user] > 0 else 'dark'}") for user in users]

@@ -205,6 +205,14 @@ def test_a_folder_of_neither_run_nor_sweep_is_an_error(tmp_path: Path) -> None:
         report.run(compose([f"output={tmp_path}", f"report.of=[{tmp_path}]"]))
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "summary.json", "adapter.safetensors"])
+def test_a_finished_run_that_lacks_a_file_is_an_error(tmp_path: Path, name: str) -> None:
+    _, folder = made_run(tmp_path, ["experiment=emoji/ppd"])
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: missing; run `ppd train`"):
+        read_run_result(folder, RunResolver())
+
+
 def test_a_page_about_a_run_that_cannot_be_written_to_goes_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

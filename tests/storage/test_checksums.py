@@ -14,7 +14,7 @@ from ppd_lightning.storage.checksums import known_sha256, note_checksum, noted_f
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.storage.finished_run import is_finished, is_whole, mark_finished, require_result, result_faults
 from ppd_lightning.storage.json_files import read_checked_json, write_checked_json
-from ppd_lightning.storage.result_folder import finish_folder, finished_summary, require_whole
+from ppd_lightning.storage.result_folder import finish_folder, finished_summary, require_whole, result_files
 
 RUN = {"adapter.safetensors": b"weights", "config.yaml": b"seed: 0\n", "summary.json": b'{"loss": 0.5}'}
 
@@ -112,6 +112,21 @@ def test_a_damaged_result_is_made_again_and_a_reader_says_by_what(
             require_whole(folder / ("summary.json" if name == "SHA256SUMS" else name))
         (folder / name).write_bytes(before)
     assert finished_summary(folder) == {"rate": 0.5}
+
+
+@pytest.mark.parametrize("name", ["summary.json", "comparisons.parquet"])
+def test_a_finished_folder_that_lacks_a_file_is_not_left_out_in_silence(tmp_path: Path, name: str) -> None:
+    for kind in ("evaluation-1", "evaluation-2", "generation-1"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / "comparisons.parquet").write_bytes(b"rows")
+        finish_folder(folder, {"rate": 0.5}, ["comparisons.parquet"])
+    (tmp_path / "evaluation-of an earlier version").mkdir()
+    found = list(result_files(tmp_path, "evaluation"))
+    assert found == [tmp_path / "evaluation-1" / "summary.json", tmp_path / "evaluation-2" / "summary.json"]
+    (tmp_path / "evaluation-2" / name).unlink()
+    with pytest.raises(UserError, match=f"evaluation-2/{name}: missing; run `ppd evaluate`"):
+        list(result_files(tmp_path, "evaluation", "comparisons.parquet"))
 
 
 def test_a_file_with_its_checksum_beside_it(tmp_path: Path) -> None:

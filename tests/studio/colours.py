@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Colours:
     """See `ppd_lightning.studio.model.StudioModel`; what was drawn is noted."""
 
     guidance = 2.0
+    shots = 4
 
     def __init__(self, pairs: int = 8) -> None:
         self.known: Mapping[str, np.ndarray] = {
@@ -52,8 +54,13 @@ def shown(count: int = 8) -> list[Shown]:
 
 
 def settings(**changes: Any) -> Settings:
+    return Settings(**_shipped() | changes)
+
+
+@cache
+def _shipped() -> dict[str, Any]:
     shipped = compose().studio
-    return Settings(**{name: getattr(shipped, name) for name in Settings.__dataclass_fields__} | changes)
+    return {name: getattr(shipped, name) for name in Settings.__dataclass_fields__}
 
 
 def files(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import signal
@@ -54,8 +55,83 @@ def test_a_table_that_is_there_gets_rows_in_its_own_columns(tmp_path: Path) -> N
     Collection(path).add("bob", [(shown()[1], 1)])
     before, after = path.read_text("utf-8-sig").splitlines()[1:]
     assert before == "ann,0,b.png,a.png,a cat,mine"
-    assert after.startswith("bob,1,pictures/")
-    assert after.endswith(",thing 1,")
+    assert after.startswith('"bob","1","pictures/')
+    assert after.endswith(',"thing 1",""')
+
+
+def test_a_last_row_without_an_end_is_whole_unless_it_is_half_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("caption,image_0,image_1,choice,user\na cat,a.png,b.png,0,ann")
+    Collection(path).add("bob", [(shown()[1], 1)])
+    assert [row["user"] for row in rows(path)] == ["ann", "bob"]
+    whole = path.read_bytes()
+    for cut in (1, 2, 3, 4, 5, 6, 7, 8, 40, 100):
+        path.write_bytes(whole[:-cut])
+        Collection(path).add("zoe", [(shown()[2], 1)])
+        assert [row["user"] for row in rows(path)] == (["ann", "bob", "zoe"] if cut == 1 else ["ann", "zoe"])
+
+
+def test_a_table_that_is_moved_away_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "choices.csv"
+    kept = Collection(path)
+    kept.add("ann", [(shown()[0], 0)])
+    path.rename(tmp_path / "yesterday.csv")
+    kept.add("bob", [(shown()[1], 0)])
+    assert [row["user"] for row in rows(path)] == ["bob"]
+
+
+def test_the_last_pick_is_taken_back_where_it_was_kept(tmp_path: Path) -> None:
+    room = studio(tmp_path)
+    table = tmp_path / "kept/choices.csv"
+    visit, other = room.begin(), room.begin()
+    for one in (visit, other):
+        room.agree(one, True, "")
+    pick_red(room, visit, 2)
+    room.take_back(visit)
+    assert [row["caption"] for row in rows(table)] == ["thing 0"]
+    pick_red(room, visit, 1)
+    pick_red(room, other, 1)
+    room.take_back(visit)  # its row is not the last one any more
+    assert [(row["caption"], row["user"]) for row in rows(table)] == [("thing 0", visit.user), ("thing 0", other.user)]
+    assert read_choices(open_table(str(table), "data.table")).faults == []
+    table.write_text(table.read_text().replace("thing", "other"))
+    with pytest.raises(UserError, match="cannot be taken back"):
+        room.take_back(visit)
+
+
+def test_somebody_who_gives_a_name_later_stays_one_person(tmp_path: Path) -> None:
+    room = studio(tmp_path)
+    visit = room.begin()
+    room.agree(visit, True, "")
+    pick_red(room, visit, 2)
+    room.agree(visit, True, "=1+1 Zoë")
+    pick_red(room, visit, 1)
+    found = rows(tmp_path / "kept/choices.csv")
+    assert [row["caption"] for row in found] == ["thing 0", "thing 1", "thing 2"]
+    assert {row["user"] for row in found} == {f"1+1 Zoë-{visit.mark}"}, "and no formula"
+
+
+def test_a_full_disk_stops_nobody_and_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = studio(tmp_path)
+    table = tmp_path / "kept/choices.csv"
+    visit = room.begin()
+    room.agree(visit, True, "")
+    pick_red(room, visit, 1)
+    written = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if len(data) < 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(descriptor, data[: len(data) - 39])
+
+    with monkeypatch.context() as change:
+        change.setattr(os, "write", full)
+        pick_red(room, visit, 1)
+        assert "cannot be kept" in visit.trouble
+        assert visit.showing == 2
+    assert table.read_bytes().endswith(b"\n")
+    pick_red(room, visit, 1)
+    assert [row["caption"] for row in rows(table)] == ["thing 0", "thing 1", "thing 2"]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ppd_lightning.commands import studio as command
 from ppd_lightning.config.compose import compose, of_this_version
 from ppd_lightning.errors import UserError
+from ppd_lightning.studio.pairs import poles
 
 
 def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +54,19 @@ def test_runs_of_earlier_versions_get_the_settings_that_came_later() -> None:
     earlier = {name: value for name, value in values.items() if name != "studio"}
     earlier["model"] = {name: value for name, value in values["model"].items() if name != "arithmetic"}
     assert of_this_version(earlier) == {**values, "model": {**values["model"], "arithmetic": "stock"}}
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 300, "http://127.0.0.1", "192.0.2.1"])
+def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
+    pytest.importorskip("gradio")
+    with pytest.raises(UserError, match=rf"studio\.host: .*{host[:20]}"):
+        command.run(compose([f"studio.host='{host}'"]))
+
+
+def test_an_empty_caption_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="an empty caption"):
+        command.captions_of(compose(["studio.captions=[a cat,'  ']"]), tmp_path)
+
+
+def test_people_of_one_vector_make_no_triangle() -> None:
+    assert poles({name: np.ones(3) for name in "abc"}, 3) == ["a"]

@@ -81,6 +81,32 @@ def test_neither_is_no_choice_and_every_pair_comes_once() -> None:
     assert (room.left(visit), visit.showing) == (4, 0)
 
 
+def test_picks_are_taken_back_one_by_one() -> None:
+    room = studio()
+    visit = room.begin()
+    pick_red(room, visit)
+    red = room.describe(visit)
+    shown = room.shown(visit)
+    assert shown is not None
+    room.answer(visit, 4, 0 if shown[1] else 1)  # a slip
+    assert room.describe(visit)[0] < red[0]
+    room.take_back(visit)
+    assert (visit.showing, len(visit.answers)) == (4, 4)
+    assert room.describe(visit)[0] == red[0]
+    for _ in range(9):
+        room.take_back(visit)
+    assert (visit.showing, room.left(visit)) == (0, 4)
+
+
+def test_a_training_needs_one_pick_more_than_a_set_has() -> None:
+    room = studio()
+    visit = room.begin()
+    pick_red(room, visit, 3)
+    assert room.lacking(visit) == 2
+    pick_red(room, visit, 2)
+    assert room.lacking(visit) == 0
+
+
 def test_own_captions_come_first_and_the_scale_and_the_noise_are_the_visitors() -> None:
     room = studio()
     visit = room.begin()
@@ -187,6 +213,26 @@ def test_drawing_too_often_is_refused_for_a_while() -> None:
         room.blend(visit, "red", "green", 0.5)
     now[0] = 61
     room.blend(visit, "red", "green", 0.5)
+
+
+def test_pictures_of_all_have_bounds_and_choices_stay() -> None:
+    room = studio()
+    one, other = room.begin(), room.begin()
+    for visit in (one, other):
+        pick_red(room, visit)
+        room.sheet(visit)
+    room.visits.make_room(other, room=other.size)
+    assert (one.size, len(one.answers)) == (0, 4)
+    assert other.size == 4 * 4 * 4 * 3
+
+
+def test_a_flood_of_visits_forgets_itself() -> None:
+    room = studio(visitors=3)
+    visit = room.begin()
+    pick_red(room, visit, 1)
+    for _ in range(10):
+        room.begin()
+    assert room.visits.of(visit.token) is visit
 
 
 def test_visits_are_secret_and_the_idlest_is_forgotten() -> None:

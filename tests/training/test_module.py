@@ -98,7 +98,7 @@ def preference_by_hand(errors: np.ndarray, coefficient: np.ndarray | float) -> t
 
 
 @pytest.mark.parametrize("null", ["zero", "learned"])
-@pytest.mark.parametrize("name", ["ppd", "diffusion_dpo", "sft"])
+@pytest.mark.parametrize("name", ["ppd", "sft", "sdpo", "linear_dpo", "ipo", "kto", "mapo"])
 def test_the_loss_of_a_new_branch_is_ln_2(name: str, null: str) -> None:
     ours = made(objective_of(name, beta=2.0), null=null, trained=False)
     assert ours.step0_loss(tiny.batch(COUNT)) == pytest.approx(math.log(2), abs=1e-6)

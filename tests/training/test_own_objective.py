@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests import tiny
-from tests.parts.ipo import IPO
+from tests.parts.hinge import Hinge
 from tests.training.tiny_world import overrides
 from torch import Tensor
 
@@ -29,15 +29,15 @@ CONF = Path(__file__).parents[1] / "parts/conf"
 def on(world: Path, output: Path, *further: str) -> Config:
     if not (output / "data").exists():
         shutil.copytree(world / "out" / "data", output / "data")
-    return compose(overrides(world, output, "objective=ipo", *further), CONF)
+    return compose(overrides(world, output, "objective=hinge", *further), CONF)
 
 
-def ipo(**changes: float) -> IPO:
+def hinge(**changes: float) -> Hinge:
     settings = {name: value for name, value in vars(tiny.objective()).items() if name not in ("target", "name")}
-    return IPO(**settings | {"name": "ipo", "tau": 0.5} | changes)
+    return Hinge(**settings | {"name": "hinge", "delta": 1.0} | changes)
 
 
-def module(objective: IPO) -> PPDModule:
+def module(objective: Hinge) -> PPDModule:
     backbone, network = tiny.backbone(), tiny.unet()
     made = PPDModule(
         backbone,
@@ -54,8 +54,8 @@ def module(objective: IPO) -> PPDModule:
     return made
 
 
-def test_its_loss_falls_to_the_margin_that_it_aims_at() -> None:
-    ours, batch = module(ipo(beta=0.02)), tiny.batch(6)
+def test_its_loss_falls_to_the_margin_that_suffices() -> None:
+    ours, batch = module(hinge(beta=0.02)), tiny.batch(6)
     optimizer, losses = ours.configure_optimizers()["optimizer"], []
     for _ in range(12):
         optimizer.zero_grad()
@@ -64,24 +64,24 @@ def test_its_loss_falls_to_the_margin_that_it_aims_at() -> None:
         ours.on_after_backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[0] == pytest.approx(1.0)  # (0 - 1 / (2 tau))^2
+    assert losses[0] == pytest.approx(1.0)  # delta
     assert losses[-1] < 0.5
 
 
 def test_the_supervised_loss_is_added_to_it_as_to_any_other() -> None:
     errors = PairErrors(tuple(torch.rand(2, 4)), tuple(torch.rand(2, 4)))
     weight = torch.rand(4)
-    plain, added = (ipo(sft_weight=share).training_loss(errors, weight) for share in (0.0, 0.3))
+    plain, added = (hinge(sft_weight=share).training_loss(errors, weight) for share in (0.0, 0.3))
     torch.testing.assert_close(added.total - plain.total, 0.3 * weight * errors.gain(0))
     assert torch.equal(added.figures["loss"], plain.total)
 
 
 def test_it_trains_a_run(world: Path, tmp_path: Path) -> None:
     config = on(world, tmp_path, "objective.beta=0.02")
-    assert (type(config.objective), config.objective.name) == (IPO, "ipo")
+    assert (type(config.objective), config.objective.name) == (Hinge, "hinge")
     summary = train.run(config)
     folder = run_folder(config)
-    assert folder.name.startswith("ipo-")
+    assert folder.name.startswith("hinge-")
     assert json.loads((folder / "summary.json").read_text()) == summary
     losses = [float(row["train/loss"]) for row in read_metrics(folder / "metrics.csv")]
     assert sum(losses[-2:]) < sum(losses[:2])
@@ -90,17 +90,17 @@ def test_it_trains_a_run(world: Path, tmp_path: Path) -> None:
 
 def test_its_settings_are_checked_with_all_others() -> None:
     with pytest.raises(UserError) as failure:
-        compose(["objective=ipo", "objective.tau=0", "objective.t_min=1.0"], CONF)
+        compose(["objective=hinge", "objective.delta=0", "objective.t_min=1.0"], CONF)
     faults = [fault.partition(" (")[0] for fault in failure.value.faults]
-    assert "objective.tau: must be a number > 0 and <= 1,000,000, not 0" in faults
+    assert "objective.delta: must be a number > 0 and <= 1,000,000, not 0" in faults
     with pytest.raises(UserError, match=r"objective\.t_min: must be below objective\.t_max"):
-        compose(["objective=ipo", "objective.t_min=1.0"], CONF)
+        compose(["objective=hinge", "objective.t_min=1.0"], CONF)
 
 
 def test_a_rank_without_pairs_knows_its_figures() -> None:
-    class Further(IPO):
+    class Further(Hinge):
         def loss(self, errors: PairErrors, weight: Tensor) -> Loss:
             made = super().loss(errors, weight)
             return Loss(made.total, made.figures | {"square": made.total.square()})
 
-    assert "square" in module(Further(**vars(ipo()) | {"target": ""}))._figures
+    assert "square" in module(Further(**vars(hinge()) | {"target": ""}))._figures

@@ -13,7 +13,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from safetensors.torch import load_file
 from tests.commands.test_own_pairs import write_tables
-from tests.parts.ipo import IPO
+from tests.parts.hinge import Hinge
 from tests.training.tiny_world import overrides
 
 import ppd_lightning
@@ -108,10 +108,10 @@ def test_it_is_the_training_of_the_command(world: Path, tiny: dict[str, Any], tm
 
 def test_an_objective_of_ones_own_enters_as_an_object(tiny: dict[str, Any]) -> None:
     values = vars(configuration(None, {"objective": tiny["objective"]}).objective)
-    ipo = IPO(tau=0.1, **{name: values[name] for name in values.keys() - {"target"}})
-    assert Training(**tiny | {"objective": ipo})._workspace.config.objective == ipo
+    hinge = Hinge(delta=0.1, **{name: values[name] for name in values.keys() - {"target"}})
+    assert Training(**tiny | {"objective": hinge})._workspace.config.objective == hinge
     with pytest.raises(UserError, match=r"objective.target: .* cannot be imported"):
-        Training(**tiny | {"objective": type("Mine", (IPO,), {"__module__": "nowhere"})(**vars(ipo))})
+        Training(**tiny | {"objective": type("Mine", (Hinge,), {"__module__": "nowhere"})(**vars(hinge))})
 
 
 def test_faults_are_named_all_at_once_and_by_key() -> None:

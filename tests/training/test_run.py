@@ -6,8 +6,10 @@ import json
 import logging
 import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,8 @@ from ppd_lightning.config.compose import compose
 from ppd_lightning.config.folders import run_folder
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.distributed.group import Group
+from ppd_lightning.distributed.rank import Rank
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.finished_run import is_whole
 from ppd_lightning.training.build import build_module
@@ -128,6 +132,26 @@ def test_a_finished_run_is_not_trained_again(
     summary = train.run(config)
     assert summary == json.loads((run_folder(config) / "summary.json").read_text())
     assert "is finished" in caplog.text
+
+
+def test_the_first_rank_alone_hashes_the_files_of_a_finished_run(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[int] = []
+
+    class Two(Group):
+        def gather(self, value: Any) -> list[Any]:
+            first = True if value in (True, False) else value  # what rank 0 finds
+            return [first, value]
+
+    for index in (0, 1):
+        group = Two(Rank(index, 2, index, 2))
+        monkeypatch.setattr(train, "current_rank", lambda group=group: group.rank)
+        monkeypatch.setattr(train, "connected", lambda *args, group=group, **settings: nullcontext(group))
+        monkeypatch.setattr(train, "require_fitting", lambda *args, **settings: None)
+        monkeypatch.setattr(train, "result_faults", lambda folder, index=index: hashed.append(index) or [])
+        train.run(config)
+    assert hashed == [0]
 
 
 def test_a_run_that_was_cut_off_after_its_last_checkpoint_only_writes_its_end(world: Path) -> None:

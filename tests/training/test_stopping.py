@@ -40,7 +40,11 @@ def signalled(settings: list[str], step: int, number: int, errors: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "number"), [(LOG_EVERY, signal.SIGTERM), (CHECKPOINT_EVERY - 1, signal.SIGUSR1)], ids=["any", "validated"]
+    ("step", "number"),
+    [
+        pytest.param(LOG_EVERY, signal.SIGTERM, id="any"),
+        pytest.param(CHECKPOINT_EVERY - 1, signal.SIGUSR1, id="validated", marks=pytest.mark.long),
+    ],
 )
 def test_it_saves_the_step_and_goes_on_to_the_same_end(world: Path, tmp_path: Path, step: int, number: int) -> None:
     """Figures that were not logged yet are in the checkpoint: this step is none of those that log."""

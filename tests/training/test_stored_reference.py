@@ -56,7 +56,10 @@ def refuse(*_: object, **__: object) -> None:
     pytest.fail("computed again")
 
 
-@pytest.mark.parametrize("further", [(), ("objective.share_noise=false", "objective.t_min=0.4", "seed=3")])
+@pytest.mark.parametrize(
+    "further",
+    [pytest.param((), marks=pytest.mark.long), ("objective.share_noise=false", "objective.t_min=0.4", "seed=3")],
+)
 def test_a_batch_has_the_errors_that_its_step_would_compute(
     world: Path, output: Path, further: tuple[str, ...]
 ) -> None:
@@ -147,7 +150,8 @@ def test_a_broken_off_making_goes_on(world: Path, output: Path, monkeypatch: pyt
     assert stored.read().shape == (UNIT * len(stored.units), 2)
 
 
-@pytest.mark.parametrize("what", ["another base", pytest.param("a key that is no JSON", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["another base", "a key that is no JSON"])
 def test_errors_of_something_else_are_refused_and_made_anew(world: Path, output: Path, what: str) -> None:
     model = output / "model"
     shutil.copytree(world / "model", model)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from tests import tiny
 from tests.training.objectives import objective as objective_of
 from tests.training.test_module import made, step
-from tests.waiting import nothing_waits, on_meta, without_autocast
+from tests.waiting import copied_ahead, nothing_waits, on_meta, without_autocast
 from torch import Tensor
 
+from ppd_lightning.backbones.cascade import text
+from ppd_lightning.training import caption_states
+from ppd_lightning.training.caption_states import CaptionStates
+from ppd_lightning.training.data_module import PreferenceDataModule
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.pair_draws import COUNT
 
@@ -34,6 +39,34 @@ def test_a_step_waits_for_nothing(null: str, settings: dict[str, Any]) -> None:
         with nothing_waits():
             ours.training_step(batch, 0).backward()
             ours.on_after_backward()
+
+
+def test_nor_does_one_that_computes_its_text_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (text, caption_states):
+        monkeypatch.setattr(module, "copied_ahead", copied_ahead)
+    ours, captions = made(), pa.chunked_array([["a red fox", "a"], ["a tree in the snow"]])
+    ours.text = CaptionStates(captions, text.TextStates(tiny.tokenizer(), tiny.text_encoder().to("meta")))
+    batch = {name: part for name, part in tiny.batch(6).items() if not name.startswith("text")}
+    batch = ours.draws.complete(batch | {"caption": torch.tensor([2, 0, 1, 1, 2, 0])})
+    ours.to("meta")
+    batches: Any = PreferenceDataModule(None, None)  # type: ignore[arg-type]
+    batch = batches.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert batch["caption"].device.type == "cpu"
+    with without_autocast():
+        ours.training_step(dict(batch), 0)
+        with nothing_waits():
+            ours.training_step(batch, 0).backward()
+            ours.on_after_backward()
+
+
+def test_text_states_are_those_of_the_encoders_own_mask_to_the_bit() -> None:
+    tokenizer, encoder = tiny.tokenizer(), tiny.text_encoder()
+    states = text.TextStates(tokenizer, encoder)
+    for captions in (["a", "a red fox in the snow"], ["a red fox in the snow"] * 2):
+        tokens = tokenizer(captions, padding="max_length", max_length=8, truncation=True, return_tensors="pt")
+        expected = encoder(**tokens, output_hidden_states=True)
+        assert torch.equal(states(captions)["text"], expected.hidden_states[-1])
+        assert torch.equal(states(captions)["text_pooled"], expected.text_embeds[:, None])
 
 
 def number(loss: Tensor) -> Tensor:

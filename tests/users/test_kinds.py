@@ -78,7 +78,7 @@ def test_the_sentence_of_the_model_card_names_a_folder_not_its_path() -> None:
 
 
 def test_checking_settings_imports_nothing_heavy() -> None:
-    parts = ("clip", "constant", "describing", "features", "id", "one_hot", "reward", "shots", "stated", "vlm")
+    parts = ("clip", "constant", "describing", "features", "id", "one_hot", "reward", "shots", "stated", "types", "vlm")
     imports = "; ".join(f"import ppd_lightning.users.{part}" for part in parts)
     code = f"import sys; {imports}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -55,7 +55,8 @@ def main() -> None:
             studio.answer(visit, visit.showing, 1 - side if shown[1] else side)
         own = studio.model.draw(studio.captions, studio.describe(visit), 0, studio.model.guidance)
         for judge in simulation.judges:
-            liked = [simulation.utilities(judge, [user] * len(own), pixels(images)) for images in (own, bases)]
+            asked = (judge, [user] * len(own), studio.captions)
+            liked = [simulation.utilities(*asked, pixels(images)) for images in (own, bases)]
             wins[judge].append(float(np.mean(liked[0] > liked[1]) + np.mean(liked[0] == liked[1]) / 2))
     report = {judge: interval(np.array(found)) for judge, found in wins.items()}
     text = json.dumps(report | {"people": len(users), "captions": len(studio.captions), "picks": 4}, indent=2)
@@ -68,7 +69,8 @@ def main() -> None:
 def liked_pairs(studio: Studio, simulation: Simulation, judge: str, users: list[str]) -> np.ndarray:
     """What each of P people thinks of both pictures of N pairs, (P, N, 2)."""
     images = pixels([picture for pair in studio.pairs for picture in pair.pictures])
-    found = [simulation.utilities(judge, [user] * len(images), images) for user in users]
+    captions = [pair.caption for pair in studio.pairs for _ in pair.pictures]
+    found = [simulation.utilities(judge, [user] * len(images), captions, images) for user in users]
     return np.stack(found).reshape(len(users), -1, 2)
 
 

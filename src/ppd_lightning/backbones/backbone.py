@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -59,8 +59,9 @@ class Backbone(Part, ABC):
     stride: ClassVar[int]
     """Pixels of an encoded image to one position of its latents, in each direction."""
     latent_channels: ClassVar[int]
-    has_regions: ClassVar[bool] = False
-    """Whether `compile_regions` is defined."""
+    compile_regions: ClassVar[Callable[[Any, nn.Module], None] | None] = None
+    """A method that compiles the blocks of a network one by one, in place, when they are first called; None where it is
+    compiled as a whole alone."""
     decoder_parts: ClassVar[Mapping[Decoder, str]]
     """The part of the codec that each decoder needs."""
 
@@ -177,10 +178,6 @@ class Backbone(Part, ABC):
     def _attach(
         self, network: nn.Module, embedding_dim: int, num_tokens: int, null: str, token_width: TokenWidth
     ) -> UserBranch: ...
-
-    def compile_regions(self, network: nn.Module) -> None:
-        """Compile the network's blocks one by one, in place, when they are first called; where `has_regions`."""
-        raise NotImplementedError(f"{self.name} is compiled as a whole")
 
     # What is loaded. All of it raises UserError where files are missing or damaged, and names them.
 

@@ -126,9 +126,11 @@ def _finished(data: PreparedData, key: dict[str, str]) -> dict[str, Any] | None:
         data.read_pairs()
         data.captions_table()
         data.images_table()
-        data.open_latents()
-        if data.stores_text:
-            data.open_text()
+        stores = [data.open_latents(), *([data.open_text()] if data.stores_text else [])]
+        if faults := [fault for store in stores for fault in store.faults_since_finished()]:
+            for fault in faults:
+                log.warning("%s; it is made again", fault)
+            return None
         summary: dict[str, Any] = stored["summary"] | {"folder": str(data.folder)}  # it may have been moved
         return summary
     except (OSError, ValueError, KeyError, UserError):

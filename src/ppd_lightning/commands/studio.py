@@ -7,8 +7,7 @@ import importlib.util
 import logging
 import tempfile
 from collections.abc import Collection as Several
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ppd_lightning.config.finished import config_of, is_export
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.splits import choose_count
+from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.prompts import read_prompts
 from ppd_lightning.generation.selection import chosen_captions
@@ -32,7 +32,6 @@ from ppd_lightning.studio.model import Choice, StudioModel
 from ppd_lightning.studio.pairs import NAME as PAIRS
 from ppd_lightning.studio.pairs import Shown, draw_pairs, poles, read_pairs, take_pairs
 from ppd_lightning.studio.studio import Studio
-from ppd_lightning.users.describer import Describer
 from ppd_lightning.users.new_choices import read_pictures
 from ppd_lightning.users.next_pair import Pool
 
@@ -58,23 +57,11 @@ def run(config: Config) -> dict[str, Any]:
     from ppd_lightning.studio.server import Server
 
     settings = config.studio
-    with Server(settings.host, settings.port) as server, _without_hints_of_the_describer():
+    with Server(settings.host, settings.port) as server:
         studio = open_studio(config)
         note_saved("every choice that was collected is kept" if studio.collection else "nothing was to be kept")
         server.serve(studio)
     return {}
-
-
-@contextmanager
-def _without_hints_of_the_describer() -> Iterator[None]:
-    """How many choices a vector has, the page says."""
-    log = logging.getLogger(Describer.__module__)
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def open_studio(config: Config) -> Studio:
@@ -86,7 +73,10 @@ def open_studio(config: Config) -> Studio:
     settings = config.studio
     folder = Workspace(config).run if settings.of is None else place(settings.of)
     collection = None if settings.collect is None else Collection(Path(settings.collect))
-    model = Trained(open_model(folder, config))
+    opened = open_model(folder, config)
+    if opened.by_words:
+        raise UserError("studio.of: describes people by a text each; the studio needs a training on choices")
+    model = Trained(opened)
     captions = captions_of(config, folder)
     table = settings.pairs or folder / PAIRS
     if settings.pairs is None and not (folder / PAIRS).is_file():
@@ -126,6 +116,11 @@ class Trained:
         return {name: users[name].vector for name in users if name in kept}
 
     @property
+    def shots(self) -> int:
+        """See `StudioModel`."""
+        return self._model.shots
+
+    @property
     def guidance(self) -> float:
         """See `StudioModel`."""
         return self._model.generation.user_guidance
@@ -152,13 +147,13 @@ class Trained:
 
     def vector(self, choices: Sequence[Choice]) -> np.ndarray:
         """See `StudioModel`."""
-        return self._model.describe(choices, "this visitor").vector
+        return self._model.describe(choices, "this visitor", quiet=True).vector
 
     def people_file(self, choices: Sequence[Choice], name: str) -> bytes:
         """See `StudioModel`."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "person.safetensors"
-            self._model.write_people(path, {name: choices})
+            self._model.write_people(path, {name: choices}, quiet=True)
             return path.read_bytes()
 
     def draw(self, captions: Sequence[str], vector: np.ndarray | None, seed: int, guidance: float) -> list[Image.Image]:
@@ -192,7 +187,10 @@ def captions_of(config: Config, folder: Path) -> list[str]:
     """
     asked = config.studio.captions
     if isinstance(asked, list):
-        return list(dict.fromkeys(asked))
+        said = [caption_of(caption) for caption in asked]
+        if not all(said):
+            raise UserError("studio.captions: an empty caption draws nothing; leave it out")
+        return list(dict.fromkeys(said))
     if isinstance(asked, str) or (folder / CAPTIONS).is_file():
         return read_prompts(asked or folder / CAPTIONS, "studio.captions")
     if is_export(folder):

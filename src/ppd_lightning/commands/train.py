@@ -101,7 +101,9 @@ def _train_or_start_ranks(workspace: Workspace) -> None:
         accelerator=trainer.accelerator,
     ) as group:
         group.require_same(_flat(asdict(config)))
-        if group.of_first(_is_whole(folder)):
+        with group.together():
+            whole = rank.is_first and _is_whole(folder)
+        if group.of_first(whole):
             _log_finished(folder)
         else:
             _train(workspace, group)

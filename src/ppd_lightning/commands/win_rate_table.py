@@ -33,6 +33,10 @@ def print_win_rates(summary: Mapping[str, Any]) -> None:
     _print(console, title, ("people", "measure", "rate", "95 % interval", "n"), [*_personal_rows(summary)])
     for name, accuracy in summary.get("concept_accuracy", {}).items():
         console.print(f"concept recognised, {name}: {accuracy:.3f}", highlight=False)
+    for measure, means in summary.get("content", {}).items():
+        for name, mean in means.items():
+            ends = words(mean["low"], mean["high"], ".3f")
+            console.print(f"{measure.replace('_', ' ')}, {name}: {mean['mean']:.3f} ({ends})", highlight=False)
 
 
 def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -20,7 +20,7 @@ OF_CLASSES = (
     "data.simulated",
     "data.judges",
     "model.stride",
-    "model.has_regions",
+    "model.compile_regions",
 )
 """What rules need to know of the class of a group's part, beside its values."""
 
@@ -118,8 +118,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "is not above {shots_n}",
     ),
     (
-        ("trainer.compile", "model.has_regions", "model.name"),
-        lambda compiled, has_regions, name: compiled == "regions" and not has_regions,
+        ("trainer.compile", "model.compile_regions", "model.name"),
+        lambda compiled, by_regions, name: compiled == "regions" and by_regions is None,
         "trainer.compile: model.name={model_name} has no blocks that are compiled one by one; use true or false",
     ),
     (

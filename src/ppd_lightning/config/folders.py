@@ -15,7 +15,7 @@ from ppd_lightning.storage.fingerprints import fingerprint
 def data_folder(config: Config) -> Path:
     """`{output}/data/{name}-{hash}`: a source and what is computed of its images and captions."""
     source = config.data
-    settings = _fields(source, without=("labels", *source.split_keys, *source.speed_keys))
+    settings = _fields(source, without=("labels", *source.split_keys, *source.speed_keys, *source.idle_keys))
     return Path(config.output) / "data" / f"{source.name}-{fingerprint(settings)}"
 
 
@@ -28,7 +28,7 @@ def splits_folder(config: Config) -> Path:
 def run_folder(config: Config) -> Path:
     """`{output}/runs/{objective}-{user}-{hash}`: one training and everything that is made with its result."""
     settings = {
-        "data": _fields(config.data, without=config.data.speed_keys),
+        "data": _fields(config.data, without=(*config.data.speed_keys, *config.data.idle_keys)),
         "model": config.model,
         "user": config.user,
         "shots": config.shots if config.user.by_shots else None,

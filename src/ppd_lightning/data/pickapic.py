@@ -60,6 +60,9 @@ READ = (
 DAMAGE = (pa.ArrowException, OSError)
 """What pyarrow raises at a damaged file."""
 
+ANOTHER_FILE = "fetch it again, or, if `ppd prepare` made it, delete it and run that"
+"""What to do about a damaged file."""
+
 AT_ONCE = 8
 """Files that are read side by side: what is far away answers late."""
 
@@ -127,8 +130,7 @@ def open_parquet(root: str | Path, name: str, needed: tuple[str, ...], *, stream
         )
     except DAMAGE as error:
         raise UserError(
-            f"{where.url}/{name}: damaged or no parquet file ({first_line(error)}); fetch it again, or, "
-            "if `ppd prepare` made it, delete it and run that"
+            f"{where.url}/{name}: damaged or no parquet file ({first_line(error)}); {ANOTHER_FILE}"
         ) from error
     except Exception as error:  # each remote file system has its own
         raise where.unreachable(error) from error
@@ -212,7 +214,7 @@ def _unreadable(path: str | Path, group: int, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return error
     if isinstance(error, DAMAGE):
-        return UserError(f"{path}: row group {group} is damaged ({first_line(error)}); fetch or make the file again")
+        return UserError(f"{path}: row group {group} is damaged ({first_line(error)}); {ANOTHER_FILE}")
     return UserError(f"{path}: row group {group} cannot be read ({first_line(error)}); the same command again goes on")
 
 

@@ -5,11 +5,14 @@ N = images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from torch import Tensor
+
+RECOGNISED = "concept"
+"""The measure that says whether an image shows its caption."""
 
 
 class Simulation(Protocol):
@@ -26,11 +29,11 @@ class Simulation(Protocol):
     def contents(self) -> frozenset[str]:
         """The captions whose content the classifier recognises."""
 
-    def utilities(self, judge: str, users: Sequence[str], images: Tensor) -> np.ndarray:
+    def utilities(self, judge: str, users: Sequence[str], captions: Sequence[str], images: Tensor) -> np.ndarray:
         """What each user thinks of the image beside, by one of the judges, (N,) float64.
 
         Args:
-            users: N.
+            users, captions: N each; the captions are those of the images, of `contents` or not.
             images: (N, 3, H, W) float in [0, 1].
         """
 
@@ -40,12 +43,16 @@ class Simulation(Protocol):
         It knows how people are simulated, but of a user the shots alone: no method that sees them can expect more.
 
         Args:
-            users, captions: N each; the captions are of `contents`.
+            users: N.
+            captions: N, of `contents`.
             shots: (N, S) int64, the stable ids of the pairs that describe each user.
         """
 
-    def recognised(self, captions: Sequence[str], images: Tensor) -> np.ndarray:
-        """Whether each image shows its caption rather than another of `contents`, (N,) bool.
+    def content(self, captions: Sequence[str], images: Tensor) -> Mapping[str, np.ndarray]:
+        """How well each image shows its caption, by name of the measure.
+
+        RECOGNISED, (N,) bool, says whether it shows it rather than another of `contents`; there may be further
+        measures, (N,) float64 from 0 to 1, whose names begin with RECOGNISED and `_`.
 
         Args:
             captions: N, of `contents`.

@@ -86,6 +86,11 @@ class Source(Part):
         """How rows of its files are called by those who wrote them; None where the files are their own."""
         return None
 
+    @property
+    def idle_keys(self) -> tuple[str, ...]:
+        """The settings that change nothing beside the values of others: no folder is named by them."""
+        return ()
+
     def caption_count(self) -> int | None:
         """How many captions there are at most, where that is known without preparing and quickly.
 

@@ -237,6 +237,16 @@ class Store:
         """
         self._touched.require_all()
 
+    def faults_since_finished(self) -> list[str]:
+        """What is wrong with the shards that were written to since the store was finished, by their times of change.
+
+        They are set aside. A sentence each, without an end.
+        """
+        finished = (self.folder / META).stat().st_mtime_ns
+        shards = self._touched.shards
+        changed = [shard for shard in shards if (self.folder / shard.file).stat().st_mtime_ns > finished]
+        return [fault for shard in changed if (fault := shard.damage(self.folder))]
+
 
 def finish_store(folder: Path, units: Sequence[str], key: Mapping[str, Any], shard_key: Mapping[str, Any]) -> None:
     """Make a store of written units; it takes the place of the one in `folder`, whose files go.

@@ -25,7 +25,7 @@ from torch import distributed
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from ppd_lightning.distributed.rank import Rank
-from ppd_lightning.errors import UserError
+from ppd_lightning.errors import MachineError, UserError
 
 START_TIMEOUT = timedelta(hours=12)
 """How long ranks wait for each other at the start: the first one may prepare the data before it comes."""
@@ -85,6 +85,7 @@ class Group:
 
         Raises:
             UserError: some rank had one.
+            MachineError: another rank had one.
             RuntimeError: another rank failed in another way.
         """
         failed: Exception | None = None
@@ -92,13 +93,18 @@ class Group:
             yield
         except Exception as error:
             failed = error
-        outcomes = self.gather((getattr(failed, "faults", None), failed and f"{type(failed).__name__}: {failed}"))
-        faults = [fault for own, _ in outcomes for fault in own or ()]
+        lacks = str(failed) if isinstance(failed, MachineError) else None
+        why_failed = failed and f"{type(failed).__name__}: {failed}"
+        outcomes = self.gather((getattr(failed, "faults", None), lacks, why_failed))
+        faults = [fault for own, _, _ in outcomes for fault in own or ()]
         if faults:
             raise UserError(dict.fromkeys(faults)) from failed
         if failed is not None:
             raise failed
-        others = [f"rank {index} failed: {why}" for index, (_, why) in enumerate(outcomes) if why]
+        lacking = [f"rank {index}: {what}" for index, (_, what, _) in enumerate(outcomes) if what]
+        if lacking:
+            raise MachineError("; ".join(lacking))
+        others = [f"rank {index} failed: {why}" for index, (_, _, why) in enumerate(outcomes) if why]
         if others:
             raise RuntimeError("; ".join(others))
 

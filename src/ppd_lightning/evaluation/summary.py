@@ -14,6 +14,7 @@ import numpy as np
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.evaluation.comparisons.images import BASE, OWN, PROFILE, ComparisonImages
 from ppd_lightning.evaluation.comparisons.selection import Comparison
+from ppd_lightning.evaluation.scores.content import content_means
 from ppd_lightning.evaluation.scores.group_win_rates import WinRates, margins
 from ppd_lightning.evaluation.scores.long_tail import consistencies, numbers_of_pairs, rates_of_thirds
 from ppd_lightning.evaluation.scores.mean_scores import mean_own_score, mean_scores
@@ -75,6 +76,8 @@ def summarise(
             method if kind == OWN else kind: round(float(of_kind[CONCEPT].mean()), 4)
             for kind, of_kind in scores.items()
         }
+        content = content_means(images, scores, method, bootstrap)
+        summary |= {"content": content} if content else {}
     return summary
 
 

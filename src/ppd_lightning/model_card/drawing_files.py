@@ -19,6 +19,7 @@ STUDIO = {"app.py": "app.py.txt", "requirements.txt": "requirements.txt"}
 """Files of an export by which `ppd studio` opens it, and their templates."""
 SHARED = (
     "ppd_lightning.backbones.adapter_file",
+    "ppd_lightning.backbones.ahead",
     "ppd_lightning.backbones.base_fingerprint",
     "ppd_lightning.backbones.interfaces",
     "ppd_lightning.backbones.user_branch",

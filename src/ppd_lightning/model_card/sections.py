@@ -14,7 +14,7 @@ from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.markdown import code
 from ppd_lightning.markdown import words as text_words
 from ppd_lightning.storage.json_files import read_json
-from ppd_lightning.storage.result_folder import require_whole
+from ppd_lightning.storage.result_folder import require_whole, result_files
 from ppd_lightning.training.objectives.objective import Objective
 from ppd_lightning.training.settings import Optimizer, Trainer
 
@@ -75,7 +75,7 @@ def training_section(objective: Objective, optimizer: Optimizer, trainer: Traine
 
 def _objective(objective: Objective, run: Mapping[str, Any]) -> Iterator[str]:
     if not objective.needs_reference:
-        yield "Objective: w(t) times the mean squared error on the preferred image. beta has no part in it."
+        yield f"Objective: {objective.formula}. beta has no part in it."
     else:
         beta, weight, coefficient = objective.beta, objective.timesteps_weight, run["coefficient"]
         summed = objective.reduction == "sum"
@@ -85,6 +85,7 @@ def _objective(objective: Objective, run: Mapping[str, Any]) -> Iterator[str]:
             f"Objective: {objective.title}. The loss of a pair is a function of C w(t) Delta, in PPD and Diffusion-DPO "
             "-log sigmoid(-C w(t) Delta), Eq. 6 of the paper. Delta is how much the branch changes the *mean* squared "
             "error of the prediction on the preferred image, less the same on the other image."
+            + (f" Here it is {objective.formula}." if objective.formula else "")
         )
         yield (
             f"What beta means: here the squared norm is a {objective.reduction} (`reduction={objective.reduction}`) "
@@ -106,7 +107,7 @@ def results_section(folder: Path, adapter: str) -> str:
 
 
 def _results(folder: Path, adapter: str) -> Iterator[str]:
-    for path in sorted(folder.glob("evaluation-*/summary.json")):
+    for path in result_files(folder, "evaluation"):
         file = path.with_name("settings.json")
         settings = read_summary(file, "ppd evaluate") if file.exists() else {}
         if "measures" not in settings:

@@ -11,12 +11,13 @@ from ppd_lightning.reports.blocks import Block, Folded, LargeImage, Section, Tex
 from ppd_lightning.reports.image_sections import LARGEST, image_url
 from ppd_lightning.reports.run_results import Measured, RunResult, read_json
 from ppd_lightning.reports.summary_tables import bootstrap, matrix, number_table, rate_blocks
-from ppd_lightning.storage.result_folder import require_whole
+from ppd_lightning.storage.result_folder import require_whole, result_files
 
 OWN_TABLES = (
     "long_tail",
     "profiles",
     "concept_accuracy",
+    "content",
     "mean_own_score",
     "mean_scores",
     "lowest",
@@ -74,6 +75,9 @@ def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:
         )
     if "concept_accuracy" in summary:
         yield matrix({"recognised": summary["concept_accuracy"]}, "Concept accuracy of the images", "")
+    if "content" in summary:
+        title = "How well the images show their captions"
+        yield from rate_blocks(summary["content"], title, level=None, interval=interval)
     if "mean_own_score" in summary:
         yield matrix({"mean": summary["mean_own_score"]}, "Mean score by each user's own judge", "")
     if "mean_scores" in summary:
@@ -111,7 +115,7 @@ def classification_section(run: RunResult) -> Section:
     blocks: list[Block] = []
     measured = any((run.output / "data").glob("**/classification-*/summary.json"))
     if measured and run.users is not None:
-        for path in sorted(run.users.folder.glob("classification-*/summary.json")):
+        for path in result_files(run.users.folder, "classification"):
             summary = read_json(path)
             blocks += rate_blocks(summary, "Top-k accuracy: the right user among the first k", level=None)
             blocks += number_table({key: value for key, value in summary.items() if "top_" not in key}, "Test set")

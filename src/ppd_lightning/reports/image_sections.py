@@ -23,7 +23,7 @@ from ppd_lightning.reports.few_shot_images import FewShotImages
 from ppd_lightning.reports.methods import Method
 from ppd_lightning.reports.paired_scores import Terms, column_at, common_units, groups_of, scores_at
 from ppd_lightning.reports.run_results import Measured, RunResult, Unit
-from ppd_lightning.storage.result_folder import remedy_of, require_whole
+from ppd_lightning.storage.result_folder import remedy_of, require_whole, result_files
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def result_images(run: RunResult, choices: FewShotImages) -> list[Block]:
             units = sample([unit for unit in one.rows if unit[0] == group], SAMPLED)
             note = f"User guidance scale {one.guidance:g}. {BY_HASH}"
             blocks.append(_comparisons(f"Base and {run.objective}: {group} users", run, one, units, choices, note))
-    for path in sorted(run.folder.glob("generation-*/manifest.parquet")):
+    for path in result_files(run.folder, "generation", "manifest.parquet"):
         blocks.append(_grid(path, choices))
     previews = sorted((run.folder / "previews").glob("step-*.png"))
     if previews and not blocks and (fault := png_fault(previews[-1])) is not None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from ppd_lightning.reports.blocks import Block, Cell, Section, Table, Text
 from ppd_lightning.reports.run_results import RunResult
+from ppd_lightning.source_commit import source_commit
 
 PACKAGES = ("ppd-lightning", "torch", "diffusers", "lightning", "transformers", "numpy")
 
@@ -41,25 +40,14 @@ def reproduction_section(runs: Sequence[RunResult], commands: Sequence[str] = ()
 
 
 def versions() -> str:
-    """Versions, the source's commit where it is a git checkout, and the machine."""
+    """Versions, the source's commit where it is known, and the machine."""
     found = []
     for package in PACKAGES:
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    commit = _git("describe", "--always", "--dirty") if _git("ls-files", Path(__file__).name) else ""
+    commit = source_commit()
     if commit:
         found.append(f"commit {commit}")
     return ", ".join([*found, f"Python {platform.python_version()}", f"{platform.system()} {platform.machine()}"])
-
-
-def _git(*words: str) -> str:
-    """What git says in the folder of this file; nothing where it is not there or knows none."""
-    try:
-        done = subprocess.run(
-            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.settings import ADAPTERS
 from ppd_lightning.storage import json_files
-from ppd_lightning.storage.checksums import known_sha256
+from ppd_lightning.storage.checksums import DONE, known_sha256, require_there
 from ppd_lightning.storage.finished_run import AGAIN, is_finished
-from ppd_lightning.storage.result_folder import remedy_of, require_whole
+from ppd_lightning.storage.result_folder import remedy_of, require_whole, result_files
 from ppd_lightning.storage.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class RunResult:
 
     def measured(self, kind: str) -> Iterator[Measured]:
         """The finished folders `{kind}-{fingerprint}`."""
-        for path in sorted(self.folder.glob(f"{kind}-*/summary.json")):
+        for path in result_files(self.folder, kind):
             settings = path.with_name("settings.json")
             yield Measured(path.parent, read_json(path), read_json(settings) if settings.exists() else {})
 
@@ -160,11 +160,12 @@ def read_run_result(folder: Path, resolver: Resolver) -> RunResult:
     from the environment stays as it is written.
 
     Raises:
-        UserError: it is no run's folder, or its configuration is damaged.
+        UserError: it is no run's folder, its configuration is damaged, or a finished training lacks a file.
     """
     path = folder / "config.yaml"
     if not path.exists():
         raise UserError(f"{folder}: is no run's folder: it has no config.yaml; `ppd train` makes one")
+    require_there(folder, AGAIN, DONE)
     require_whole(path)
     try:
         settings = OmegaConf.to_container(read_yaml(path))

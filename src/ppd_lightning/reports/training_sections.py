@@ -52,7 +52,7 @@ Curves = dict[str, list[tuple[float, float]]]
 def settings_section(run: RunResult) -> Section:
     """The main settings, what the training measured, and how the settings differ from the shipped defaults."""
     values = flat(run.settings)
-    beta = values.get("objective.name") != "sft"
+    beta = values.get("objective.name") not in ("sft", "mapo")
     rows: list[list[Cell]] = [
         [words, _word(values[key])]
         for key, words in SETTINGS

@@ -97,6 +97,12 @@ def require_checksums(folder: Path, names: Iterable[str], remedy: str, checksums
         raise UserError(f"{fault}; {remedy}" for fault in faults)
 
 
+def require_there(folder: Path, remedy: str, checksums: str = SUMS) -> None:
+    """Refuse a finished folder that lacks one of its files, whose bytes are not read; see `require_checksums`."""
+    noted = read_checksums(folder, checksums) or {}
+    require_checksums(folder, [name for name in noted if not (folder / name).exists()], remedy, checksums)
+
+
 def note_checksum(path: Path) -> None:
     """Write the checksum of one file beside it, with the suffix .sha256, in the form of `sha256sum`."""
     write_text_atomic(path.with_suffix(".sha256"), f"{known_sha256(path)}  {path.name}\n")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import write_json_atomic
-from ppd_lightning.storage.checksums import DONE, SUMS, checksum_faults, require_checksums, write_checksums
+from ppd_lightning.storage.checksums import (
+    DONE,
+    SUMS,
+    checksum_faults,
+    require_checksums,
+    require_there,
+    write_checksums,
+)
 from ppd_lightning.storage.finished_run import AGAIN
 from ppd_lightning.storage.json_files import read_json
 
@@ -41,6 +48,18 @@ def finished_summary(folder: Path) -> dict[str, Any] | None:
     for fault in faults:
         log.warning("%s; what it belongs to is made again", fault)
     return None
+
+
+def result_files(parent: Path, kind: str, name: str = SUMMARY) -> Iterator[Path]:
+    """The files called `name` in the folders `{kind}-{fingerprint}` of `parent`, by folder; their bytes are not read.
+
+    Raises:
+        UserError: a finished folder lacks one of its files; the verb that makes it again is named.
+    """
+    for folder in sorted(parent.glob(f"{kind}-*")):
+        require_there(folder, remedy_of(folder))
+        if (folder / name).exists():
+            yield folder / name
 
 
 def require_whole(path: Path) -> None:

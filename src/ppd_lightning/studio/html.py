@@ -37,7 +37,10 @@ def pick_card(studio: Studio, visit: Visit) -> str:
     """The pair to choose from, and how many picks are missing."""
     left, shown = studio.left(visit), studio.shown(visit)
     if shown is None:
-        return '<div class="card"><p class="said">You have seen every pair. Thank you.</p>' + _again() + "</div>"
+        return (
+            '<div class="card" data-keys><p class="said">You have seen every pair. Thank you.</p>'
+            f'<div class="bar quiet">{_back(visit)}{_again()}</div></div>'
+        )
     pair, swapped = shown
     places = pair.pictures[::-1] if swapped else pair.pictures
     needed = studio.settings.picks
@@ -48,7 +51,7 @@ def pick_card(studio: Studio, visit: Visit) -> str:
         f'<p class="state" role="status"><span class="dots" aria-hidden="true">{dots}</span>{escape(state)}</p></div>'
         f"{_two(places, pair.caption, f'pick:{visit.showing}:')}"
         f'<div class="bar quiet"><button type="button" data-do="pick:{visit.showing}:-" data-key="ArrowDown">'
-        f"Neither <kbd>↓</kbd></button>{_again() if visit.answers else ''}</div></div>"
+        f"Neither <kbd>↓</kbd></button>{_back(visit) + _again() if visit.answers else ''}</div></div>"
     )
 
 
@@ -146,6 +149,28 @@ def gallery(visit: Visit, link: str) -> str:
     return f'<div class="kept-all">{"".join(figures)}</div>'
 
 
+def notice(text: str, number: int) -> str:
+    """A message to the visitor, which goes away by itself; one that is said again is another one."""
+    return f'<div class="notice" role="alert" data-number="{number}">{escape(text)}</div>' if text else ""
+
+
+def takes(studio: Studio, visit: Visit, link: str) -> str:
+    """What a visitor can take along, how many of their choices are kept, and whether a training can use these."""
+    links = [
+        ("person.safetensors", "Your vector", not studio.left(visit)),
+        ("choices.zip", "Your choices", bool(visit.answers)),
+    ]
+    buttons = "".join(f'<a href="{escape(link)}/{name}" download>{said}</a>' for name, said, there in links if there)
+    kept, lacking = len(visit.collected) + visit.earlier, studio.lacking(visit)
+    said = f"{kept} of your choices {'is' if kept == 1 else 'are'} kept." if kept else ""
+    if kept and lacking:
+        said += f" A training needs {studio.model.shots + 1} picks of a person: {lacking} more."
+    return (
+        f'<p class="fine" role="status">{said}</p><p class="links">'
+        f"{buttons or 'Your vector and your choices can be downloaded once you have picked.'}</p>"
+    )
+
+
 def empty(text: str) -> str:
     """What stands where nothing is yet."""
     return f'<div class="empty"><p>{escape(text)}</p></div>'
@@ -159,6 +184,13 @@ def _two(images: Sequence[Image.Image], caption: str, does: str) -> str:
         for number, (image, (side, key, arrow)) in enumerate(zip(images, sides, strict=True))
     ]
     return f'<div class="two choices">{"".join(buttons)}</div>'
+
+
+def _back(visit: Visit) -> str:
+    return (
+        f'<button type="button" data-do="back:{len(visit.answers)}" data-key="Backspace">'
+        'Undo <kbd aria-label="Backspace">⌫</kbd></button>'
+    )
 
 
 def _again() -> str:

@@ -26,6 +26,10 @@ class StudioModel(Protocol):
     def guidance(self) -> float:
         """The user guidance scale of the training."""
 
+    @property
+    def shots(self) -> int:
+        """The choices by which the training described a person."""
+
     def vector(self, choices: Sequence[Choice]) -> np.ndarray:
         """Somebody new by their choices, (E,)."""
 

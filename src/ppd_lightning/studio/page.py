@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from html import escape
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,24 @@ watch('value', () => {
   const last = element.dataset.last && element.querySelector(`[data-key="${element.dataset.last}"]`);
   if (last) last.focus({preventScroll: true});
   element.dataset.last = '';
+  const first = element.closest('#drawn') && !element.dataset.seen && element.querySelector('.sheet figure');
+  if (!first) return;
+  element.dataset.seen = 'true';
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  first.scrollIntoView({block: 'nearest', behavior: still ? 'auto' : 'smooth'});
 });
 """
-"""A click on anything with data-do is an event; the key that was used keeps the focus when the part is made anew."""
+"""A click on anything with data-do is an event; the key that was used keeps the focus when the part is made anew.
+
+The first pictures that are drawn are scrolled into view, once; they may lie below the screen's edge.
+"""
+GOES = """
+watch('value', () => {
+  clearTimeout(Number(element.dataset.timer));
+  element.dataset.timer = setTimeout(() => element.querySelector('.notice')?.classList.add('gone'), 10000);
+});
+"""
+"""A message goes away after ten seconds."""
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 SLOW: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 
@@ -54,10 +69,12 @@ def look() -> dict[str, Any]:
 def make_page(studio: Studio) -> gr.Blocks:
     """The page of a studio, with its queue.
 
-    At most `waiting` requests wait; one at a time draws, in the order in which they came.
+    At most `waiting` requests wait; one at a time draws, in the order in which they came. Gradio keeps a little of each
+    session, which somebody who asks for many would make much of.
     """
     with gr.Blocks(title="Studio", analytics_enabled=False, fill_width=True) as page:
         token = gr.State()
+        note = gr.HTML("", elem_id="note", js_on_load=GOES, container=False, padding=False)
         gr.HTML(
             '<header><p class="mark">ppd studio</p><h1>Pick the one you like.</h1>'
             f"<p>{_numeral(studio.settings.picks)} show the model your taste. Then it draws for you.</p></header>"
@@ -98,22 +115,21 @@ def make_page(studio: Studio) -> gr.Blocks:
                 gallery = _part("gallery", html.empty("Press the heart below a picture to keep it."))
                 name = gr.Textbox(label="Your name, if you like", max_length=studio.settings.longest, lines=1)
                 agreed = gr.Checkbox(label=studio.settings.consent, visible=studio.collection is not None)
-                links = gr.HTML()
-
-        def visiting(work: Callable[..., Any]) -> Callable[..., Any]:
-            return _visiting(studio, work)
+                taken = gr.HTML("", container=False, padding=False)
 
         def begin() -> tuple[str, str, str]:
             visit = studio.begin()
-            return visit.token, html.pick_card(studio, visit), _links(visit)
+            return visit.token, html.pick_card(studio, visit), html.takes(studio, visit, _link(visit))
 
-        def pick(visit: Visit, event: gr.EventData) -> str:
+        def pick(visit: Visit, event: gr.EventData) -> tuple[str, str]:
             kind, *rest = _asked(event)
             if kind == "again":
                 studio.again(visit)
+            elif kind == "back" and rest == [str(len(visit.answers))]:
+                studio.take_back(visit)
             elif kind == "pick" and len(rest) == 2 and rest[0].isdecimal():
                 studio.answer(visit, int(rest[0]), {"0": 0, "1": 1}.get(rest[1]))
-            return html.pick_card(studio, visit)
+            return html.pick_card(studio, visit), html.takes(studio, visit, _link(visit))
 
         def draw(visit: Visit) -> Any:
             return gr.skip() if studio.left(visit) else html.sheet(studio.sheet(visit))
@@ -160,41 +176,55 @@ def make_page(studio: Studio) -> gr.Blocks:
         def find(visit: Visit) -> str:
             return html.nearest(studio.nearest(visit))
 
-        def agree(visit: Visit, yes: bool, said: str) -> None:
+        def agree(visit: Visit, yes: bool, said: str) -> str:
             studio.agree(visit, yes, said)
+            return html.takes(studio, visit, _link(visit))
 
-        page.load(begin, None, [token, picks, links], **QUICK)
-        picks.click(visiting(pick), token, picks, **QUICK).then(
-            visiting(draw), token, drawn, trigger_mode="always_last", **SLOW
-        )
-        caption.submit(visiting(ask), [token, caption], drawn, **SLOW)
-        strength.input(visiting(change), [token, strength], drawn, trigger_mode="always_last", **SLOW)
-        noise.click(visiting(again), token, drawn, **SLOW)
+        said = count()
+
+        def on(
+            event: Callable[..., Any], work: Callable[..., Any], inputs: list[Any], outputs: list[Any], **how: Any
+        ) -> Any:
+            done = _visiting(studio, work, len(outputs), said)
+            return event(done, [token, *inputs], [*outputs, note], **how)
+
+        page.load(begin, None, [token, picks, taken], **QUICK)
+        picked = on(picks.click, pick, [], [picks, taken], **QUICK)
+        on(picked.then, draw, [], [drawn], trigger_mode="always_last", **SLOW)
+        on(caption.submit, ask, [caption], [drawn], **SLOW)
+        on(strength.input, change, [strength], [drawn], trigger_mode="always_last", **SLOW)
+        on(noise.click, again, [], [drawn], **SLOW)
         for part in (drawn, blended, gallery):
-            part.click(visiting(keep), token, gallery, **QUICK)
-        begin_blind.click(visiting(start), token, [blind, begin_blind], **SLOW)
-        blind.click(visiting(judge), token, blind, **QUICK)
+            on(part.click, keep, [], [gallery], **QUICK)
+        on(begin_blind.click, start, [], [blind, begin_blind], **SLOW)
+        on(blind.click, judge, [], [blind], **QUICK)
         for chosen in (one, other, share):
-            asked = [token, one, other, share]
-            chosen.input(visiting(blend), asked, blended, trigger_mode="always_last", **SLOW)
+            on(chosen.input, blend, [one, other, share], [blended], trigger_mode="always_last", **SLOW)
         if studio.triangle:
-            corners.click(visiting(mix), token, [corners, blended], **SLOW)
-        look_up.click(visiting(find), token, nearest, **SLOW)
-        for event in (name.blur, name.submit, agreed.input):
-            event(visiting(agree), [token, agreed, name], None, **QUICK)
+            on(corners.click, mix, [], [corners, blended], **SLOW)
+        on(look_up.click, find, [], [nearest], **SLOW)
+        for changed in (name.blur, name.submit, agreed.input):
+            on(changed, agree, [agreed, name], [taken], **QUICK)
+    page.state_session_capacity = 2 * studio.settings.visitors
     page.queue(max_size=studio.settings.waiting, default_concurrency_limit=1)
     return page
 
 
-def _visiting(studio: Studio, work: Callable[..., Any]) -> Callable[..., Any]:
-    """The work for the visit with a token; what is refused is said to the visitor, and the page stays as it is."""
+def _visiting(studio: Studio, work: Callable[..., Any], count: int, numbers: Iterator[int]) -> Callable[..., Any]:
+    """The work for the visit with a token: what it makes of `count` parts, and a message to the visitor.
+
+    Where it is refused the parts stay as they are. Gradio's own messages need its queue, which quick work passes by.
+    """
 
     def done(token: str | None, *values: Any) -> Any:
         try:
-            return work(studio.visits.of(token), *values)
+            visit = studio.visits.of(token)
+            made = work(visit, *values)
         except UserError as error:
-            gr.Warning(escape(str(error)), title="")
-            return gr.skip()
+            return *[gr.skip()] * count, html.notice(str(error), next(numbers))
+        trouble, visit.trouble = visit.trouble, ""
+        said = html.notice(trouble, next(numbers)) if trouble else gr.skip()
+        return *(made if isinstance(made, tuple) else [made] * count), said
 
     if "event" in work.__code__.co_varnames[: work.__code__.co_argcount]:
 
@@ -216,13 +246,6 @@ def _asked(event: gr.EventData) -> list[str]:
 
 def _link(visit: Visit) -> str:
     return f"take/{visit.token}"
-
-
-def _links(visit: Visit) -> str:
-    return (
-        f'<p class="links"><a href="{_link(visit)}/person.safetensors" download>Your vector</a>'
-        f'<a href="{_link(visit)}/choices.zip" download>Your choices</a></p>'
-    )
 
 
 def _numeral(count: int) -> str:

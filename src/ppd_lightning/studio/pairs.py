@@ -150,14 +150,17 @@ def write_pairs(path: Path, rows: Sequence[tuple[str, tuple[bytes, bytes], tuple
 
 
 def poles(known: Mapping[str, np.ndarray], count: int) -> list[str]:
-    """At most `count` names, each far from those before it: the longest vector first, then always the furthest one."""
+    """At most `count` names, each far from those before it: the longest vector first, then always the furthest one.
+
+    People of one vector are one.
+    """
     names = sorted(known)
     if not names:
         return []
     vectors = np.stack([known[name] for name in names]).astype(np.float64)  # (P, E)
     chosen = [int(np.linalg.norm(vectors, axis=1).argmax())]
     distances = np.linalg.norm(vectors - vectors[chosen[0]], axis=1)
-    while len(chosen) < min(count, len(names)):
+    while len(chosen) < count and distances.max() > 0:
         chosen.append(int(distances.argmax()))
         distances = np.minimum(distances, np.linalg.norm(vectors - vectors[chosen[-1]], axis=1))
     return [names[row] for row in chosen]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
+import errno
 import logging
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.light_imports import light_imports
+from ppd_lightning.studio.guard import Guarded
 from ppd_lightning.studio.pairs import png
 from ppd_lightning.studio.studio import Studio
 
@@ -29,37 +29,11 @@ with light_imports():
 
 log = logging.getLogger(__name__)
 
-LARGEST = 1 << 16
-"""Bytes of a request; the page sends nothing that is larger."""
-CLOSED = (
-    "upload",
-    "file",
-    "proxy",
-    "deep_link",
-    "component_server",
-    "monitoring",
-    "dev",
-    "stream",
-    "process_recording",
-)
-"""What Gradio offers and the page does not use, below /gradio_api."""
-HEADERS = {
-    "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
-"""The browser is to fetch nothing from elsewhere, whatever the page says."""
 PATIENCE = 2.0
 """Seconds that a request under way has when the server ends."""
 LAST = 12.0
 """Seconds that a drawing under way has."""
 SECONDS = 0.2
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Server(AbstractContextManager["Server"]):
@@ -72,11 +46,20 @@ class Server(AbstractContextManager["Server"]):
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"studio.host: there is no address {host} ({why}); give a name or an address of this machine, such as "
+                "127.0.0.1 for itself alone or 0.0.0.0 for everybody who reaches it"
+            ) from None
+        try:
             self._socket = socket.socket(family, socket.SOCK_STREAM)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((host, port))
+            self._socket.bind(place)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UserError(f"studio.host: {host} is no address of this machine") from None
             raise UserError(
                 f"studio.port: cannot listen at {host}, port {port} ({error.strerror}); choose another studio.port, or "
                 "0 for one that is free"
@@ -166,59 +149,6 @@ def app_of(studio: Studio, host: str = "127.0.0.1") -> Guarded:
     return Guarded(app, host)
 
 
-class Guarded:
-    """An ASGI application behind limits; on loopback, also behind the names by which a browser knows it."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], host: str) -> None:
-        self.app = app
-        self.hosts = {host, "localhost", "127.0.0.1", "[::1]"} if _is_loopback(host) else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        refused = self._refused(scope)
-        if refused is not None:
-            await PlainTextResponse(*refused)(scope, receive, send)
-            return
-        read = 0
-
-        async def limited() -> MutableMapping[str, Any]:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            return message if read <= LARGEST else {"type": "http.disconnect"}
-
-        async def answer(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                headers = [(name, value) for name, value in message["headers"] if name.decode().lower() not in HEADERS]
-                message["headers"] = [*headers, *((name.encode(), value.encode()) for name, value in HEADERS.items())]
-            await send(message)
-
-        await self.app(scope, limited, answer)
-
-    def _refused(self, scope: Scope) -> tuple[str, int] | None:
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        name = headers.get(b"host", "").rpartition(":")[0] or headers.get(b"host", "")
-        length = headers.get(b"content-length", "0")
-        parts = [part for part in scope["path"].split("/") if part]
-        if self.hosts is not None and name not in self.hosts:
-            return "This page is for this machine alone.", 421
-        if not length.isdecimal() or int(length) > LARGEST:
-            return "This is too large.", 413
-        if "gradio_api" in parts[:1] and any(part.partition("=")[0] in CLOSED for part in parts[1:2]):
-            return "There is nothing here.", 404
-        return None
-
-
 def _file(data: bytes, kind: str, name: str) -> Response:
     disposition = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
     return Response(data, media_type=kind, headers=disposition)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

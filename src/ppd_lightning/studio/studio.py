@@ -8,30 +8,28 @@ E = width of a user embedding.
 from __future__ import annotations
 
 import hashlib
-import math
-import threading
-from collections import OrderedDict
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from ppd_lightning.data.table_cells import caption_of
 from ppd_lightning.errors import UserError
-from ppd_lightning.settings.plain_text import plain_text
 from ppd_lightning.studio.blind_test import ROUNDS, BlindTest
 from ppd_lightning.studio.collection import Answer, Collection, zipped
+from ppd_lightning.studio.drawings import Drawings
 from ppd_lightning.studio.model import Choice, StudioModel
 from ppd_lightning.studio.pairs import Shown
+from ppd_lightning.studio.said import caption_said, name_said, number_said
 from ppd_lightning.studio.settings import Studio as Settings
 from ppd_lightning.studio.visits import Drawn, Visit, Visits
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 """Captions of a sheet."""
 NEAREST = 3
-REMEMBERED = 2_000
-"""Pictures of the base that are not drawn again."""
 STRONGEST = 2.0
 """Of the guidance scale, as a multiple of the training's."""
 DIVISIONS = 4
@@ -73,8 +71,7 @@ class Studio:
         self.model, self.pairs, self.captions, self.settings = model, list(pairs), list(captions), settings
         self.corners, self.collection = corners, collection
         self.visits = Visits(settings.visitors)
-        self._drawing = threading.Lock()
-        self._base: OrderedDict[tuple[str, int], Image.Image] = OrderedDict()
+        self._drawings = Drawings()
 
     def begin(self) -> Visit:
         """A new visit, with its first pair."""
@@ -85,15 +82,13 @@ class Studio:
 
     def warm_up(self) -> None:
         """Draw once what is the same for everybody, so that nobody waits for it."""
-        with self._drawing:
-            vector = next(iter(self.model.known.values()), None)
-            self._bases(self.captions[:AT_ONCE], 0)
-            self.model.draw(self.captions[:AT_ONCE], vector, 0, self.model.guidance)
-            self.model.vector([(pair.caption, *pair.pictures) for pair in self.pairs[: self.settings.picks]])
+        with self._drawings.alone:
+            vector = self.model.vector([(pair.caption, *pair.pictures) for pair in self.pairs[: self.settings.picks]])
+        self._drawings.draw(self.model, self.model, [(caption, 0) for caption in self.captions[:AT_ONCE]], vector, 1.0)
 
     def end(self, patience: float) -> None:
         """Let a drawing come to its end, and begin none after it; a process that ends within one is aborted."""
-        self._drawing.acquire(timeout=patience)
+        self._drawings.alone.acquire(timeout=patience)
 
     def shown(self, visit: Visit) -> tuple[Shown, bool] | None:
         """The pair that a visitor sees, and whether its pictures are swapped; None after the last one."""
@@ -113,29 +108,64 @@ class Studio:
                 return
             side = None if place is None else (1 - place if shown[1] else place)
             visit.answers.append((pair, side))
-            self._collect(visit)
+            visit.vector = None
             visit.showing = self._next(visit)
+            self._collect(visit)
+
+    def take_back(self, visit: Visit) -> None:
+        """Forget the last answer, also where it was collected, and show its pair again.
+
+        Raises:
+            UserError: the table that it is in has changed since.
+        """
+        with visit.lock:
+            if not visit.answers:
+                return
+            if self.collection is not None and len(visit.collected) == len(visit.answers):
+                self.collection.remove([visit.collected.pop()])
+            visit.showing, _ = visit.answers.pop()
+            visit.vector = None
 
     def again(self, visit: Visit) -> None:
         """Forget the answers; those that were collected stay so."""
         with visit.lock:
-            visit.answers, visit.collected, visit.vector, visit.blind = [], 0, None, None
+            visit.earlier += len(visit.collected)
+            visit.answers, visit.collected, visit.vector, visit.blind = [], [], None, None
             visit.showing = self._next(visit)
 
     def left(self, visit: Visit) -> int:
         """How many picks are missing until pictures are drawn."""
         return max(0, self.settings.picks - len(visit.chosen))
 
+    def lacking(self, visit: Visit) -> int:
+        """How many picks of them are missing until a training can use what is kept.
+
+        A training describes each pair by others of the person, as many as a set has, so it needs one more than these.
+        """
+        return max(0, self.model.shots + 1 - len(visit.chosen))
+
     def agree(self, visit: Visit, agreed: bool, name: str) -> None:
         """Keep a visitor's choices from now on, and those that they made; or no more.
 
+        Those that are kept already get the name that is given later, so that they stay one person's.
+
         Raises:
-            UserError: the name is too long.
+            UserError: the name is too long, or the table has changed since.
         """
         with visit.lock:
-            said = self._text(name, "name")
-            visit.name, visit.agreed = said, bool(agreed) and self.collection is not None
+            said = name_said(name, self.settings.longest)
+            renamed, visit.name = said != visit.name, said
+            visit.agreed = agreed is True and self.collection is not None
+            earlier = visit.collected
+            if not (visit.agreed and renamed and earlier and self.collection is not None):
+                self._collect(visit)
+                return
+            visit.collected = []
             self._collect(visit)
+            if visit.collected:
+                self.collection.remove(earlier)
+            else:  # there is no room for them; they stay as they are
+                visit.collected = earlier
 
     def describe(self, visit: Visit) -> np.ndarray:
         """The visitor's vector (E,), of all of their answers.
@@ -143,13 +173,16 @@ class Studio:
         Raises:
             UserError: they have not made enough.
         """
-        if self.left(visit):
-            raise UserError(f"Pick {self.left(visit)} more first.")
+        self._require(visit)
         with visit.lock:
-            choices = self._choices(visit)
-        with self._drawing:
-            visit.vector = self.model.vector(choices)
-        return visit.vector
+            answers, choices, vector = list(visit.answers), self._choices(visit), visit.vector
+        if vector is None:
+            with self._drawings.alone:
+                vector = self.model.vector(choices)
+            with visit.lock:
+                if answers == visit.answers:
+                    visit.vector = vector
+        return vector
 
     def sheet(self, visit: Visit) -> list[Row]:
         """The visitor's last captions, or those of everybody, drawn by the base and for them.
@@ -157,7 +190,7 @@ class Studio:
         Raises:
             UserError: they have not picked enough, or drew too often.
         """
-        captions = [*visit.own_captions, *self.captions][:AT_ONCE]
+        captions = list(dict.fromkeys([*visit.own_captions, *self.captions]))[:AT_ONCE]
         return self._rows(visit, captions, self.describe(visit), "for you")
 
     def ask(self, visit: Visit, caption: str) -> None:
@@ -166,15 +199,13 @@ class Studio:
         Raises:
             UserError: it is empty, too long, or nothing that an encoder can read.
         """
-        said = self._text(caption, "caption")
-        if not said:
-            raise UserError("Write a caption first.")
+        said = caption_said(caption, self.settings.longest)
         with visit.lock:
             visit.own_captions = list(dict.fromkeys([said, *visit.own_captions]))[:AT_ONCE]
 
     def strength(self, visit: Visit, multiple: float) -> None:
         """Set the user guidance scale, as a multiple of the training's."""
-        visit.guidance = _between(multiple, 0.0, STRONGEST) * self.model.guidance
+        visit.guidance = number_said(multiple, 0.0, STRONGEST) * self.model.guidance
 
     def other_noise(self, visit: Visit) -> None:
         """Draw with the next seed from now on."""
@@ -186,7 +217,7 @@ class Studio:
         Raises:
             UserError: somebody is unknown, or as `sheet`.
         """
-        share = _between(share, 0.0, 1.0)
+        share = number_said(share, 0.0, 1.0)
         vector = (1 - share) * self._somebody(visit, one) + share * self._somebody(visit, other)
         return self._rows(visit, self.captions[:AT_ONCE], vector, f"{1 - share:.0%} {one}, {share:.0%} {other}")
 
@@ -228,28 +259,28 @@ class Studio:
         Raises:
             UserError: as `sheet`.
         """
-        captions = [self.captions[-1 - number % len(self.captions)] for number in range(ROUNDS)]
-        seeds = [visit.blind_seed + 1 + number // len(self.captions) for number in range(ROUNDS)]
         own = self.describe(visit)
-        rounds = []
+        asked = []
+        for number in range(ROUNDS):
+            times, caption = divmod(number, len(self.captions))
+            asked.append((self.captions[-1 - caption], visit.blind_seed + 1 + times))
         visit.count_drawing(self.settings.draws, self.visits.clock())
-        with self._drawing:
-            for seed in dict.fromkeys(seeds):
-                asked = [caption for caption, one in zip(captions, seeds, strict=True) if one == seed]
-                drawn = self.model.draw(asked, own, seed, visit.guidance or self.model.guidance)
-                rounds += list(zip(asked, drawn, self._bases(asked, seed), strict=True))
-        visit.blind_seed = seeds[-1]
-        visit.blind = BlindTest.begin(rounds)
-        return visit.blind
+        drawn = self._drawings.draw(self.model, self.model, asked, own, self._scale(visit) or 1.0)
+        with visit.lock:
+            visit.blind_seed = asked[-1][1]
+            rounds = [(caption, mine, base) for (caption, _), (base, mine) in zip(asked, drawn, strict=True)]
+            visit.blind = BlindTest.begin(rounds)
+            return visit.blind
 
     def people_file(self, visit: Visit) -> bytes:
         """The visitor's vector as a file that `generation.people` takes.
 
         Raises:
-            UserError: they have not picked enough.
+            UserError: they have not picked enough, or asked too often.
         """
-        self.describe(visit)
-        with self._drawing:
+        self._require(visit)
+        visit.count_drawing(self.settings.draws, self.visits.clock())
+        with self._drawings.alone:
             return self.model.people_file(self._choices(visit), visit.user)
 
     def choices_file(self, visit: Visit) -> bytes:
@@ -261,6 +292,10 @@ class Studio:
         if not visit.answers:
             raise UserError("Pick a picture first.")
         return zipped(visit.user, self._answers(visit, 0))
+
+    def _require(self, visit: Visit) -> None:
+        if self.left(visit):
+            raise UserError(f"Pick {self.left(visit)} more first.")
 
     def _next(self, visit: Visit) -> int | None:
         skipped = {pair for pair, _ in visit.answers}
@@ -277,9 +312,14 @@ class Studio:
         return [(self.pairs[number], side) for number, side in visit.answers[begin:]]
 
     def _collect(self, visit: Visit) -> None:
-        if visit.agreed and self.collection is not None:
-            self.collection.add(visit.user, self._answers(visit, visit.collected))
-            visit.collected = len(visit.answers)
+        """Keep what is not kept yet; what cannot be kept now is tried again with the next choice."""
+        if not visit.agreed or self.collection is None:
+            return
+        try:
+            visit.collected += self.collection.add(visit.user, self._answers(visit, len(visit.collected)))
+        except OSError as error:
+            log.error("%s: a choice cannot be kept: %s", self.collection.path, error.strerror or error)
+            visit.trouble = "Your choices cannot be kept just now. You can go on picking."
 
     def _somebody(self, visit: Visit, name: str) -> np.ndarray:
         if name == ME:
@@ -292,50 +332,19 @@ class Studio:
         self, visit: Visit, captions: Sequence[str], vector: np.ndarray, title: str, model: StudioModel | None = None
     ) -> list[Row]:
         visit.count_drawing(self.settings.draws, self.visits.clock())
-        model, seed = model or self.model, visit.seed
-        scale = visit.guidance / self.model.guidance if self.model.guidance else 1.0
-        with self._drawing:
-            bases = self._bases(captions, seed)
-            drawn = model.draw(captions, vector, seed, scale * model.guidance)
+        asked = [(caption, visit.seed) for caption in captions]
+        drawn = self._drawings.draw(self.model, model or self.model, asked, vector, self._scale(visit))
         with visit.lock:
-            return [
+            rows = [
                 Row(caption, base, own, visit.remember(Drawn(caption, title, own)))
-                for caption, base, own in zip(captions, bases, drawn, strict=True)
+                for caption, (base, own) in zip(captions, drawn, strict=True)
             ]
+        self.visits.make_room(visit)
+        return rows
 
-    def _bases(self, captions: Sequence[str], seed: int) -> list[Image.Image]:
-        """The base's pictures; the caller has the model for itself."""
-        missing = [caption for caption in dict.fromkeys(captions) if (caption, seed) not in self._base]
-        if missing:
-            drawn = self.model.draw(missing, None, seed, 0.0)
-            self._base.update({(caption, seed): image for caption, image in zip(missing, drawn, strict=True)})
-        found = [self._base[caption, seed] for caption in captions]
-        while len(self._base) > REMEMBERED:
-            self._base.popitem(last=False)
-        return found
-
-    def _text(self, said: str, what: str) -> str:
-        """What a visitor wrote, in its normal form.
-
-        Raises:
-            UserError: it is too long, or no text.
-        """
-        if not isinstance(said, str) or len(said) > 4 * self.settings.longest:
-            raise UserError(f"A {what} has at most {self.settings.longest} letters.")
-        try:
-            text = caption_of(said) if what == "caption" else plain_text(said)
-            text.encode()
-        except ValueError:
-            raise UserError(f"This {what} cannot be read. Please write it anew.") from None
-        if len(text) > self.settings.longest:
-            raise UserError(f"A {what} has at most {self.settings.longest} letters.")
-        return text
-
-
-def _between(value: float, low: float, high: float) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError("That is no number.")
-    return float(min(high, max(low, value)))
+    def _scale(self, visit: Visit) -> float:
+        """Of the visitor's user guidance, as a multiple of the training's."""
+        return visit.guidance / self.model.guidance if self.model.guidance else 1.0
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:

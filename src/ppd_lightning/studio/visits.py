@@ -14,9 +14,12 @@ from PIL import Image
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.studio.blind_test import BlindTest
+from ppd_lightning.studio.collection import Place
 
 MOST_KEPT = 48
 """Pictures in somebody's gallery."""
+ROOM = 1 << 30
+"""Bytes of the pictures of all visits together."""
 MINUTE = 60.0
 
 
@@ -35,9 +38,10 @@ class Visit:
 
     token: a secret by which their page is known. mark: what tells them from others of their name. answers: number of a
     pair, and the picture that was preferred (0, 1; None for neither), in the order in which they were made. vector:
-    (E,) after enough of them. name: what they gave, or "". agreed: whether their choices are kept; collected: how many
-    of the answers are. drawn: what can be put into the gallery, by number; gallery: these numbers. blind: their test,
-    whose noises begin after blind_seed.
+    (E,) after enough of them. name: what they gave, or "". agreed: whether their choices are kept; collected: where
+    those are that were, as the first ones of the answers; earlier: how many were before the visitor began again.
+    trouble: what they are to be told beside the answer. drawn: what can be put into the gallery, by number; gallery:
+    these numbers. blind: their test, whose noises begin after blind_seed.
     """
 
     token: str
@@ -50,7 +54,9 @@ class Visit:
     own_captions: list[str] = field(default_factory=list)
     name: str = ""
     agreed: bool = False
-    collected: int = 0
+    collected: list[Place] = field(default_factory=list)
+    earlier: int = 0
+    trouble: str = ""
     drawn: OrderedDict[int, Drawn] = field(default_factory=OrderedDict)
     gallery: list[int] = field(default_factory=list)
     blind: BlindTest | None = None
@@ -58,6 +64,20 @@ class Visit:
     lock: threading.RLock = field(default_factory=threading.RLock)
     drawings: list[float] = field(default_factory=list)
     count: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pictures that are remembered, all as large as the last one."""
+        if not self.drawn:
+            return 0
+        count = len(self.drawn) + (0 if self.blind is None else len(self.blind.rounds))
+        return count * size_of(self.drawn[next(reversed(self.drawn))].picture)
+
+    def forget_pictures(self) -> None:
+        """Let all pictures go; what was chosen stays."""
+        self.drawn.clear()
+        self.gallery.clear()
+        self.blind = None
 
     @property
     def chosen(self) -> list[tuple[int, int]]:
@@ -108,6 +128,8 @@ class Visit:
 class Visits:
     """The visits of a server, at most `most`; whoever was away longest is forgotten first.
 
+    Those who did nothing go before all others, so that a flood of new visits forgets itself.
+
     Args:
         clock: gives seconds.
     """
@@ -121,10 +143,23 @@ class Visits:
         """A new visit."""
         with self._lock:
             visit = Visit(secrets.token_urlsafe(18), secrets.token_hex(3))
+            while len(self._visits) >= self.most:
+                idle = (token for token, one in self._visits.items() if not one.answers)
+                del self._visits[next(idle, next(iter(self._visits)))]
             self._visits[visit.token] = visit
-            while len(self._visits) > self.most:
-                self._visits.popitem(last=False)
             return visit
+
+    def make_room(self, visit: Visit, room: int = ROOM) -> None:
+        """Forget pictures of those who were away longest, but this visit's, where all have more than `room` bytes."""
+        with self._lock:
+            sizes = {token: one.size for token, one in self._visits.items()}
+            for token, one in self._visits.items():
+                if sum(sizes.values()) <= room:
+                    break
+                if one is not visit and sizes[token]:
+                    with one.lock:
+                        one.forget_pictures()
+                    sizes[token] = 0
 
     def of(self, token: str | None) -> Visit:
         """The visit with that token.
@@ -138,3 +173,8 @@ class Visits:
                 raise UserError("This visit has ended. Reload the page to begin again.")
             self._visits.move_to_end(visit.token)
             return visit
+
+
+def size_of(picture: Image.Image) -> int:
+    """Bytes of its pixels."""
+    return picture.width * picture.height * len(picture.getbands())

@@ -43,3 +43,14 @@ def met_several_times(batch_size: int, pairs: int) -> str:
         f"trainer.batch_size: a step of {batch_size} pairs meets each of the {pairs} training pairs about "
         f"{batch_size / pairs:.1f} times, with other noise; lower it to at most {pairs} unless this is meant"
     )
+
+
+def recount(checkpoint: dict[str, Any], micro_batches: int) -> None:
+    """Count the steps of a checkpoint in today's micro-batches, so many a step; one of weights alone has no count."""
+    if "loops" not in checkpoint:
+        return
+    batches = checkpoint["global_step"] * micro_batches
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    for part in (progress["total"], progress["current"]):
+        shift = batches - part["ready"]
+        part |= {name: part[name] + shift for name in ("ready", "started", "processed", "completed")}

@@ -68,6 +68,7 @@ def build_module(
     if trainer.gradient_checkpointing:
         cast("ModelMixin", network).enable_gradient_checkpointing()
     if trainer.compile == "regions":
+        assert backbone.compile_regions is not None  # a configuration without it is refused
         backbone.compile_regions(network)
     elif trainer.compile:
         network.compile()

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from ppd_lightning.backbones.ahead import copied_ahead
 from ppd_lightning.data.stores import Store
 from ppd_lightning.errors import UserError
 
@@ -63,12 +64,17 @@ class CaptionStates:
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch with the encoder's arrays (B, ...) float32, on its device, in place of `caption` (B,) int64."""
-        numbers, row_of = batch["caption"].unique(return_inverse=True)
-        captions: list[str] = self.captions.take(pa.array(numbers.cpu().numpy())).to_pylist()
-        with torch.autocast(row_of.device.type, enabled=False):
+        """The batch with the encoder's arrays (B, ...) float32, on its device, in place of `caption` (B,) int64.
+
+        Where `caption` lies on the CPU, nothing waits for the device.
+        """
+        device = batch["pair"].device
+        numbers, row_of = batch["caption"].cpu().unique(return_inverse=True)
+        captions: list[str] = self.captions.take(pa.array(numbers.numpy())).to_pylist()
+        with torch.autocast(device.type, enabled=False):
             parts = [self.encode(captions[at : at + AT_ONCE]) for at in range(0, len(captions), AT_ONCE)]
-        states = {name: torch.cat([part[name] for part in parts]).float().to(row_of.device) for name in parts[0]}
+        row_of = copied_ahead(row_of, device)
+        states = {name: torch.cat([part[name] for part in parts]).float().to(device) for name in parts[0]}
         others = {name: value for name, value in batch.items() if name != "caption"}
         return others | {name: values[row_of] for name, values in states.items()}
 

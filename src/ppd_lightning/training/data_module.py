@@ -202,6 +202,12 @@ class PreferenceDataModule(LightningDataModule):
         batches = ValidationBatches(self._validation, size, rank, world_size, draws=self.draws)
         return self._loader(batches) if len(batches) else []
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """As everywhere, but the numbers of captions stay on the CPU, which reads them (`CaptionStates`)."""
+        others = {name: part for name, part in batch.items() if name != "caption"}
+        moved: Batch = super().transfer_batch_to_device(others, device, dataloader_idx)
+        return batch | moved
+
     def _loader(self, batches: Dataset[Batch]) -> Loader[Batch]:
         pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return Loader(batches, self.workers, "data.workers", pinned=pinned)

@@ -31,6 +31,11 @@ class Examples:
         users: the embeddings (R, E) whose rows `groupings` knows.
         text: the text store, or the numbers of captions, which go into a batch then.
         text_arrays: arrays of the text store that go into a batch.
+
+    Attributes:
+        reference: gives the stored errors (B, 2) of the reference for pair ids and epochs, (B,) each; None where they
+            are not stored.
+        left_out: pairs that `part` left out.
     """
 
     def __init__(

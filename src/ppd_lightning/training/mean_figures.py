@@ -15,8 +15,9 @@ from ppd_lightning.training.objectives.objective import Objective, PairErrors
 
 def figures_of(objective: Objective) -> tuple[str, ...]:
     """The names of its figures: a rank without pairs in a step has to know them too."""
-    zeros = (torch.zeros(1), torch.zeros(1)) if objective.needs_reference else (torch.zeros(1),)
-    errors = PairErrors(zeros, zeros if objective.needs_reference else ())
+    zeros = (torch.zeros(1), torch.zeros(1)) if objective.sees_both else (torch.zeros(1),)
+    product = torch.zeros(1) if objective.needs_product else None
+    errors = PairErrors(zeros, zeros if objective.needs_reference else (), product)
     return tuple(objective.loss(errors, torch.ones(1)).figures)
 
 

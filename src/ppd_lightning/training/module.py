@@ -22,7 +22,7 @@ from ppd_lightning.devices import peak_memory
 from ppd_lightning.diffusion.draws import Draw
 from ppd_lightning.diffusion.weighting import TimeWeight
 from ppd_lightning.errors import UserError
-from ppd_lightning.training.accumulation import is_due
+from ppd_lightning.training.accumulation import is_due, recount
 from ppd_lightning.training.caption_states import CaptionStates
 from ppd_lightning.training.health import Fault, Health, NotFiniteError, remedy, require_finite
 from ppd_lightning.training.learning_rate import learning_rate_factor
@@ -128,9 +128,8 @@ class PPDModule(LightningModule):
             self._training_figures.append({})
             return torch.stack([0.0 * weight.sum() for weight in self.branch.parameters()]).sum()
         draws = draws_in(batch)
-        errors = self._errors(batch, draws, both=self.objective.needs_reference)
-        weight = self.objective.weight(self._time_weight(draws), self.coefficient)
-        loss = self.objective.training_loss(errors, weight)
+        errors = self._errors(batch, draws, both=self.objective.sees_both, reference=self.objective.needs_reference)
+        loss = self.objective.training_loss(errors, self._weight(draws))
         others = {name: value for name, value in loss.figures.items() if name != "loss"}
         self.health.note("train", self.global_step + 1, batch["pair"], {"loss": loss.total, **others})
         self._training_figures.append(loss.figures)
@@ -192,9 +191,14 @@ class PPDModule(LightningModule):
 
     @torch.no_grad()
     def step0_loss(self, batch: Batch) -> float:
-        """The preference loss on `batch` as things stand: ln 2 for a new branch (exactly, but for rounding the log)."""
-        computed = {name: part for name, part in batch.items() if name != "reference"}
-        return self._preference(computed, over_time=False).total.mean().item()
+        """The preference loss on `batch` as things stand: ln 2 for a new branch (exactly, but for rounding the log).
+
+        Raises as `Objective.require_first_loss`, for the objective's own loss.
+        """
+        computed = self.draws.of_measurement({name: part for name, part in batch.items() if name != "reference"})
+        errors = self._measured(computed)
+        self.objective.require_first_loss(errors, self._weight(draws_in(computed)))
+        return errors.preference_loss(self.coefficient).total.mean().item()
 
     @torch.no_grad()
     def stored_logits(self, batch: Batch) -> Tensor:
@@ -251,13 +255,7 @@ class PPDModule(LightningModule):
         self.skipped_steps = int(checkpoint.get("skipped_steps", 0))
         waiting = own_waiting(checkpoint.get("waiting_figures", []), self.device)
         self._training_figures, self._gradient_norms = waiting
-        if "loops" not in checkpoint:  # weights alone
-            return
-        batches = checkpoint["global_step"] * self.micro_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for part in (progress["total"], progress["current"]):
-            shift = batches - part["ready"]
-            part |= {name: part[name] + shift for name in ("ready", "started", "processed", "completed")}
+        recount(checkpoint, self.micro_batches)
 
     def _check_step(self) -> None:
         """Leave a step out that is not finite, as if it had not been: no weight and no moment changes."""
@@ -288,17 +286,23 @@ class PPDModule(LightningModule):
         """What to change where this training comes to something that is not finite."""
         return remedy(self.objective, self.optimizer_config, self.skip_nonfinite)
 
-    def _preference(self, batch: Batch, *, over_time: bool = True) -> Loss:
-        """The preference loss of a batch that is not trained on, weighted over time or not; the user is off again."""
+    def _preference(self, batch: Batch) -> Loss:
+        """The preference loss of a batch that is not trained on; the user is off again."""
         if "t" not in batch:
             batch = self.draws.of_measurement(batch)
-        draws = draws_in(batch)
-        errors = self._errors(batch, draws, both=True)
+        return self._measured(batch).preference_loss(self.coefficient * self._time_weight(draws_in(batch)))
+
+    def _measured(self, batch: Batch) -> PairErrors:
+        """The errors on a batch with draws that is not trained on; the user is off again."""
+        errors = self._errors(batch, draws_in(batch), both=True, reference=True)
         self._user.close()
-        return errors.preference_loss(self.coefficient * self._time_weight(draws) if over_time else self.coefficient)
+        return errors
 
     def _time_weight(self, draws: Draw) -> Tensor:
         return self.time_weight(drawn_times(self.objective, draws))
+
+    def _weight(self, draws: Draw) -> Tensor:
+        return self.objective.weight(self._time_weight(draws), self.coefficient)
 
     def _logs(self) -> bool:
         """Whether the step that is under way is one of those at whose end figures are logged."""
@@ -324,8 +328,8 @@ class PPDModule(LightningModule):
         if count:
             self.log_dict({f"train/{name}": mean for name, mean in means.items()}, batch_size=count)
 
-    def _errors(self, batch: Batch, draws: Draw, *, both: bool) -> PairErrors:
-        """The errors on both images, of policy and reference, or the policy's on the preferred images.
+    def _errors(self, batch: Batch, draws: Draw, *, both: bool, reference: bool) -> PairErrors:
+        """The policy's errors, on both images or on the preferred ones, and on these the reference's or nothing.
 
         Leaves the user switched on, for the backward; close `self._user` after it.
         """
@@ -333,11 +337,13 @@ class PPDModule(LightningModule):
         if self.text is not None:
             batch = self.text(batch)
         noisy = noisy_latents(self.backbone, self.objective, batch, draws, with_dispreferred=both)
-        reference: tuple[Tensor, ...] = ()
-        if both and "reference" in batch:
-            reference = batch["reference"].unbind(1)
-        elif both:
+        compared: tuple[Tensor, ...] = ()
+        if reference and "reference" in batch:
+            compared = batch["reference"].unbind(1)
+        elif reference:
             with torch.no_grad():
-                reference = noisy.errors(self.backbone, self.network)
+                compared = noisy.errors(self.backbone, self.network)
         self._user.enter_context(self.branch.user(batch["user"].repeat(noisy.sides, 1)))
-        return PairErrors(noisy.errors(self.backbone, self.network), reference)
+        predicted = noisy.predicted(self.backbone, self.network)
+        product = noisy.product_of(predicted) if self.objective.needs_product else None
+        return PairErrors(noisy.errors_of(predicted), compared, product)

@@ -37,10 +37,23 @@ class NoisyLatents:
     target: Tensor
     sides: int
 
+    def predicted(self, backbone: Backbone, network: nn.Module) -> Tensor:
+        """The network's predictions as it is, of the target's shape."""
+        return backbone.predict(network, self.latents, self.t, self.conditions)
+
     def errors(self, backbone: Backbone, network: nn.Module) -> tuple[Tensor, ...]:
         """Mean squared errors of the network's predictions as it is, S times (B,) float32."""
-        predicted = backbone.predict(network, self.latents, self.t, self.conditions)
+        return self.errors_of(self.predicted(backbone, network))
+
+    def errors_of(self, predicted: Tensor) -> tuple[Tensor, ...]:
+        """Mean squared errors of predictions, S times (B,) float32."""
         return prediction_error(predicted, self.target).chunk(self.sides)
+
+    @torch.no_grad()
+    def product_of(self, predicted: Tensor) -> Tensor:
+        """See `PairErrors.product`, (B,) float32; of both images."""
+        preferred, dispreferred = (predicted.float() - self.target.float()).flatten(1).chunk(2)
+        return (preferred * dispreferred).mean(1)
 
 
 def drawn_times(objective: Objective, draws: Draw) -> Tensor:

@@ -45,7 +45,7 @@ class PairDraws:
             batch: as the stores give it (see `PreferenceDataModule`).
             count: see `COUNT`.
         """
-        batch = self._with_draws(batch, both=self.objective.needs_reference)
+        batch = self._with_draws(batch, both=self.objective.sees_both)
         if self.learned_null:
             keep = batch["drop_user"] >= self.objective.drop_user
             batch["user"] = batch["user"] * keep[:, None]
@@ -62,8 +62,8 @@ class PairDraws:
         """
         if COUNT in batch:
             return batch
-        stays = self.stays(batch["epoch"], batch["pair"]).nonzero()[:, 0].to(batch["pair"].device)
-        return self.of_training({name: part[stays] for name, part in batch.items()}, len(batch["pair"]))
+        stays = self.stays(batch["epoch"], batch["pair"]).nonzero()[:, 0]
+        return self.of_training({name: part[stays.to(part.device)] for name, part in batch.items()}, len(batch["pair"]))
 
     def _with_draws(self, batch: Batch, *, both: bool) -> Batch:
         """On the batch's device."""

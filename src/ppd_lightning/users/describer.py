@@ -118,6 +118,8 @@ class Describer:
         using: Using,
         people: Mapping[str, Sequence[NewChoice]] | Mapping[str, str],
         run: str,
+        *,
+        quiet: bool = False,
     ) -> DescribedPeople:
         """People who were not in the data, by the choices of each, at least one, or by a text each.
 
@@ -127,6 +129,7 @@ class Describer:
         Args:
             kind: as the run describes people.
             run: the name of the run, for the file of people.
+            quiet: log nothing of vectors that are less certain than those of the training.
 
         Raises:
             UserError: the networks of the kind are missing or other ones, or a picture cannot be seen.
@@ -142,7 +145,7 @@ class Describer:
         if undescribed:
             raise UserError(f"{name}: these choices could not be described; give others" for name in undescribed)
         counts = [len(choices[name]) if name in choices else self.facts["shots"] for name in people]
-        stretches = self._stretches(kind, counts)
+        stretches = self._stretches(kind, counts, quiet)
         vectors, ratios = self.scale.embeddings(raw, np.array(stretches))
         facts: dict[str, Any] = {}
         for name, count, stretch, ratio in zip(people, counts, stretches, ratios.tolist(), strict=True):
@@ -155,7 +158,8 @@ class Describer:
             }
             if name in texts:
                 facts[name]["text"] = fingerprint(texts[name])
-            self._tell(name, count, stretch, ratio)
+            if not quiet:
+                self._tell(name, count, stretch, ratio)
         named = dict(zip(people, vectors, strict=True))
         return DescribedPeople(named, self.fingerprint(), run, facts)
 
@@ -172,12 +176,12 @@ class Describer:
                 "bring back its files"
             )
 
-    def _stretches(self, kind: Describes[Any], counts: Sequence[int]) -> list[float]:
+    def _stretches(self, kind: Describes[Any], counts: Sequence[int], quiet: bool) -> list[float]:
         """By what vectors of so many choices each are multiplied; a warning where that is not known."""
         spread = self.facts.get("spread") if kind.mean_of_choices else None
         if spread:
             return [SetSpread.of_facts(spread).stretch(count) for count in counts]
-        if kind.mean_of_choices and any(count > self.facts["shots"] for count in counts):
+        if not quiet and kind.mean_of_choices and any(count > self.facts["shots"] for count in counts):
             log.warning(
                 "by how much vectors of more choices than %d should be lengthened is not known of this run, and they "
                 "stay as they are: %s",

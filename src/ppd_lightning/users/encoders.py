@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.encoder_code import EncoderCode
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.users import codec_encoder, efficientnet
+from ppd_lightning.users.choice_features import PictureEncoder, encode_pictures
+from ppd_lightning.users.describing import Instruments
 from ppd_lightning.users.efficientnet_lite0 import EarlyStages
 
 Encoder = Callable[[Tensor], Tensor]
@@ -37,6 +40,12 @@ def open_encoder(name: str, backbone: Backbone) -> Encoder:
     if name == "efficientnet_lite0":
         return efficientnet.encoder_of(early_efficientnet())
     return codec_encoder.encoder_of(backbone.load_codec("cpu", "encoder"))
+
+
+def picture_encoder(name: str, using: Instruments) -> PictureEncoder:
+    """An encoder of pictures in memory, opened once; see `open_encoder`."""
+    encode = using.once("encoder", lambda: open_encoder(name, using.backbone))
+    return partial(encode_pictures, encode, using.image_size)
 
 
 def encoder_fingerprint(name: str, backbone: Backbone) -> str:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ppd_lightning.rewards.encoder_code import EncoderCode
-    from ppd_lightning.users.choice_features import PictureEncoder
     from ppd_lightning.users.choice_model import ChoiceModel
     from ppd_lightning.users.describing import Describing, Instruments
     from ppd_lightning.users.new_choices import NewChoice
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from ppd_lightning.users.shot_features import ImageFeatures
     from ppd_lightning.users.shot_sets import ShotSet
     from ppd_lightning.users.shots import Shots
-
-IMAGE_COMPONENTS = 64
-"""Principal components of the encoder's features that describe an image."""
 
 
 @settings
@@ -62,26 +58,18 @@ class FeaturesUser(UserKind):
     ) -> np.ndarray:
         """See `UserKind`."""
         from ppd_lightning.users.choice_features import vectors_of_new
+        from ppd_lightning.users.encoders import picture_encoder
 
-        return vectors_of_new(self._encoder(using), fitted, list(people.values()))
+        return vectors_of_new(picture_encoder(self.encoder, using), fitted, list(people.values()))
 
     def choice_model(
         self, using: Instruments, fitted: Mapping[str, np.ndarray], scale: Scale, shots: int
     ) -> ChoiceModel:
         """See `UserKind`."""
         from ppd_lightning.users.choice_model import MeanOfChoices
+        from ppd_lightning.users.encoders import picture_encoder
 
-        return MeanOfChoices(self._encoder(using), fitted, scale, shots)
-
-    def _encoder(self, using: Instruments) -> PictureEncoder:
-        """What sees pictures in memory."""
-        from functools import partial
-
-        from ppd_lightning.users.choice_features import encode_pictures
-        from ppd_lightning.users.encoders import open_encoder
-
-        encode = using.once("encoder", lambda: open_encoder(self.encoder, using.backbone))
-        return partial(encode_pictures, encode, using.image_size)
+        return MeanOfChoices(picture_encoder(self.encoder, using), fitted, scale, shots)
 
     def encoder_code(self, using: Instruments) -> EncoderCode | str:
         """See `UserKind`; a codec goes along by the code of its base, where that encodes."""
@@ -93,14 +81,10 @@ class FeaturesUser(UserKind):
 
     def _fit(self, using: Describing, pairs: pa.Table) -> tuple[ImageFeatures, dict[str, np.ndarray]]:
         """The images on their principal axes, and `fitted`; made once."""
-        from ppd_lightning.users.discriminants import PrincipalAxes
-        from ppd_lightning.users.encoders import open_encoder
-        from ppd_lightning.users.shot_features import ImageFeatures, axes_of_people, encode_images
+        from ppd_lightning.users.shot_features import axes_of_people, on_principal_axes
 
         def fit() -> tuple[ImageFeatures, dict[str, np.ndarray]]:
-            seen = encode_images(using.data, open_encoder(self.encoder, using.backbone))
-            principal = PrincipalAxes.fitted(seen.features, IMAGE_COMPONENTS)
-            images = ImageFeatures(seen.ids, principal.components(seen.features))
+            images, principal = on_principal_axes(using, self.encoder)
             axes = axes_of_people(using, pairs, images, self.components)
             return images, {**vars(principal), "discriminants": axes}
 

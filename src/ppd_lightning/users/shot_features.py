@@ -19,14 +19,18 @@ from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.errors import UserError
 from ppd_lightning.rewards.scoring import Scorer
+from ppd_lightning.users.base_types import base_types
 from ppd_lightning.users.choice_features import in_blocks, on_axes
 from ppd_lightning.users.describing import Describing
-from ppd_lightning.users.discriminants import describe_choices, discriminant_axes
+from ppd_lightning.users.discriminants import PrincipalAxes, describe_choices, discriminant_axes
+from ppd_lightning.users.encoders import open_encoder
 from ppd_lightning.users.scale import LEAST_PEOPLE
 from ppd_lightning.users.shot_sets import DESCRIBING, ShotSet, random_sets
 
 log = logging.getLogger(__name__)
 
+IMAGE_COMPONENTS = 64
+"""Principal components of an encoder's features that describe an image."""
 BLOCK = 4096
 """Sets whose features are gathered at once."""
 
@@ -41,6 +45,17 @@ class ImageFeatures:
     def rows(self, pairs: pa.Table, side: str) -> np.ndarray:
         """The row of that side's image of each pair in the features, (pairs,); -1 where it has none."""
         return np.asarray(pc.fill_null(pc.index_in(pairs[side].cast(pa.string()), value_set=self.ids), -1))
+
+
+def on_principal_axes(using: Describing, encoder: str) -> tuple[ImageFeatures, PrincipalAxes]:
+    """What an encoder sees of every image that people may be described by, on `IMAGE_COMPONENTS` principal axes.
+
+    Raises:
+        UserError: the encoder's weights are missing.
+    """
+    seen = encode_images(using.data, open_encoder(encoder, using.backbone))
+    principal = PrincipalAxes.fitted(seen.features, IMAGE_COMPONENTS)
+    return ImageFeatures(seen.ids, principal.components(seen.features)), principal
 
 
 def encode_images(data: PreparedData, encode: Callable[[Tensor], Tensor]) -> ImageFeatures:
@@ -89,15 +104,9 @@ def features_of_sets(
     parts = []
     for begin in range(0, len(sets), BLOCK):
         block = sets[begin : begin + BLOCK]
-        preferred, dispreferred = (rows[np.array([one.pairs for one in block])] for rows in sides)
-        absent = np.argwhere((preferred < 0) | (dispreferred < 0))
-        if len(absent):
-            pair = pairs["pair_id"][block[absent[0, 0]].pairs[absent[0, 1]]].as_py()
-            raise UserError(
-                f"{using.data.source.root}: an image of the pair {pair}, which describes "
-                f"{block[absent[0, 0]].user}, is missing, damaged or nothing that can be seen; mend the source or "
-                "leave the pair out, and run `ppd prepare` again"
-            )
+        shots = np.array([one.pairs for one in block])
+        preferred, dispreferred = (rows[shots] for rows in sides)
+        _require_seen(using, pairs, shots[(preferred < 0) | (dispreferred < 0)])
         parts.append(on_axes(describe_choices(images.features[preferred], images.features[dispreferred]), axes))
     return np.concatenate(parts)
 
@@ -137,3 +146,47 @@ def axes_of_people(using: Describing, pairs: pa.Table, images: ImageFeatures, co
         )
     vectors = features_of_sets(using, pairs, trained, images, None)
     return discriminant_axes(vectors, people, min(components, count - 1))
+
+
+def differences_of_pairs(using: Describing, pairs: pa.Table, rows: np.ndarray, images: ImageFeatures) -> np.ndarray:
+    """Features of the preferred image less those of the other, (N, F), of pairs by their rows (N,).
+
+    Raises:
+        UserError: an image has no features.
+    """
+    preferred, dispreferred = (images.rows(pairs, side)[rows] for side in ("preferred", "dispreferred"))
+    _require_seen(using, pairs, rows[(preferred < 0) | (dispreferred < 0)])
+    differences: np.ndarray = images.features[preferred] - images.features[dispreferred]
+    return differences
+
+
+def types_of_people(
+    using: Describing, pairs: pa.Table, images: ImageFeatures, count: int, regularisation: float
+) -> np.ndarray:
+    """Utilities (F, K) of base types of those who are trained on, of all their training pairs (`base_types`).
+
+    Raises:
+        UserError: fewer than `LEAST_PEOPLE` are trained on, or an image of a pair has no features.
+    """
+    trained = np.flatnonzero(np.asarray(pc.equal(pairs["split"], "train")))
+    people = np.unique(pairs["user_id"].take(pa.array(trained)).to_pylist(), return_inverse=True)[1]
+    found = len(np.unique(people))
+    if found < LEAST_PEOPLE:
+        raise UserError(
+            f"user.types: types of people need {LEAST_PEOPLE} people who are trained on, and there are {found}; add "
+            "choices of others, or use a kind that compares nobody, such as user=stated"
+        )
+    if count > found:
+        log.warning("%d people make as many types at most: embeddings have that width, not user.types=%d", found, count)
+    return base_types(differences_of_pairs(using, pairs, trained, images), people, count, regularisation)
+
+
+def _require_seen(using: Describing, pairs: pa.Table, absent: np.ndarray) -> None:
+    """Refuse pairs, by their rows, of which an image has no features."""
+    if len(absent):
+        pair = pairs.slice(int(absent[0]), 1).to_pylist()[0]
+        raise UserError(
+            f"{using.data.source.root}: an image of the pair {pair['pair_id']}, which describes "
+            f"{pair['user_id']}, is missing, damaged or nothing that can be seen; mend the source or "
+            "leave the pair out, and run `ppd prepare` again"
+        )

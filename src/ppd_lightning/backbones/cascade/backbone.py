@@ -40,7 +40,6 @@ class CascadeBackbone(CascadeTexts, ABC):
     """How the network computes: stock is diffusers' own to the bit, fast the same up to rounding in less time."""
 
     latent_channels: ClassVar[int] = 16
-    has_regions: ClassVar[bool] = True
     decoder_parts: ClassVar[dict[Decoder, str]] = {"full": "decoder", "preview": "previewer"}
 
     @property

@@ -38,6 +38,7 @@ def compile_blocks(network: StableCascadeUNet, **options: Any) -> None:
     """
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, GRAPHS)
+    config.optimize_ddp = False  # it would cut graphs of several processes' training, which round otherwise then
     for module in network.modules():
         if type(module) is Attention:
             module.__class__ = _Attention

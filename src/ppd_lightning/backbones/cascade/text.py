@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
+from ppd_lightning.backbones.ahead import copied_ahead
+
 
 class TextStates:
     """Captions to text states, as the released pipeline computes them.
@@ -30,6 +32,21 @@ class TextStates:
             max_length=self.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
-        ).to(self.encoder.device)
-        states = self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask, output_hidden_states=True)
+        )
+        ids, mask = (
+            part if part is None else copied_ahead(part, self.encoder.device)
+            for part in (tokens.input_ids, _causal_mask(tokens.attention_mask.bool()))
+        )
+        states = self.encoder(ids, attention_mask=mask, output_hidden_states=True)
         return {"text": states.hidden_states[-1], "text_pooled": states.text_embeds.unsqueeze(1)}
+
+
+def _causal_mask(real: Tensor) -> Tensor | None:
+    """Which tokens each token attends to, (B, 1, L, L) bool, of those that are not padding, (B, L) bool on the CPU.
+
+    None, plain causal attention, where there is no padding. The encoder would make the same of `real`, but look at its
+    numbers on the device, which waits.
+    """
+    if real.all():
+        return None
+    return real[:, None, None, :] & torch.ones(real.shape[1], real.shape[1], dtype=torch.bool).tril()

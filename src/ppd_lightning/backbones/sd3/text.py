@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
+from ppd_lightning.backbones.ahead import copied_ahead
+
 
 class TextStates:
     """Captions to text states, as diffusers' `StableDiffusion3Pipeline.encode_prompt` computes them.
@@ -72,5 +74,4 @@ def joint_states(conditions: Mapping[str, Tensor], transformer: Any, tokens: int
 
 def _ids(tokenizer: CLIPTokenizer | T5TokenizerFast, captions: list[str], length: int, device: torch.device) -> Tensor:
     cut = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    ids: Tensor = cut.input_ids
-    return ids.to(device)
+    return copied_ahead(cut.input_ids, device)

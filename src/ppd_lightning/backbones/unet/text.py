@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from ppd_lightning.backbones.ahead import copied_ahead
+
 Reader = tuple[CLIPTokenizer, Any]
 """A text encoder of CLIP (its class says whether with a projection) and its own tokenizer."""
 
@@ -32,7 +34,7 @@ class ClipStates:
 
         The UNet does not read the pooled states, those of the last token: they stand for whole captions.
         """
-        states = self.encoder(_tokens(self.tokenizer, captions).to(self.encoder.device))
+        states = self.encoder(_tokens(self.tokenizer, captions, self.encoder.device))
         return {"text": states.last_hidden_state, "text_pooled": states.pooler_output}
 
 
@@ -54,15 +56,14 @@ class DoubleClipStates:
     def __call__(self, captions: list[str]) -> dict[str, Tensor]:
         """Captions (B) to `text` (B, L, C) and `text_pooled` (B, C'); what is too long of a caption is cut off."""
         found = [
-            encoder(_tokens(tokenizer, captions).to(encoder.device), output_hidden_states=True)
+            encoder(_tokens(tokenizer, captions, encoder.device), output_hidden_states=True)
             for tokenizer, encoder in self.readers
         ]
         text = torch.cat([states.hidden_states[-2] for states in found], dim=-1)
         return {"text": text, "text_pooled": found[-1].text_embeds}
 
 
-def _tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+def _tokens(tokenizer: CLIPTokenizer, captions: list[str], device: torch.device) -> Tensor:
     length = tokenizer.model_max_length
     asked = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    tokens: Tensor = asked.input_ids
-    return tokens
+    return copied_ahead(asked.input_ids, device)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ppd_lightning.data.simulation import Simulation
+from ppd_lightning.data.simulation import RECOGNISED, Simulation
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.evaluation.scores.reward_scores import score_images
 from ppd_lightning.generation.gallery import read_images
 from ppd_lightning.rewards.reward import Reward, fingerprints_of
 
-CONCEPT = "concept"
+CONCEPT = RECOGNISED
 """The name of what says whether an image shows its caption."""
 
 AT_ONCE = 1024
@@ -95,7 +95,8 @@ class Scorers:
         """What each scorer says of the image of each comparison, (N,) float64 by name.
 
         A judge's is the utility for the person of the comparison; a reward's, its score for the caption. CONCEPT (N,)
-        bool says whether the content is recognised, where it can be for all captions.
+        bool says whether the content is recognised, where it can be for all captions, beside the simulation's further
+        measures of it.
 
         Args:
             content: whether that is asked too.
@@ -105,11 +106,15 @@ class Scorers:
         scores: dict[str, np.ndarray] = {}
         if self.simulation is not None:
             for name in self.judges:
-                of_parts = [self.simulation.utilities(name, users[part], read_images(files[part])) for part in parts]
-                scores[name] = np.concatenate(of_parts)
+                scores[name] = np.concatenate(
+                    [
+                        self.simulation.utilities(name, users[part], captions[part], read_images(files[part]))
+                        for part in parts
+                    ]
+                )
         for name, reward in self.rewards.items():
             scores[name] = score_images(reward, files, captions, progress=self.progress)
         if content and self.simulation is not None and self.simulation.contents.issuperset(captions):
-            right = [self.simulation.recognised(captions[part], read_images(files[part])) for part in parts]
-            scores[CONCEPT] = np.concatenate(right)
+            shown = [self.simulation.content(captions[part], read_images(files[part])) for part in parts]
+            scores |= {name: np.concatenate([part[name] for part in shown]) for name in shown[0]}
         return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
@@ -20,6 +21,7 @@ class DiffusionDPO(Objective):
     title: ClassVar[str] = "Diffusion-DPO"
     summary: ClassVar[str] = "cross-attention to one constant vector, which draws what people in general prefer"
     one_preference: ClassVar[bool] = True
+    first_loss: ClassVar[float | None] = math.log(2)
 
     def loss(self, errors: PairErrors, weight: Tensor) -> Loss:
         """-log sigmoid of the margin."""

@@ -7,6 +7,7 @@ B = pairs in a batch, D = dimensions of a latent.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -34,11 +35,13 @@ class PairErrors:
     """Mean squared errors (B,) of the policy's and the reference's predictions.
 
     policy: on the preferred and the dispreferred images, or on the preferred ones alone. reference: the same, or
-    nothing where the objective needs no reference.
+    nothing where the objective needs no reference. product: (B,), the mean over the latent's dimensions of the product
+    of the policy's residuals (prediction less target) on both images, without gradient; where the objective needs it.
     """
 
     policy: tuple[Tensor, ...]
     reference: tuple[Tensor, ...]
+    product: Tensor | None = None
 
     def gain(self, side: int) -> Tensor:
         """The policy's error less the reference's (B,): on the preferred images (0) or the dispreferred ones (1)."""
@@ -106,8 +109,21 @@ class Objective(Part, ABC):
     """What an adapter does that was trained by it, for the model card: a phrase after a colon."""
     needs_reference: ClassVar[bool] = True
     """Whether `loss` takes the errors on both images and the reference's; else the policy's on the preferred one."""
+    needs_both: ClassVar[bool] = False
+    """Whether `loss` takes the policy's errors on both images where it needs no reference."""
+    needs_product: ClassVar[bool] = False
+    """Whether `loss` takes `PairErrors.product`."""
+    formula: ClassVar[str] = ""
+    """Its loss of a pair in words, for the model card: a phrase; empty for PPD's own."""
+    first_loss: ClassVar[float | None] = None
+    """Its loss where policy and reference agree, as with a new branch; None where that depends on settings or data."""
     one_preference: ClassVar[bool] = False
     """Whether it learns one preference for everybody, and so wants a user who is the same for all."""
+
+    @property
+    def sees_both(self) -> bool:
+        """Whether a training needs the policy's errors on both images."""
+        return self.needs_reference or self.needs_both
 
     @abstractmethod
     def loss(self, errors: PairErrors, weight: Tensor) -> Loss:
@@ -127,6 +143,21 @@ class Objective(Part, ABC):
     def weight(self, time_weight: Tensor, coefficient: float) -> Tensor:
         """The factor (B,) that `loss` takes, of w(t) (B,) and C."""
         return coefficient * time_weight if self.needs_reference else time_weight
+
+    def require_first_loss(self, errors: PairErrors, weight: Tensor) -> None:
+        """Require that pairs (B,) on which policy and reference agree have `first_loss`; arguments as of `loss`.
+
+        Raises:
+            RuntimeError: their mean is finite and another.
+        """
+        if self.first_loss is None:
+            return
+        found = self.loss(errors, weight).total.mean().item()
+        if math.isfinite(found) and abs(found - self.first_loss) > 1e-4:
+            raise RuntimeError(
+                f"step-0 self-test: with a new user branch objective {self.name} must give a loss of "
+                f"{self.first_loss:.6f}, got {found:.6f}"
+            )
 
     def training_loss(self, errors: PairErrors, weight: Tensor) -> Loss:
         """`loss`, with sft_weight times the change of the error on the preferred image where there is a reference."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ppd_lightning.settings.part import settings
@@ -21,6 +22,7 @@ class PPD(Objective):
     summary: ClassVar[str] = (
         "user cross-attention that draws one caption differently for different people, by their vectors"
     )
+    first_loss: ClassVar[float | None] = math.log(2)
 
     def loss(self, errors: PairErrors, weight: Tensor) -> Loss:
         """-log sigmoid of the margin."""

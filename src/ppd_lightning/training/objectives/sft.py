@@ -19,6 +19,7 @@ class SFT(Objective):
 
     title: ClassVar[str] = "supervised fine-tuning"
     summary: ClassVar[str] = "user cross-attention trained on what each person preferred"
+    formula: ClassVar[str] = "w(t) times the mean squared error on the preferred image"
     needs_reference: ClassVar[bool] = False
 
     def loss(self, errors: PairErrors, weight: Tensor) -> Loss:

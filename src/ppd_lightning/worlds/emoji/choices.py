@@ -10,6 +10,7 @@ import io
 import logging
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +70,14 @@ def make_parquet(
     Raises:
         UserError: the packages cannot be fetched, or the concepts not be drawn.
     """
-    key = _made_from(STATISTICS)
+    key = made_from(STATISTICS)
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
     if stamp.is_file() and path.is_file() and (folder / PEOPLE).is_file() and stamp.read_bytes() == key.encode():
         return
     files = fetch_packages(packages)
     names = shipped_concepts(concepts)
     jpegs = encode_pictures(draw_world(files, names, image_size).pictures)
-    statistics = np.stack([_statistics(_decoded(styles, image_size)) for styles in jpegs])  # (K, S, J)
+    statistics = np.stack([statistics_of(decoded(styles, image_size)) for styles in jpegs])  # (K, S, J)
     ids = [str(number + 1) for number in range(people)]
     tastes = make_people(ids, seed, STYLES, STATISTICS, statistics)
     choices = choose(tastes, statistics, choices_each, temperature, seed)
@@ -89,38 +90,73 @@ def make_parquet(
 
 def encode_pictures(pictures: np.ndarray) -> list[list[bytes]]:
     """Pictures (K, S, H, W, 3) uint8 as JPEG files, K lists of S."""
-    return [[_jpeg(picture) for picture in styles] for styles in pictures]
+    return [[jpeg_of(picture) for picture in styles] for styles in pictures]
 
 
 def write_source(
     path: Path, concepts: Sequence[str], jpegs: Sequence[Sequence[bytes]], people: People, choices: Choices, seed: int
 ) -> None:
-    """Write every choice as a row; which of its two images comes first is drawn from the seed."""
-    count = len(choices.person)
+    """Write every choice as a row, as `write_rows` does; jpegs: K lists of S."""
+    styles = np.arange(len(people.styles))
+    shown = Pictures(
+        [image_uid(concept, style) for concept in concepts for style in people.styles],
+        np.repeat(np.arange(len(concepts)), len(styles)),
+        [style for _ in concepts for style in people.styles],
+        [jpeg for of_styles in jpegs for jpeg in of_styles],
+    )
+    first = choices.concept * len(styles)
+    write_rows(path, concepts, shown, people.ids, choices.person, first + choices.picked, first + choices.other, seed)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """N pictures that people choose among. concept: (N,) rows of the captions. models: what drew each."""
+
+    uids: Sequence[str]
+    concept: np.ndarray
+    models: Sequence[str]
+    jpegs: Sequence[bytes]
+
+
+def write_rows(
+    path: Path,
+    concepts: Sequence[str],
+    shown: Pictures,
+    ids: Sequence[str],
+    person: np.ndarray,
+    picked: np.ndarray,
+    other: np.ndarray,
+    seed: int,
+) -> None:
+    """Write every choice as a row; which of its two images comes first is drawn from the seed.
+
+    Args:
+        concepts: the captions.
+        ids: of the people.
+        person, picked, other: of each choice, rows of the ids and twice of the pictures, all (M,) integers.
+    """
+    count, concept = len(person), shown.concept[picked]
     picked_first = np.random.default_rng([seed, count]).random(count) < 0.5
-    first = np.where(picked_first, choices.picked, choices.other)
-    second = np.where(picked_first, choices.other, choices.picked)
     columns = {
         "are_different": pa.repeat(True, count),
-        "best_image_uid": _uids(concepts, people.styles, choices.concept, choices.picked),
-        "caption": _take(concepts, choices.concept),
+        "best_image_uid": _take(shown.uids, picked),
+        "caption": _take(concepts, concept),
         "created_at": _times(count),
         "has_label": pa.repeat(True, count),
         "label_0": pa.array(picked_first.astype(np.float64)),
         "label_1": pa.array((~picked_first).astype(np.float64)),
         "ranking_id": pa.array(np.arange(count, dtype=np.int64)),
-        "user_id": pa.array([int(people.ids[row]) for row in choices.person], pa.int64()),
-        "num_example_per_prompt": pa.array(np.bincount(choices.concept)[choices.concept].astype(np.int64)),
+        "user_id": pa.array([int(ids[row]) for row in person], pa.int64()),
+        "num_example_per_prompt": pa.array(np.bincount(concept)[concept].astype(np.int64)),
         "__index_level_0__": pa.array(np.arange(count, dtype=np.int64)),
     }
-    flat = [jpeg for styles in jpegs for jpeg in styles]
-    for side, style in enumerate((first, second)):
-        uids = _uids(concepts, people.styles, choices.concept, style)
+    for side, image in enumerate((np.where(picked_first, picked, other), np.where(picked_first, other, picked))):
+        uids = _take(shown.uids, image)
         columns[f"image_{side}_uid"] = uids
         columns[f"image_{side}_url"] = pa.array([f"emoji://{uid}" for uid in uids.to_pylist()])
-        columns[f"model_{side}"] = _take(people.styles, style)
+        columns[f"model_{side}"] = _take(shown.models, image)
         columns[f"jpg_{side}"] = pa.DictionaryArray.from_arrays(
-            pa.array(choices.concept * len(people.styles) + style, pa.int32()), pa.array(flat, pa.binary())
+            pa.array(image, pa.int32()), pa.array(shown.jpegs, pa.binary())
         ).dictionary_decode()
     table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
     with atomic_path(path) as temporary:
@@ -133,29 +169,26 @@ def image_uid(concept: str, style: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"emoji://{style}/{concept}"))
 
 
-def _made_from(names: Sequence[str]) -> str:
+def made_from(names: Sequence[str]) -> str:
+    """The hash of what draws the world: this code's version, the packages and the names of the statistics."""
     return fingerprint([VERSION, [package.integrity for package in PACKAGES.values()], names])
 
 
-def _decoded(jpegs: Sequence[bytes], size: int) -> np.ndarray:
+def decoded(jpegs: Sequence[bytes], size: int) -> np.ndarray:
     """What the models see of the pictures, (S, 3, H, W) uint8."""
     return np.stack([view for jpeg in jpegs for view in decode(jpeg, [Square(size)]) or ()])
 
 
-def _statistics(pixels: np.ndarray) -> np.ndarray:
+def statistics_of(pixels: np.ndarray) -> np.ndarray:
     """Statistics (B, J) of pixels (B, 3, H, W) uint8."""
     return image_statistics(torch.from_numpy(pixels).float() / 255).numpy()
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def jpeg_of(picture: np.ndarray) -> bytes:
+    """A picture (H, W, 3) uint8 as a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=QUALITY, subsampling=0)
     return file.getvalue()
-
-
-def _uids(concepts: Sequence[str], styles: Sequence[str], concept: np.ndarray, style: np.ndarray) -> pa.Array:
-    uids = [image_uid(name, drawn) for name in concepts for drawn in styles]
-    return _take(uids, concept * len(styles) + style)
 
 
 def _take(values: Sequence[str], index: np.ndarray) -> pa.Array:

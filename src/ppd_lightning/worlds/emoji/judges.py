@@ -35,6 +35,9 @@ class Judge(nn.Module, ABC):
         labels: the names of the N labels, in the order of the columns.
     """
 
+    head: nn.Module
+    """The last layer: features to logits."""
+
     def __init__(self, labels: tuple[str, ...]) -> None:
         super().__init__()
         self.labels = labels
@@ -43,22 +46,35 @@ class Judge(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, 64, 64) float in [0, 1] to logits (B, N)."""
 
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Images (B, 3, 64, 64) float in [0, 1] to what the last layer decides by, (B, F), none negative."""
+
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments other than the labels."""
         return {}
 
-    @torch.no_grad()
     def probabilities(self, images: Tensor, batch_size: int = 256) -> Tensor:
         """Images (B, 3, 64, 64) float in [0, 1] to probabilities (B, N) float32.
 
         Raises:
             ValueError: the images have another shape.
         """
+        return self.seen(images, batch_size)[0]
+
+    @torch.no_grad()
+    def seen(self, images: Tensor, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+        """The probabilities (B, N) float32 of images, and what they were decided by, `features` (B, F).
+
+        Raises:
+            ValueError: the images have another shape.
+        """
         if images.shape[1:] != (3, SIZE, SIZE):
             raise ValueError(f"images: expected (B, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}")
-        parts = [self(part).softmax(1) for part in images.float().split(batch_size)]
-        return torch.cat(parts) if parts else images.new_zeros(0, len(self.labels), dtype=torch.float32)
+        features = [self.features(part) for part in images.float().split(batch_size)]
+        found = torch.cat(features)
+        return torch.cat([self.head(part).softmax(1) for part in features]), found
 
 
 class ConvolutionalJudge(Judge):
@@ -93,9 +109,13 @@ class ConvolutionalJudge(Judge):
 
     def forward(self, images: Tensor) -> Tensor:
         """See Judge."""
-        features = self.stages(2 * images - 1).mean((2, 3))
-        logits: Tensor = self.head(F.dropout(features, self.dropout, self.training))
+        logits: Tensor = self.head(F.dropout(self.features(images), self.dropout, self.training))
         return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """See Judge: the means of the last stage's maps."""
+        features: Tensor = self.stages(2 * images - 1).mean((2, 3))
+        return features
 
 
 class _Residual(nn.Module):
@@ -134,10 +154,16 @@ class StatisticsJudge(Judge):
 
     def from_features(self, features: Tensor) -> Tensor:
         """Features (B, F) of `style_features` to logits (B, N)."""
-        features = F.dropout(self.norm(features).clamp(-5, 5), self.dropout, self.training)
-        hidden = F.dropout(F.relu(self.wide(features)), self.dropout, self.training)
-        logits: Tensor = self.head(hidden)
+        logits: Tensor = self.head(F.dropout(self._hidden(features), self.dropout, self.training))
         return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """See Judge: the hidden layer."""
+        return self._hidden(style_features(images))
+
+    def _hidden(self, features: Tensor) -> Tensor:
+        features = F.dropout(self.norm(features).clamp(-5, 5), self.dropout, self.training)
+        return F.relu(self.wide(features))
 
 
 KINDS: dict[str, type[Judge]] = {

@@ -77,7 +77,7 @@ def make_people(
         raise ValueError("a statistic is the same for every picture of the world")
     style_weights, statistic_weights = np.empty((len(ids), len(styles))), np.empty((len(ids), len(statistics)))
     for row, name in enumerate(ids):
-        generator = _generator(seed, "taste", name)
+        generator = person_generator(seed, "taste", name)
         style_weights[row] = generator.standard_normal(len(styles))
         style_weights[row, generator.integers(len(styles))] += FAVOURITE_WEIGHT
         statistic_weights[row] = STATISTIC_WEIGHT * generator.standard_normal(len(statistics))
@@ -123,7 +123,7 @@ def choose(people: People, world_statistics: np.ndarray, each: int, temperature:
     _, concepts, styles = liked.shape
     met, picked, other = [], [], []
     for name, utility in zip(people.ids, liked, strict=True):
-        generator = _generator(seed, "choices", name)
+        generator = person_generator(seed, "choices", name)
         rounds = -(-each // concepts)
         met.append(np.concatenate([generator.permutation(concepts) for _ in range(rounds)])[:each])
         noisy = utility[met[-1]] + temperature * generator.gumbel(size=(each, styles))
@@ -174,5 +174,6 @@ def read_people(path: Path) -> People:
         ) from error
 
 
-def _generator(seed: int, purpose: str, name: str) -> np.random.Generator:
+def person_generator(seed: int, purpose: str, name: str) -> np.random.Generator:
+    """What draws something of a person, whoever else there is."""
     return np.random.default_rng(np.random.SeedSequence([seed, *f"{purpose}/{name}".encode()]))

@@ -1,24 +1,30 @@
 """The emoji world as a `data.simulation.Simulation`: its people's hidden tastes, the judges, and the oracle.
 
-N = images, S = styles, J = image statistics.
+N = images, K = concepts, S = styles, J = image statistics, F = features of the judge of concepts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ppd_lightning.data.pairs import stable_ids
 from ppd_lightning.data.prepared import PreparedData
+from ppd_lightning.data.simulation import RECOGNISED
 from ppd_lightning.data.splits import choose_count
 from ppd_lightning.rewards.image_statistics import image_statistics
-from ppd_lightning.worlds.emoji.judges import load_judge
+from ppd_lightning.worlds.emoji.judges import Judge, load_judge
 from ppd_lightning.worlds.emoji.oracle import Oracle
 from ppd_lightning.worlds.emoji.people import People, read_people, utilities
 from ppd_lightning.worlds.emoji.real_pictures import RealPictures, read_real_pictures
+
+TASTE = "taste"
+"""The judge who minds style and statistics alone, in worlds where people mind more."""
 
 
 class EmojiSimulation:
@@ -33,7 +39,7 @@ class EmojiSimulation:
         UserError: the data are not prepared, or a judge's file is missing.
     """
 
-    judges = ("pixels", "statistics")
+    judges = ("pixels", "statistics", TASTE)
 
     def __init__(self, data: PreparedData, choice_temperature: float, seed: int) -> None:
         self._data, self._temperature, self._seed = data, choice_temperature, seed
@@ -43,9 +49,10 @@ class EmojiSimulation:
         """The world's concepts."""
         return frozenset(self._concepts)
 
-    def utilities(self, judge: str, users: Sequence[str], images: Tensor) -> np.ndarray:
+    def utilities(self, judge: str, users: Sequence[str], captions: Sequence[str], images: Tensor) -> np.ndarray:
         """The judge says in which style an image is drawn; its statistics are measured."""
-        return self._own(users, load_judge(judge).probabilities(images).numpy(), image_statistics(images).numpy())
+        styles = load_judge("pixels" if judge == TASTE else judge).probabilities(images)
+        return self._own(users, styles.numpy(), image_statistics(images).numpy())
 
     def best_utilities(self, users: Sequence[str], captions: Sequence[str], shots: np.ndarray) -> np.ndarray:
         """Of the real picture that the best guess at the person's taste would choose."""
@@ -58,13 +65,25 @@ class EmojiSimulation:
             style[own == number] = oracle.styles_for(preferred[:, 0], preferred[:, 1], concept[own == number])
         return self._own(users, np.eye(len(people.styles))[style], real.statistics[concept, style])
 
-    def recognised(self, captions: Sequence[str], images: Tensor) -> np.ndarray:
-        """Whether the judge of concepts takes an image for its own rather than another of the world."""
-        judge = load_judge("concepts")
-        columns = [judge.labels.index(concept) for concept in self._concepts]
-        guessed = judge.probabilities(images)[:, columns].argmax(1).numpy()
-        right: np.ndarray = guessed == np.array([self._concepts.index(caption) for caption in captions])
-        return right
+    def content(self, captions: Sequence[str], images: Tensor) -> Mapping[str, np.ndarray]:
+        """What the judge of concepts sees.
+
+        RECOGNISED: it takes an image for its own rather than another of the world. `_probability`: that it gives to its
+        own, of those of the world. `_likeness`: the cosine of its features of the image and of the vendors' picture of
+        the concept that is most alike.
+        """
+        probabilities, features = self._concept_judge.seen(images)
+        columns = [self._concept_judge.labels.index(concept) for concept in self._concepts]
+        own = torch.tensor([self._concepts.index(caption) for caption in captions])
+        among = probabilities[:, columns]
+        share = among.gather(1, own[:, None])[:, 0] / among.sum(1)
+        real = torch.tensor([self._real.concepts.index(caption) for caption in captions])
+        likeness = (F.normalize(features, dim=1)[:, None] * self._drawn_features[real]).sum(2).amax(1)
+        return {
+            RECOGNISED: (among.argmax(1) == own).numpy(),
+            f"{RECOGNISED}_probability": share.double().numpy(),
+            f"{RECOGNISED}_likeness": likeness.clamp(0, 1).double().numpy(),
+        }
 
     def representatives(self, users: Sequence[str]) -> list[tuple[str, str]]:
         """A person for each favourite style; by hash."""
@@ -96,6 +115,17 @@ class EmojiSimulation:
     @cached_property
     def _real(self) -> RealPictures:
         return read_real_pictures(self._data, self._people.styles)
+
+    @cached_property
+    def _concept_judge(self) -> Judge:
+        return load_judge("concepts")
+
+    @cached_property
+    def _drawn_features(self) -> Tensor:
+        """Of the vendors' pictures, (K, S, F), each of length 1."""
+        pixels = torch.from_numpy(self._real.pixels)
+        _, features = self._concept_judge.seen(pixels.flatten(0, 1).float() / 255)
+        return F.normalize(features, dim=1).view(*pixels.shape[:2], -1)
 
     @cached_property
     def _concepts(self) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, Strict
 
 from ppd_lightning.data.parquet_files import ParquetFiles
 from ppd_lightning.data.source import Source
 from ppd_lightning.settings.part import Finding, settings
-from ppd_lightning.settings.values import Batch, Draws, Positive, Seed
+from ppd_lightning.settings.values import Batch, Draws, NonNegative, Positive, Seed
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 
 
 MOST_CHOICES = 20_000_000
+MOST_PICTURES = 1_000_000
+SIZE = 64
+"""Side in pixels of the pictures that the judges know, by whom people choose among generated ones."""
+DRAWERS = 6
+"""Who draw generated pictures: as many as `drawers.DRAWERS`, which is heavy to import."""
+OF_GENERATED = ("noises", "candidates", "faithfulness", "quality", "merit_spread")
 
 
 @settings
@@ -40,10 +48,23 @@ class EmojiSource(Source):
     """Scale of the noise in a choice; a person's utility has unit deviation over the world's pictures."""
     seed: Seed
     """Draws the people and their choices."""
+    images: Literal["drawn", "generated", "mixed"]
+    """What people choose between: the vendors' own drawings, pictures that the models that ship make of the captions,
+    well or badly, or half of each person's pairs of each kind."""
+    noises: Draws
+    """Generated pictures of a concept by each of the six drawers."""
+    candidates: Annotated[int, Strict(), Field(ge=2, le=1_000)]
+    """Generated pictures of which a person picks one, beside another; with 2 it is Bradley and Terry's model."""
+    faithfulness: NonNegative
+    """How much people mind that a generated picture shows its caption: utility for a deviation of log-probability."""
+    quality: NonNegative
+    """How much people mind that a generated picture is drawn as well as the vendors': utility for a deviation."""
+    merit_spread: NonNegative
+    """Deviation over people of the logarithms of these two weights; with 0 all people mind alike."""
 
     split_keys: ClassVar[tuple[str, ...]] = (*Source.split_keys, "held_out_concepts")
     simulated: ClassVar[bool] = True
-    judges: ClassVar[tuple[str, ...]] = ("pixels", "statistics")
+    judges: ClassVar[tuple[str, ...]] = ("pixels", "statistics", "taste")
     half_precision: ClassVar[bool] = False
 
     def contradictions(self) -> Iterator[str]:
@@ -59,13 +80,38 @@ class EmojiSource(Source):
                 f"data.pairs_per_person: {self.pairs_per_person:,} of {self.people + self.unseen_people:,} people make "
                 f"{choices:,} choices, and the world is made for up to {MOST_CHOICES:,}; use fewer"
             )
+        if self.images == "drawn":
+            return
+        if self.image_size != SIZE:
+            yield (
+                f"data.image_size: the judges by whom people choose among generated pictures know those of {SIZE} "
+                f"pixels, not {self.image_size}; use data.images=drawn for others"
+            )
+        pictures = self.concepts * self.noises * DRAWERS
+        if pictures > MOST_PICTURES:
+            yield f"data.noises: {pictures:,} pictures, and the world is made for up to {MOST_PICTURES:,}; use fewer"
+        if self.candidates > self.noises * DRAWERS:
+            yield (
+                f"data.candidates: {self.candidates} of {self.noises * DRAWERS} pictures of a concept; "
+                "use fewer, or more data.noises"
+            )
+        if self.images == "mixed" and self.pairs_per_person % 2:
+            yield f"data.pairs_per_person: an even number with data.images=mixed, not {self.pairs_per_person}"
+
+    @property
+    def idle_keys(self) -> tuple[str, ...]:
+        """What is said of generated pictures, where there are none: these worlds keep the folders that they had."""
+        return ("images", *OF_GENERATED) if self.images == "drawn" else ()
 
     def extras(self) -> tuple[str, ...]:
         """What draws the world."""
         return ("emoji",)
 
     def make(self, folder: Path, output: Path) -> None:
-        """Draw the world and let its people choose; see `choices.make_parquet`."""
+        """Draw the world and let its people choose; see `choices.make_parquet` and `generated_choices.make_parquet`."""
+        if self.images != "drawn":
+            self._make_generated(folder, output)
+            return
         from ppd_lightning.worlds.emoji.choices import make_parquet
 
         make_parquet(
@@ -77,6 +123,25 @@ class EmojiSource(Source):
             choices_each=self.pairs_per_person,
             temperature=self.choice_temperature,
             seed=self.seed,
+        )
+
+    def _make_generated(self, folder: Path, output: Path) -> None:
+        from ppd_lightning.worlds.emoji.generated_choices import Merits, make_parquet
+
+        make_parquet(
+            folder,
+            output,
+            concepts=self.concepts,
+            image_size=self.image_size,
+            people=self.people + self.unseen_people,
+            choices_each=self.pairs_per_person,
+            temperature=self.choice_temperature,
+            seed=self.seed,
+            noises=self.noises,
+            candidates=self.candidates,
+            merits=Merits(self.faithfulness, self.quality, self.merit_spread),
+            mixed=self.images == "mixed",
+            workers=self.workers,
         )
 
     def parquet(self, folder: Path) -> ParquetFiles:
@@ -97,9 +162,14 @@ class EmojiSource(Source):
 
     def description(self) -> str:
         """See the base class."""
+        shown = {
+            "drawn": "two pictures of one concept",
+            "generated": "two generated pictures of one concept",
+            "mixed": "two pictures of one concept, in half of the pairs generated ones,",
+        }[self.images]
         return (
             "The embedded world of ppd-lightning: emoji by several vendors, and simulated people who choose between "
-            "two pictures of one concept by a hidden taste."
+            f"{shown} by a hidden taste."
         )
 
     def credits(self) -> list[str]:
@@ -120,6 +190,12 @@ class EmojiSource(Source):
 
     def simulation(self, data: PreparedData) -> EmojiSimulation:
         """The truth about its people, with judges of style and of the concept."""
-        from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
+        if self.images == "drawn":
+            from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
 
-        return EmojiSimulation(data, self.choice_temperature, self.seed)
+            return EmojiSimulation(data, self.choice_temperature, self.seed)
+        from ppd_lightning.worlds.emoji.generated_choices import Merits
+        from ppd_lightning.worlds.emoji.generated_simulation import GeneratedSimulation
+
+        merits = Merits(self.faithfulness, self.quality, self.merit_spread)
+        return GeneratedSimulation(data, self.choice_temperature, self.seed, merits, self.candidates)

@@ -1,4 +1,4 @@
-"""An objective from outside of the package: identity preference optimisation. One class, one YAML."""
+"""An objective from outside of the package: a hinge on the margin. One class, one YAML."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ppd_lightning.training.objectives.objective import Loss, Objective, PairErr
 
 
 @settings
-class IPO(Objective):
-    """IPO (Azar et al., arXiv 2310.12036) on prediction errors: the margin goes to 1 / (2 tau), not to infinity."""
+class Hinge(Objective):
+    """SLiC's hinge (Zhao et al., arXiv 2305.10425) on prediction errors: pairs beyond the margin teach nothing."""
 
-    tau: Positive
-    """Strength of the regularisation."""
+    delta: Positive
+    """The margin that suffices."""
 
-    title: ClassVar[str] = "Diffusion-IPO"
+    title: ClassVar[str] = "Diffusion-SLiC"
 
     def loss(self, errors: PairErrors, weight: Tensor) -> Loss:
-        """(margin - 1 / (2 tau))^2."""
+        """max(0, delta - margin)."""
         margin = errors.margin(weight)
-        loss = (margin - 1 / (2 * self.tau)).square()
+        loss = (self.delta - margin).clamp(min=0)
         return Loss(loss, errors.figures(loss, margin))

@@ -1,0 +1,24 @@
+"""The recipes that are compared: each is `experiment=emoji/ppd` with a few other settings, by name."""
+
+from __future__ import annotations
+
+OBJECTIVES = ("ppd", "sft", "sdpo", "linear_dpo", "ipo", "cdpo", "kto", "mapo")
+
+RECIPES: dict[str, tuple[str, ...]] = {
+    **{name: (f"objective={name}",) for name in OBJECTIVES},
+    "beta 0.5": ("objective.beta=0.5",),
+    "beta 8": ("objective.beta=8.0",),
+    "sft_weight 0": ("objective.sft_weight=0.0",),
+    "sft_weight 1": ("objective.sft_weight=1.0",),
+    "times from 0.25": ("objective.t_min=0.25", "generation.user_guidance_interval=[0.25,1.0]"),
+    "times from 0.7": ("objective.t_min=0.7", "generation.user_guidance_interval=[0.7,1.0]"),
+    "nobody dropped": ("objective.drop_user=0.0",),
+    "8 tokens": ("model.num_tokens=8",),
+    "tokens of 32": ("model.token_width=32",),
+    "sdpo, mu 0.9": ("objective=sdpo", "objective.mu=0.9"),
+    "sdpo, no anchor": ("objective=sdpo", "objective.sft_weight=0.0"),
+    "cdpo 0.25": ("objective=cdpo", "objective.label_smoothing=0.25"),
+    "kto 0.5": ("objective=kto", "objective.preferred_share=0.5"),
+    "types": ("user=types",),
+}
+"""The first are the objectives as they are shipped; of PPD and others further settings; people described by types."""

@@ -1,0 +1,196 @@
+"""Which recipe moves PPD off SFT's curve? Trains and evaluates recipes with seeds, and compares them at equal content.
+
+    python experiments/emoji/recipes/study.py FOLDER [--recipes ppd,sft,sdpo] [--seeds 3] [--set data.images=generated]
+
+People are others than in every reported study (data.seed), captions such as no reported study draws: 40 concepts are
+held out in place of 25, and what is drawn are the 15 that the others train on. FOLDER is the output folder of all
+commands, with captions.txt, study.log and results.csv. What is finished there is not made again; the same command goes
+on. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recipes import RECIPES
+
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.folders import run_folder
+from ppd_lightning.config.run_resolver import RunResolver
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.data.splits import choose_count
+from ppd_lightning.evaluation.statistics.bootstrap import Estimate
+from ppd_lightning.reports.run_results import RunResult, read_run_result
+from ppd_lightning.reports.study import Settings, Study, studies_of
+from ppd_lightning.storage.atomic import atomic_path
+
+VALIDATION = ("experiment=emoji/ppd", "data.seed=19", "data.held_out_concepts=40")
+REPORTED = 25
+"""Concepts that the studies hold out."""
+SCALES = (1.0, 2.0, 3.5, 5.0, 7.0, 10.0)
+RIVALS = ("sft", "ppd")
+RESAMPLES = 1000
+COLUMNS = ("recipe", "group", "what", "at", "value", "low", "high", "content", "comparisons", "people", "trainings")
+
+log = logging.getLogger("recipes")
+
+
+def main() -> None:
+    asked = arguments()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.StreamHandler(), logging.FileHandler(asked.folder / "study.log")]
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", handlers=handlers)
+    log.setLevel(logging.INFO)
+    common = [
+        *VALIDATION,
+        f"output={asked.folder}",
+        f"trainer.max_steps={asked.steps}",
+        f"trainer.checkpoint_every={asked.steps}",
+        "trainer.threads=1",
+        *asked.set,
+    ]
+    captions = captions_file(asked.folder, common)
+    drawn = [f"evaluation.captions={captions}", f"evaluation.comparisons={asked.comparisons}", *asked.evaluate]
+    for seed in range(asked.seeds):
+        for name in asked.recipes:
+            make(asked.folder, [*common, *RECIPES[name], f"seed={seed}"], drawn, f"{name}, seed {seed}")
+    found = {name: finished([*common, *RECIPES[name]], asked.seeds) for name in asked.recipes}
+    write(asked.folder / "results.csv", rows_of(found))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--recipes", type=lambda text: text.split(","), default=list(RECIPES))
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe")
+    parser.add_argument("--steps", type=int, default=600, help="of a training")
+    parser.add_argument("--comparisons", type=int, default=150, help="in each group of people")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of all recipes")
+    parser.add_argument("--evaluate", nargs="*", default=["evaluation.others=null", "evaluation.preference_draws=0"])
+    asked = parser.parse_args()
+    unknown = [name for name in asked.recipes if name not in RECIPES]
+    if unknown:
+        parser.error(f"--recipes: {', '.join(unknown)} is none of {', '.join(RECIPES)}")
+    return asked
+
+
+def captions_file(folder: Path, common: Sequence[str]) -> Path:
+    """The captions that are drawn, a line each, of data that are prepared first."""
+    path = folder / "captions.txt"
+    if not path.exists():
+        command(folder, "data", ["prepare", *common])
+        data = Workspace(compose(common)).data
+        held_out = data.captions(held_out=True)
+        every = [*held_out, *data.captions(held_out=False)]
+        kept = sorted(set(held_out) - choose_count("caption", every, REPORTED))
+        with atomic_path(path) as unfinished:
+            unfinished.write_text("".join(f"{caption}\n" for caption in kept))
+    return path.absolute()
+
+
+def make(folder: Path, settings: Sequence[str], drawn: Sequence[str], name: str) -> None:
+    """One training, evaluated along the user guidance scale, unless that is there."""
+    run = result(settings)
+    missing = sorted(set(SCALES) - ({one.guidance for one in run.evaluations} if run else set()))
+    if run is None:
+        command(folder, name, ["embed", "train", *settings])
+    if missing:
+        scales = ",".join(map(str, missing))
+        command(folder, name, ["evaluate", "-m", *settings, *drawn, f"generation.user_guidance={scales}"])
+
+
+def command(folder: Path, name: str, words: Sequence[str]) -> None:
+    """Run `ppd` with its log in study.log.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    log.info("%s: ppd %s", name, " ".join(words))
+    with (folder / "study.log").open("a") as file:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "ppd_lightning", *words], stdout=file, stderr=file, env=environment
+        )
+    if done.returncode:
+        sys.exit(f"{name}: ppd {words[0]} ended with {done.returncode}; see {folder / 'study.log'}")
+
+
+def result(settings: Sequence[str]) -> RunResult | None:
+    """The finished run of these settings."""
+    folder = run_folder(compose(settings))
+    run = read_run_result(folder, RunResolver()) if (folder / "config.yaml").exists() else None
+    return run if run is not None and run.finished else None
+
+
+def finished(settings: Sequence[str], seeds: int) -> list[RunResult]:
+    runs = [result([*settings, f"seed={seed}"]) for seed in range(seeds)]
+    return [run for run in runs if run is not None]
+
+
+def rows_of(found: dict[str, list[RunResult]]) -> list[dict[str, object]]:
+    """Win rates over the base at each scale, then the differences to the rivals at equal content."""
+    rows: list[dict[str, object]] = []
+    for name, runs in found.items():
+        study = compared(runs)
+        for curve in study.curves:
+            for scale, taste, content in zip(curve.scales, curve.taste["win rate"], curve.content, strict=True):
+                rows.append(row(name, curve.group, "win rate", scale, taste, content.value))
+    for name, runs in found.items():
+        for rival in RIVALS:
+            if rival in found and name != rival:
+                rows += differences(name, rival, compared([*runs, *found[rival]]), runs)
+    return rows
+
+
+def compared(runs: Sequence[RunResult]) -> Study:
+    """On the terms on which most was evaluated."""
+    return studies_of(runs, Settings(None, None, RESAMPLES))[0]
+
+
+def differences(name: str, rival: str, study: Study, runs: Sequence[RunResult]) -> list[dict[str, object]]:
+    """Of the recipe's win rate to the rival's: the mean over the contents that both reach, in each group."""
+    own = {run.folder for run in runs}
+    names = {method.name for method in study.methods if method.runs[0].folder in own}
+    rows = []
+    for one in study.at_equal_content:
+        mean = one.differences[0]
+        if one.taste != "win rate" or mean.level is not None:
+            continue
+        value, low, high = (mean.value, mean.low, mean.high)
+        if one.one not in names:
+            value, low, high = -value, -high, -low
+        estimate = Estimate(value, low, high, one.n, one.people, len(runs))
+        rows.append(row(name, one.group, f"over {rival}", f"{mean.begin:.3f} to {mean.end:.3f}", estimate, ""))
+    return rows
+
+
+def row(name: str, group: str, what: str, at: object, found: Estimate, content: object) -> dict[str, object]:
+    numbers = (found.value, found.low, found.high)
+    return dict(
+        zip(COLUMNS, (name, group, what, at, *numbers, content, found.n, found.people, found.trainings), strict=True)
+    )
+
+
+def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    """As CSV, and as lines."""
+    with atomic_path(path) as unfinished, unfinished.open("w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+    for one in rows:
+        content = f", content {one['content']:.3f}" if one["content"] != "" else ""
+        print(
+            f"{one['recipe']:16} {one['group']:7} {one['what']:9} at {one['at']!s:15} "
+            f"{one['value']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}){content}"
+        )
+
+
+if __name__ == "__main__":
+    main()
