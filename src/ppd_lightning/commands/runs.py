@@ -14,6 +14,7 @@ from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.reports.run_results import RunResult, read_run_result
 from ppd_lightning.settings.flat import flat
+from ppd_lightning.storage.finished_run import LEASE
 from ppd_lightning.storage.leases import holder_of
 from ppd_lightning.storage.result_folder import require_whole
 from ppd_lightning.storage.sweep_table import read_runs, read_sweep, swept_keys
@@ -85,7 +86,7 @@ def _state(result: RunResult, logged: Sequence[Mapping[str, str]]) -> str:
     if result.finished:
         return "finished"
     step, steps = logged[-1]["step"] if logged else 0, result.settings.get("trainer", {}).get("max_steps", "?")
-    running = holder_of(result.folder / "training.lease") is not None
+    running = holder_of(result.folder / LEASE) is not None
     if not running and (stop := read_stop(result.folder)):
         return f"stopped at step {stop.get('step') or step} of {steps}"
     return f"{'running' if running else 'unfinished'} at step {step} of {steps}"

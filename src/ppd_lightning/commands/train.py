@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ppd_lightning.distributed.rank import current_rank
 from ppd_lightning.distributed.spawn import run_ranks
 from ppd_lightning.generation.previews import preview_sheet
 from ppd_lightning.storage.atomic import write_json_atomic, write_text_atomic
-from ppd_lightning.storage.finished_run import AGAIN, is_finished, mark_finished, result_faults
+from ppd_lightning.storage.finished_run import AGAIN, LEASE, is_finished, is_whole, mark_finished, result_faults
 from ppd_lightning.storage.json_files import read_json
 from ppd_lightning.storage.leases import Lease
 from ppd_lightning.training.build import build_module, step0_test
@@ -71,17 +72,20 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _ensure_trained(workspace: Workspace) -> None:
-    """Train, in as many processes as are asked for, unless that is done."""
-    with noted_when_stopped(workspace.run, first=current_rank().is_first):
-        _train_or_start_ranks(workspace)
+    """Train, in as many processes as are asked for, unless that is done; after another command that is at it."""
+    folder, rank = workspace.run, current_rank()
+    alone = rank.size == 1
+    to_do = alone and not is_whole(folder)  # nothing is written to a finished one, which may be read-only
+    with Lease(folder / LEASE) if to_do else nullcontext(), noted_when_stopped(folder, first=rank.is_first):
+        if alone and _is_whole(folder):
+            _log_finished(folder)
+        else:
+            _train_or_start_ranks(workspace)
 
 
 def _train_or_start_ranks(workspace: Workspace) -> None:
     config, folder = workspace.config, workspace.run
     rank, trainer = current_rank(), config.trainer
-    if rank.size == 1 and _is_whole(folder):
-        _log_finished(folder)
-        return
     require_loggers(config.logger)
     require_fitting(rank, nodes=trainer.nodes, devices=trainer.devices)
     if rank.size < trainer.devices:
@@ -113,8 +117,8 @@ def _train(workspace: Workspace, group: Group) -> None:
     objective, optimizer, settings = config.objective, config.optimizer, config.trainer
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    lease = Lease(folder / "training.lease")
-    held = group.rank.is_first and lease.acquire()  # for `ppd runs`, which says what is running
+    lease = Lease(folder / LEASE)
+    held = group.rank.is_first and lease.acquire()  # of ranks that nobody of ours started, for `ppd runs`
     with group.together():
         checkpoint = sound_checkpoint(folder) if group.rank.is_first else None
     checkpoint = group.of_first(checkpoint)

@@ -109,7 +109,7 @@ def _about(error: Exception, path: Path, temporary: Path) -> Exception:
     """What was raised, or the same as an `OSError` that names the file."""
     if isinstance(error, OSError) and error.errno is not None:
         unnamed = error.filename is None and error.errno not in AWAY
-        if unnamed or error.filename in (os.fspath(temporary), temporary):
+        if unnamed or {os.fspath(temporary), temporary} & {error.filename, error.filename2}:
             error.filename, error.filename2 = os.fspath(path), None
         return error
     number = _of_probe(temporary) if any(words in str(error) for words in CUT_OFF) else error_number(error)

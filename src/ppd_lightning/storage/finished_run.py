@@ -20,6 +20,9 @@ from ppd_lightning.storage.checksums import (
 
 RESULT = ("config.yaml", "metrics.csv", "summary.json")
 """What belongs to the result beside the folder's safetensors files."""
+LEASE = "training.lease"
+"""In a run's folder: the lease of who is training it."""
+
 AGAIN = "run `ppd train` with the same settings, which writes it again from its last checkpoint"
 
 
