@@ -63,10 +63,5 @@ def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
         command.run(compose([f"studio.host='{host}'"]))
 
 
-def test_an_empty_caption_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="an empty caption"):
-        command.captions_of(compose(["studio.captions=[a cat,'  ']"]), tmp_path)
-
-
 def test_people_of_one_vector_make_no_triangle() -> None:
     assert poles({name: np.ones(3) for name in "abc"}, 3) == ["a"]

@@ -187,10 +187,7 @@ def captions_of(config: Config, folder: Path) -> list[str]:
     """
     asked = config.studio.captions
     if isinstance(asked, list):
-        said = [caption_of(caption) for caption in asked]
-        if not all(said):
-            raise UserError("studio.captions: an empty caption draws nothing; leave it out")
-        return list(dict.fromkeys(said))
+        return list(dict.fromkeys(map(caption_of, asked)))
     if isinstance(asked, str) or (folder / CAPTIONS).is_file():
         return read_prompts(asked or folder / CAPTIONS, "studio.captions")
     if is_export(folder):
