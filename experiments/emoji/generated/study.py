@@ -171,7 +171,7 @@ def what_shots_tell(data: PreparedData, pool: Pool, merits: Merits, source: Any)
 
 
 def what_vectors_tell(users: Users, data: PreparedData) -> dict[str, float]:
-    """A ridge regression from user vectors on style weights, fitted to seen people: R2 and favourites of unseen ones."""
+    """A ridge regression from vectors on style weights, fitted to seen people: R2 and favourites of unseen ones."""
     rows, people = users.rows(), read_people(data.folder / "people.json")
     vectors = np.asarray(rows.embeddings[np.arange(len(rows.users))], np.float64)
     inputs = np.concatenate([vectors, np.ones((len(vectors), 1))], 1)
