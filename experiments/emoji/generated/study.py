@@ -3,7 +3,7 @@
     python experiments/emoji/generated/study.py
     python experiments/emoji/generated/study.py data.faithfulness=1.0
 
-Needs `ppd prepare experiment=emoji/generated` with the same overrides. Writes study.json into the data folder and
+Needs `ppd prepare embed experiment=emoji/generated` with the same overrides. Writes study.json into the data folder and
 prints it. No model is trained or asked, and nothing is drawn.
 
 N = pictures, P = people, M = choices, R = draws of four shots.
@@ -25,6 +25,7 @@ from ppd_lightning.data.pictures import Square
 from ppd_lightning.data.prepared import PreparedData
 from ppd_lightning.evaluation.statistics.win_rate import win_rate
 from ppd_lightning.storage.atomic import write_json_atomic
+from ppd_lightning.users.users import Users
 from ppd_lightning.worlds.emoji.generated_choices import Merits
 from ppd_lightning.worlds.emoji.generated_simulation import GeneratedSimulation
 from ppd_lightning.worlds.emoji.people import read_people, utilities
@@ -32,7 +33,7 @@ from ppd_lightning.worlds.emoji.pool import Pool, read_pool
 from ppd_lightning.worlds.emoji.pool_oracle import PoolOracle
 from ppd_lightning.worlds.emoji.sides import CHOOSING, JUDGING
 
-SHOTS, DRAWS, TIE, RESAMPLES = 4, 4, 0.1, 1000
+SHOTS, DRAWS, TIE, RESAMPLES, RIDGE = 4, 4, 0.1, 1000, 1e-3
 
 
 def main() -> None:
@@ -48,6 +49,7 @@ def main() -> None:
         "drawers": by_drawer(data, simulation, pool),
         "choices": what_decides(data, pool, merits, source.seed),
         "four_shots": what_shots_tell(data, pool, merits, source),
+        "vectors": what_vectors_tell(workspace.users, data),
     }
     text = json.dumps(report, indent=2)
     write_json_atomic(data.folder / "study.json", report)
@@ -166,6 +168,19 @@ def what_shots_tell(data: PreparedData, pool: Pool, merits: Merits, source: Any)
         name: win_rate(np.concatenate(gain), whose, tie=TIE, resamples=RESAMPLES).numbers()
         for name, gain in gains.items()
     }
+
+
+def what_vectors_tell(users: Users, data: PreparedData) -> dict[str, float]:
+    """A ridge regression from vectors on style weights, fitted to seen people: R2 and favourites of unseen ones."""
+    rows, people = users.rows(), read_people(data.folder / "people.json")
+    vectors = np.asarray(rows.embeddings[np.arange(len(rows.users))], np.float64)
+    inputs = np.concatenate([vectors, np.ones((len(vectors), 1))], 1)
+    weights = people.select(rows.users).style_weights
+    seen = np.isin(rows.users, data.people()["seen"])
+    gram = inputs[seen].T @ inputs[seen] + RIDGE * np.eye(inputs.shape[1])
+    guess, truth = inputs[~seen] @ np.linalg.solve(gram, inputs[seen].T @ weights[seen]), weights[~seen]
+    explained = 1 - ((truth - guess) ** 2).sum() / ((truth - weights[seen].mean(0)) ** 2).sum()
+    return _rounded({"r2": float(explained), "favourite": float((guess.argmax(1) == truth.argmax(1)).mean())})
 
 
 def _rounded(value: Any) -> Any:

@@ -10,12 +10,12 @@ from ppd_lightning.config.root import PARTS
 from ppd_lightning.settings.part import part_class
 
 LATER: Mapping[str, Any] = {
-    "data.candidates": 4,
-    "data.faithfulness": 0.5,
+    "data.candidates": 8,
+    "data.faithfulness": 0.3,
     "data.images": "drawn",
     "data.merit_spread": 0.5,
     "data.noises": 3,
-    "data.quality": 0.5,
+    "data.quality": 0.3,
     "data.roots": [],
     "describe.roots": [],
     "generation.decode_at_once": None,
