@@ -203,3 +203,16 @@ def test_an_output_that_is_full_is_named() -> None:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("ppd: standard output: no space left on the device")
+
+
+def test_a_second_ctrl_c_at_the_end_of_python_leaves_no_trace() -> None:
+    """As fingers press it, while what libraries registered for the end is called."""
+    script = """
+import atexit, os, signal, sys
+from ppd_lightning import __main__, cli
+cli.main = lambda: 130
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+sys.exit(__main__.main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

@@ -437,7 +437,7 @@ def test_damaged_pairs_are_one_clear_message(folder: Path) -> None:
 
 def test_an_empty_split_is_one_clear_message(tmp_path: Path) -> None:
     tiny.model_folder(tmp_path / "model")
-    write(tmp_path / "source", rows(users=2, each=4))
+    write(tmp_path / "source", rows(users=2, each=20))
     config = configure(tmp_path, "data.unseen_users=0.999999")
     prepare.run(config)
     data = Workspace(config).data

@@ -77,7 +77,7 @@ def test_a_batch_has_the_errors_that_its_step_would_compute(
         assert batch["reference"].dtype == torch.float32
         read = batch.pop("reference")
         batch = module.draws.of_measurement(batch)
-        computed = module._errors(batch, draws_in(batch), both=True).reference
+        computed = module._errors(batch, draws_in(batch), both=True, reference=True).reference
         torch.testing.assert_close(read, torch.stack(computed, 1), rtol=1e-5, atol=0)
     assert len(epochs) > 1
 

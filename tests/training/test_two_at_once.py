@@ -23,6 +23,7 @@ def test_the_second_command_waits_and_trains_only_what_the_first_one_left(
     for name in ("is_whole", "_is_whole"):
         monkeypatch.setattr(train, name, lambda folder: (folder / "whole").exists())
     monkeypatch.setattr(train, "Lease", partial(Lease, pause=0.01))
+    monkeypatch.setattr(train, "require_loggers", lambda _: None)
     monkeypatch.setattr(train, "_train_or_start_ranks", lambda at: trained.append(holder_of(at.run / LEASE)))
     first = Lease(tmp_path / LEASE)
     assert first.acquire()
@@ -35,7 +36,7 @@ def test_the_second_command_waits_and_trains_only_what_the_first_one_left(
 
     ending = threading.Timer(0.1, end)
     ending.start()
-    train._ensure_trained(types.SimpleNamespace(run=tmp_path))
+    train._ensure_trained(types.SimpleNamespace(run=tmp_path, config=types.SimpleNamespace(logger=None)))
     ending.join()
     assert [holder is not None for holder in trained] == ([] if finishes else [True])
     assert not (tmp_path / LEASE).exists()

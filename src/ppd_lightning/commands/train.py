@@ -76,6 +76,8 @@ def _ensure_trained(workspace: Workspace) -> None:
     folder, rank = workspace.run, current_rank()
     alone = rank.size == 1
     to_do = alone and not is_whole(folder)  # nothing is written to a finished one, which may be read-only
+    if to_do or not alone:
+        require_loggers(workspace.config.logger)
     with Lease(folder / LEASE) if to_do else nullcontext(), noted_when_stopped(folder, first=rank.is_first):
         if alone and _is_whole(folder):
             _log_finished(folder)
@@ -86,7 +88,6 @@ def _ensure_trained(workspace: Workspace) -> None:
 def _train_or_start_ranks(workspace: Workspace) -> None:
     config, folder = workspace.config, workspace.run
     rank, trainer = current_rank(), config.trainer
-    require_loggers(config.logger)
     require_fitting(rank, nodes=trainer.nodes, devices=trainer.devices)
     if rank.size < trainer.devices:
         write_text_atomic(folder / "config.yaml", as_yaml(config))
