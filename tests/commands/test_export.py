@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from tests import tiny
 from tests.backbones import tiny_flow
+from tests.model_card.fake_hub import Hub
 from tests.model_card.without_the_package import without_the_package
 from tests.worlds.emoji import packages as handmade
 
@@ -436,6 +438,23 @@ def test_the_same_command_again_refreshes_every_file(emoji: Path) -> None:
 
 def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_is_uploaded_whole_where_a_repository_is_named(
+    emoji: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+    summary = export.run(emoji_config(emoji, "export.push=ann/apples"))
+    here, there = Path(summary["folder"]), tmp_path / "ann/apples"
+    assert summary["commit"] == "https://hub.invalid/ann/apples/commit/1"
+    assert hub.made["ann/apples"]  # private
+    found = files(here)
+    assert {path.relative_to(there): data for path, data in files(there).items()} == {
+        path.relative_to(here): data for path, data in found.items()
+    }
+    assert [path for path, data in found.items() if b"hf_secret" in data] == []
 
 
 def test_an_unfinished_training_is_one_clear_message(emoji: Path) -> None:

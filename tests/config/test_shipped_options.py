@@ -20,6 +20,10 @@ CHOICES = [f"{group}={option}" for group, known in options().items() if group no
 NEEDED = {
     "data=pickapic": ["data.root=folder", "data.image_size=64"],
     "data=folder": ["data.table=pairs.csv", "data.image_size=64"],
+    "data=hpdv2": ["data.table=test.json", "data.image_size=64"],
+    "data=imagereward": ["data.table=metadata-train.parquet", "data.image_size=64"],
+    "data=pamela": ["data.table=ratings.parquet", "data.image_size=64"],
+    "data=votes": ["data.table=votes.parquet", "data.image_size=64"],
     "experiment=emoji/own": ["data.table=pairs.csv"],
     "user=one_hot": ["data.labels=rewards"],
     "user=stated": ["user.texts=texts.json"],

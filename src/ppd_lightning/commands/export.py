@@ -10,6 +10,7 @@ from ppd_lightning.config.exported import exported_values
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
+from ppd_lightning.model_card import hub
 from ppd_lightning.model_card.card import ExportedTraining, model_card
 from ppd_lightning.model_card.drawing_files import drawing_files, studio_files
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
@@ -37,8 +38,11 @@ def run(config: Config) -> dict[str, Any]:
     - draw.py and the folder drawing/: the code, which needs diffusers and transformers and not this package.
     - README.md: the model card.
 
+    Then it is uploaded to the repository that `export.push` names.
+
     Raises:
-        UserError: there is no finished training of this configuration, or somebody is not in the pairs.
+        UserError: there is no finished training of this configuration, or somebody is not in the pairs, or the
+            model hub refuses.
     """
     workspace, generation = Workspace(config), config.generation
     asked = _asked(workspace)
@@ -80,7 +84,11 @@ def run(config: Config) -> dict[str, Any]:
     for name, text in (texts | {"README.md": model_card(training)}).items():
         write_text_atomic(folder / name, text)
     log.info("%s works without this package; its README.md says how", folder)
-    return {"folder": str(folder), "users": len(asked)}
+    pushed = {}
+    if config.export.push is not None:
+        pushed = {"commit": hub.push(folder, config.export.push, private=config.export.private)}
+        log.info("uploaded to %s", pushed["commit"])
+    return {"folder": str(folder), "users": len(asked), **pushed}
 
 
 def _asked(workspace: Workspace) -> list[Asked]:

@@ -55,14 +55,16 @@ VERBS = {
     "describe": Verb("describe new people by a few choices each, for a finished training", (*TRAINING, "describe")),
     "generate": Verb("draw captions for people, the base model's image beside", DRAWING),
     "studio": Verb("open a page on which people pick pictures and the model draws for them", (*TRAINING, "studio")),
-    "export": Verb("give the result away: a folder that works in plain diffusers, with its model card", DRAWING),
+    "export": Verb(
+        "give the result away: a folder that works in plain diffusers, with its model card", (*DRAWING, "export")
+    ),
     "report": Verb("make a page about a run, a sweep, or methods beside each other", ("report",)),
     "runs": Verb("list the runs and sweeps of the output folder with their state and figures", ("report",)),
     "select": Verb("choose the best setting of a finished sweep and write it down", ("report",)),
     "demo": Verb("do all of this in the embedded world, ending with a picture and win rates", (*DRAWING, "evaluation")),
     "validate": Verb(
         "show the whole configuration, or every fault of it",
-        (*DRAWING, "describe", "evaluation", "interpolation", "judge", "classification", "report", "studio"),
+        (*DRAWING, "describe", "evaluation", "interpolation", "judge", "classification", "report", "studio", "export"),
     ),
     "doctor": Verb("show what this configuration needs and this machine lacks", (*DRAWING, "evaluation", "judge")),
 }

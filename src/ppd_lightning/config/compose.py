@@ -31,7 +31,7 @@ from ppd_lightning.storage.yaml_files import read_yaml
 
 NOTHING_NEW = 3
 """Faulty runs of a sweep in succession without another fault, after which the others are not looked at."""
-LATER_GROUPS = ("studio",)
+LATER_GROUPS = ("studio", "export")
 """Groups that runs of earlier versions lack."""
 NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 

@@ -14,6 +14,7 @@ from ppd_lightning.data.source import Source
 from ppd_lightning.evaluation.settings import Classification, Evaluation, Interpolation
 from ppd_lightning.evaluation.vlm_judge.settings import VisionJudge
 from ppd_lightning.generation.settings import Generation
+from ppd_lightning.model_card.settings import Export
 from ppd_lightning.reports.settings import Report
 from ppd_lightning.rewards.settings import RewardSettings
 from ppd_lightning.settings.part import Part, by_target, settings
@@ -58,6 +59,7 @@ class Config:
     interpolation: Interpolation
     report: Report
     studio: Studio
+    export: Export
     mode: Literal["real", "synthetic"]
     """What belongs together: people's own choices and their shots, or rewards and one-hot users."""
     seed: Seed

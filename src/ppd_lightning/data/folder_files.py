@@ -21,7 +21,7 @@ from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pictures import NoPictureError, check_header
 from ppd_lightning.data.remote import Location
 from ppd_lightning.data.table_images import TableImages
-from ppd_lightning.data.table_parts import Parts, open_table
+from ppd_lightning.data.table_parts import open_table
 from ppd_lightning.data.table_rows import refuse
 from ppd_lightning.storage.atomic import atomic_path, write_json_atomic, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
@@ -49,6 +49,9 @@ STORED = pa.schema(
 PICTURES = {"pictures": "2"}
 """Stands in a file that holds pictures which earlier versions read otherwise: what was made of them is made anew."""
 
+MADE, STAMP = "source/choices.parquet", "source.key"
+"""The parquet file, and what it was made from: in the data folder."""
+
 FAULTS = "faults.json"
 """What is wrong with rows, by the line: beside the folder of the parquet file."""
 
@@ -69,7 +72,7 @@ def read_own(
     """
     file = open_table(table, "data.table")
     read = read_choices(file, columns, roots=roots)
-    _refuse_too_many(file, read, max_unusable)
+    refuse_too_many(file, read, max_unusable)
     return read
 
 
@@ -93,16 +96,32 @@ def make_parquet(
     Raises:
         UserError: as `read_own`, or an image cannot be read.
     """
-    file = open_table(table, "data.table")
-    path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
     read = read_own(table, max_unusable, columns, roots)
+    if not is_made(read, folder):
+        write_parquet(open_table(table, "data.table"), read, folder, max_unusable)
+
+
+def is_made(read: OwnTable, folder: Path) -> bool:
+    """Whether `folder`/source was made from the same choices and images."""
+    stamp = folder / STAMP
+    return stamp.is_file() and (folder / MADE).is_file() and stamp.read_bytes() == _made_from(read).encode()
+
+
+def write_parquet(file: Location, read: OwnTable, folder: Path, max_unusable: float) -> None:
+    """Write `folder`/source, faults.json, and last what it was made from; see `make_parquet`.
+
+    Args:
+        file: the table.
+        read: what was read of it.
+
+    Raises:
+        UserError: an image cannot be read, or more rows than allowed have faults.
+    """
     choices, images, faults = read.choices, read.images, read.faults
-    key = _made_from(choices, images)
-    if stamp.is_file() and path.is_file() and stamp.read_bytes() == key.encode():
-        return
+    key = _made_from(read)
     stored, prompts = TableImages(file, read), Counter(choice.caption for choice in choices)
     all_plain = True
-    with atomic_path(path) as temporary:
+    with atomic_path(folder / MADE) as temporary:
         with pq.ParquetWriter(
             temporary,
             STORED,
@@ -122,10 +141,11 @@ def make_parquet(
                 writer.write_table(_as_pickapic(group, content, prompts))
             if not all_plain:
                 writer.add_key_value_metadata(PICTURES)
-        _refuse_too_many(file, read, max_unusable)
-    named = [(line, f"{file.place(line)}: {fault}") for line, fault in faults] if isinstance(file, Parts) else faults
+        refuse_too_many(file, read, max_unusable)
+    by_line = type(file) is Location
+    named = faults if by_line else [(line, f"{file.place(line)}: {fault}") for line, fault in faults]
     write_json_atomic(folder / FAULTS, sorted(set(named)))
-    write_text_atomic(stamp, key)
+    write_text_atomic(folder / STAMP, key)
     log.info("took over %d choices between %d images from %s", len(choices), len(images), file.url)
 
 
@@ -141,14 +161,15 @@ def faults_of_lines(folder: Path) -> dict[int, str]:
     return {line: "; ".join(own) for line, own in found.items()}
 
 
-def _refuse_too_many(table: Location, read: OwnTable, max_unusable: float) -> None:
+def refuse_too_many(table: Location, read: OwnTable, max_unusable: float) -> None:
+    """Raise a `UserError` that names the faults of a table, where a larger share of its rows than allowed has some."""
     if len({line for line, _ in read.faults}) > max_unusable * len(read.choices):
         refuse(table, read.faults)
 
 
-def _made_from(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) -> str:
-    states = [[name, *(str(images[name].get(what)) for what in CHANGES)] for name in sorted(images)]
-    return fingerprint([VERSION, choices, states])
+def _made_from(read: OwnTable) -> str:
+    states = [[name, *(str(read.images[name].get(what)) for what in CHANGES)] for name in sorted(read.images)]
+    return fingerprint([VERSION, read.choices, states])
 
 
 def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) -> Iterator[list[Choice]]:

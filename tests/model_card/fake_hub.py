@@ -1,0 +1,28 @@
+"""A model hub in a folder, and its client: the methods that are called, with their arguments' names."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+class Hub:
+    """Of a user who may write everywhere, or is refused.
+
+    made: whether each repository is private.
+    """
+
+    def __init__(self, folder: Path, refusal: Exception | None = None) -> None:
+        self.folder, self.refusal, self.made = folder, refusal, {"ann/old": False}
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        assert exist_ok
+        self.made.setdefault(repo_id, private)
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> Any:
+        shutil.copytree(folder_path, self.folder / repo_id, dirs_exist_ok=True)
+        return SimpleNamespace(commit_url=f"https://hub.invalid/{repo_id}/commit/1")
