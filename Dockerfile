@@ -3,7 +3,7 @@
 # How they are run: docs/containers.md. dev/image_steps.py runs these steps without Docker.
 FROM python:3.11-slim-bookworm AS base
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONUNBUFFERED=1
-RUN useradd --create-home --uid 1000 ppd && mkdir /work && chown ppd /work
+RUN useradd --create-home --uid 1000 ppd && mkdir /project && chown ppd /project
 WORKDIR /opt/ppd-lightning
 COPY constraints.txt ./
 
@@ -18,7 +18,7 @@ FROM torch-cpu AS cpu
 ARG COMMIT=
 COPY . .
 RUN dev/image_install.sh
-WORKDIR /work
+WORKDIR /project
 USER 1000
 ENTRYPOINT ["ppd"]
 CMD ["--help"]
@@ -28,7 +28,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ARG COMMIT=
 COPY . .
 RUN dev/image_install.sh
-WORKDIR /work
+WORKDIR /project
 USER 1000
 ENTRYPOINT ["ppd"]
 CMD ["--help"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,16 @@ REMEMBERED = 256 << 20
 """Bytes of pictures of the base that are not drawn again."""
 Drawn = list[tuple[Image.Image, Image.Image]]
 """A caption's picture by the base, and for somebody."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A caption with the base's picture and the visitor's, of one noise, and the latter's number."""
+
+    caption: str
+    base: Image.Image
+    own: Image.Image
+    number: int
 
 
 class Drawings:

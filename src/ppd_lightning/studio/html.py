@@ -10,8 +10,9 @@ from html import escape
 from PIL import Image
 
 from ppd_lightning.studio.blind_test import BlindTest
+from ppd_lightning.studio.drawings import Row
 from ppd_lightning.studio.pairs import png
-from ppd_lightning.studio.studio import DIVISIONS, Row, Studio
+from ppd_lightning.studio.studio import DIVISIONS, Studio
 from ppd_lightning.studio.visits import Visit
 
 SMALL = 160

@@ -10,15 +10,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.studio.blind_test import ROUNDS, BlindTest
 from ppd_lightning.studio.collection import Answer, Collection, zipped
-from ppd_lightning.studio.drawings import Drawings
+from ppd_lightning.studio.drawings import Drawings, Row
 from ppd_lightning.studio.model import Choice, StudioModel
 from ppd_lightning.studio.pairs import Shown
 from ppd_lightning.studio.said import caption_said, name_said, number_said
@@ -35,16 +33,6 @@ STRONGEST = 2.0
 DIVISIONS = 4
 """Of the triangle's sides."""
 ME = "You"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A caption with the base's picture and the visitor's, of one noise, and the latter's number."""
-
-    caption: str
-    base: Image.Image
-    own: Image.Image
-    number: int
 
 
 class Studio:

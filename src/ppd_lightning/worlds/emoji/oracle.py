@@ -50,9 +50,7 @@ class Oracle:
             concepts, picked: (N,) int, of each shot: its concept and the style that was preferred.
         """
         log_likelihood = self.log_likelihood[:, concepts, picked].astype(np.float64).sum(1)
-        weights = np.exp(log_likelihood - log_likelihood.max())
-        posterior: np.ndarray = weights / weights.sum()
-        return posterior
+        return normalised(log_likelihood)
 
     def expected_utilities(self, concepts: np.ndarray, picked: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """What the person thinks of the real pictures of the concepts `asked` (C,), given the shots: (C, S)."""
@@ -63,3 +61,10 @@ class Oracle:
         """The style of the best picture of each concept `asked` (C,) int: (C,) int64."""
         best: np.ndarray = self.expected_utilities(concepts, picked, asked).argmax(1)
         return best
+
+
+def normalised(log_likelihood: np.ndarray) -> np.ndarray:
+    """The probabilities (M,) of equally likely people by what each gives the choices (M,), summing to 1."""
+    weights = np.exp(log_likelihood - log_likelihood.max())
+    found: np.ndarray = weights / weights.sum()
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ppd_lightning.worlds.emoji.generated_choices import Merits
+from ppd_lightning.worlds.emoji.oracle import normalised
 from ppd_lightning.worlds.emoji.people import People, make_people
 from ppd_lightning.worlds.emoji.pool import Pool
 from ppd_lightning.worlds.emoji.sides import CHOOSING
@@ -58,9 +59,7 @@ class PoolOracle:
         log_likelihood = np.zeros(len(self.utility))
         for one, beside in zip(picked.tolist(), other.tolist(), strict=True):
             log_likelihood += self._log_likelihood(one, beside)
-        weights = np.exp(log_likelihood - log_likelihood.max())
-        found: np.ndarray = weights / weights.sum()
-        return found
+        return normalised(log_likelihood)
 
     def expected_utilities(self, picked: np.ndarray, other: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """What the person thinks of pictures of the pool, given the shots, in the shape of `rows`."""
