@@ -1,0 +1,245 @@
+"""Three rewards as users: what each likes at its corner, and along the edges between two of them.
+
+    python experiments/emoji/blends/edges.py FOLDER KEY=VALUE ...
+    python experiments/emoji/blends/edges.py FOLDER --trainings 0,1,2 --noises 8 --mixed --alone KEY=VALUE ...
+
+The words are the overrides of the trainings, which are finished (`ppd prepare label embed train`). Draws every caption
+of `evaluation.captions` at every point of the three edges of the triangle of users, with the same noises, and scores
+each picture by every reward. Writes results.json, curves.csv and strip.png into FOLDER; the strip is the caption and
+noise in which the three corners gain most. Pictures are kept in the runs' folders and shared with `ppd evaluate`; what
+is there is not drawn again.
+
+S = trainings, C = captions, M = noises, G = points, K = rewards, R = resamples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from ppd_lightning.backbones.interfaces import Conditions
+from ppd_lightning.backbones.user_branch import UserBranch
+from ppd_lightning.config.compose import compose
+from ppd_lightning.config.workspace import Workspace
+from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, evaluated_captions
+from ppd_lightning.evaluation.scores.reward_scores import score_images
+from ppd_lightning.evaluation.statistics.bootstrap import draw_people, draw_trainings, estimate
+from ppd_lightning.evaluation.statistics.intervals import middle
+from ppd_lightning.generation.drawn_files import read_picture
+from ppd_lightning.generation.gallery import Gallery, base_gallery, own_gallery
+from ppd_lightning.generation.grid import draw_grid
+from ppd_lightning.generation.pipeline import UserPipeline
+from ppd_lightning.generation.sampling import draw_images
+from ppd_lightning.generation.trained_run import TrainedRun
+from ppd_lightning.storage.atomic import write_json_atomic
+
+RESAMPLES, TIE = 1000, 0.1
+
+
+class Mixed(UserPipeline):
+    """Blends by their predictions instead of by their vectors: e_text + sum_k w_k (e_k - e_text), users (B, K) of w."""
+
+    def _for_users(
+        self,
+        branch: UserBranch,
+        users: Tensor,
+        of_text: Tensor,
+        latents: Tensor,
+        times: Tensor,
+        conditions: Conditions,
+    ) -> Tensor:
+        mixed = of_text.clone()
+        for corner, weights in zip(torch.eye(users.shape[1]), users.T, strict=True):
+            asked = corner * (weights > 0).float()[:, None]
+            of_corner = super()._for_users(branch, asked, of_text, latents, times, conditions)
+            mixed += weights.view(-1, *[1] * (of_text.ndim - 1)) * (of_corner - of_text)
+        return mixed
+
+
+def ring(corners: int, divisions: int) -> np.ndarray:
+    """Weights (G, K) of the points around the triangle, each once: corner, edge, corner, ..."""
+    points = []
+    for first in range(corners):
+        for part in range(divisions):
+            point = np.zeros(corners)
+            point[first], point[(first + 1) % corners] = 1 - part / divisions, part / divisions
+            points.append(point)
+    return np.array(points)
+
+
+def gallery_of(run: TrainedRun, mixed: bool) -> Gallery:
+    own = own_gallery(run)
+    if not mixed:
+        return own
+    first = run.pipeline
+    pipeline = Mixed(
+        first.backbone, first.network, first.branch, first.codec, first.text, image_size=run.data.image_size
+    )
+
+    def paint(captions: Sequence[str], users: Tensor | None, seeds: Sequence[int], prompts: Sequence[str]) -> Tensor:
+        return draw_images(pipeline, run.settings, captions, users, seeds, prompts)
+
+    return Gallery(own.folder.with_name(own.folder.name + "-mixed"), paint, own.batch_size, progress=run.progress)
+
+
+def spearman(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Of weights (G) with each row of (R, G), (R)."""
+    first, second = rankdata(weights) - (len(weights) + 1) / 2, rankdata(means, axis=1) - (len(weights) + 1) / 2
+    found: np.ndarray = second @ first / np.maximum(np.linalg.norm(first) * np.linalg.norm(second, axis=1), 1e-12)
+    return found
+
+
+def resampled(values: np.ndarray) -> np.ndarray:
+    """Means (R, ...) of values (S, C, ...) over captions and trainings drawn anew."""
+    captions = values.shape[1]
+    times = draw_people(np.arange(captions), RESAMPLES).times / captions
+    drawn: np.ndarray = np.einsum("sc...,rs,rc->r...", values, draw_trainings(len(values), RESAMPLES), times)
+    return drawn
+
+
+def with_interval(value: float, drawn: np.ndarray, captions: int) -> dict[str, float]:
+    low, high = middle(drawn, captions)
+    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def edge(weights: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """A reward's values (S, C, G) along an edge, by its own weight (G)."""
+    order = np.argsort(weights)
+    weights, values = weights[order], values[:, :, order]
+    mean, again, captions = values.mean((0, 1)), resampled(values), values.shape[1]
+    steps, each = np.diff(mean), np.diff(values.mean(1), axis=1)
+    return {
+        "rank_correlation": with_interval(float(spearman(weights, mean[None])[0]), spearman(weights, again), captions),
+        "steps": len(steps),
+        "steps_that_rise": int((steps > 0).sum()),
+        "of_each_training": (each > 0).sum(1).tolist(),
+        "steps_certain": int((np.quantile(np.diff(again, axis=1), 0.025, axis=0) > 0).sum()),
+        "monotone_in_resamples": round(float((np.diff(again, axis=1) > 0).all(1).mean()), 3),
+        "weights": np.round(weights, 4).tolist(),
+        "means": np.round(mean, 4).tolist(),
+        "deviation_from_a_line": round(
+            float(np.abs(mean - np.interp(weights, [0, 1], mean[[0, -1]])).max() / abs(mean[-1] - mean[0])), 3
+        ),
+    }
+
+
+def corner(own: np.ndarray, base: np.ndarray, captions: list[str]) -> dict[str, Any]:
+    """How far own scores (S, C, M) are above the base's (C, M): how often, in deviations, and the mean itself."""
+    noises = base.shape[1]
+    lead = ((own - base[None]) / base.std()).reshape(len(own), -1)
+    wins = 0.5 + 0.5 * (lead > TIE) - 0.5 * (lead < -TIE)
+    people = [caption for caption in captions for _ in range(noises)]
+    found = {}
+    for name, values in (("win_rate", wins), ("lead_in_deviations", lead), ("mean", own.reshape(len(own), -1))):
+        one = estimate(values, people, RESAMPLES)
+        found[name] = {"value": round(one.value, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--trainings", default="0")
+    parser.add_argument("--noises", type=int, default=8)
+    parser.add_argument("--divisions", type=int, default=8)
+    parser.add_argument("--captions", type=int, help="the first so many; else all")
+    parser.add_argument(
+        "--mixed", action="store_true", help="mix the predictions of the corners instead of their vectors"
+    )
+    parser.add_argument("--alone", action="store_true", help="also one Diffusion-DPO a reward, trained beforehand")
+    options = parser.parse_intermixed_args()
+    trainings = options.trainings.split(",")
+    workspaces = [Workspace(compose([*options.overrides, f"seed={seed}"])) for seed in trainings]
+    first = workspaces[0]
+    names = list(first.rewards_that_label)
+    rewards = first.open_rewards(names)
+    captions = evaluated_captions(first.config.evaluation.captions, first.data)[: options.captions]
+    seeds = range(FIRST_SEED, FIRST_SEED + options.noises)
+    weights = ring(len(names), options.divisions)
+    asked = [{name: float(part) for name, part in zip(names, point, strict=True) if part} for point in weights]
+    cells = [(caption, seed) for caption in captions for seed in seeds]
+    base_files = base_gallery(first.trained_run()).draw([one for one, _ in cells], None, [seed for _, seed in cells])
+    shape = (len(captions), options.noises)
+
+    def scored(name: str, files: Sequence[Path], prompts: Sequence[str]) -> np.ndarray:
+        return score_images(rewards[name], files, prompts, progress=False)
+
+    base = {name: scored(name, base_files, [one for one, _ in cells]).reshape(shape) for name in names}
+    scores, strip = {name: [] for name in names}, []
+    rows = [(caption, seed, blend) for caption, seed in cells for blend in asked]
+    prompts = [caption for caption, _, _ in rows]
+    for workspace in workspaces:
+        run = workspace.trained_run()
+        embeddings = run.embeddings([blend for *_, blend in rows], prompts)
+        files = gallery_of(run, options.mixed).draw(prompts, embeddings, [seed for _, seed, _ in rows])
+        strip = strip or files
+        for name in names:
+            scores[name].append(scored(name, files, prompts).reshape(*shape, len(weights)))
+    of = {name: np.stack(each) for name, each in scores.items()}  # (S, C, M, G)
+    at = {name: number * options.divisions for number, name in enumerate(names)}
+    report: dict[str, Any] = {
+        "overrides": options.overrides,
+        "trainings": trainings,
+        "mixed": options.mixed,
+        "pictures_a_point": len(cells),
+        "base": {name: round(float(base[name].mean()), 4) for name in names},
+        "users": {
+            user: {name: corner(of[name][..., at[user]], base[name], captions) for name in names} for user in names
+        },
+        "edges": {},
+    }
+    curves = []
+    for number, start in enumerate(names):
+        end = names[(number + 1) % len(names)]
+        points = [(number * options.divisions + part) % len(weights) for part in range(options.divisions + 1)]
+        for name in (start, end):
+            own = weights[points, names.index(name)]
+            report["edges"][f"{start} - {end}: {name}"] = edge(own, of[name][..., points].mean(2))
+        for point in points:
+            share = weights[point, names.index(end)]
+            curves.append([start, end, share, *(round(float(of[name][..., point].mean()), 5) for name in names)])
+    if options.alone:
+        report["alone"] = {}
+        for name in names:
+            own = []
+            for seed in trainings:
+                alone = Workspace(
+                    compose([*options.overrides, "objective=diffusion_dpo", f"reward=[{name}]", f"seed={seed}"])
+                ).trained_run()
+                texts = [one for one, _ in cells]
+                files = own_gallery(alone).draw(
+                    texts, alone.embeddings([name] * len(cells), texts), [s for _, s in cells]
+                )
+                own.append(scored(name, files, texts).reshape(shape))
+            report["alone"][name] = corner(np.stack(own), base[name], captions)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(options.folder / "results.json", report)
+    with (options.folder / "curves.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["from", "to", "weight of to", *names])
+        writer.writerows(curves)
+    gains = sum((of[name][0, :, :, at[name]] - base[name]) / base[name].std() for name in names)  # (C, M)
+    best = int(np.argmax(gains)) * len(weights)
+    around = [*strip[best : best + len(weights)], strip[best]]
+    lines = [around[at[name] : at[name] + options.divisions + 1] for name in names]
+    draw_grid(
+        ([read_picture(file) for file in line] for line in lines),
+        [f"{name} to {names[(number + 1) % len(names)]}" for number, name in enumerate(names)],
+        [f"{part / options.divisions:g}" for part in range(options.divisions + 1)],
+        title=prompts[best],
+    ).save(options.folder / "strip.png", optimize=True)
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
