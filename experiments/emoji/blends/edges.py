@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -145,6 +144,34 @@ def corner(own: np.ndarray, base: np.ndarray, captions: list[str]) -> dict[str, 
     return found
 
 
+def tables(report: dict[str, Any]) -> str:
+    """The users, and the edges, as tables of Markdown."""
+
+    def words(one: dict[str, float], form: str = ".3f") -> str:
+        return f"{one['value']:{form}} ({one['low']:{form}} to {one['high']:{form}})"
+
+    lines = ["| user | mean of its reward | the base's | win rate | by " + " | by ".join(report["base"]) + " |"]
+    lines.append("|---" * (4 + len(report["base"])) + "|")
+    alone = {f"{name}, Diffusion-DPO alone": (name, one) for name, one in report.get("alone", {}).items()}
+    shared = {user: (user, of[user]) for user, of in report["users"].items()}
+    for title, (name, one) in {**shared, **alone}.items():
+        rates = [words(of["win_rate"]) for of in report["users"][name].values()] if title == name else []
+        cells = [title, words(one["mean"]), f"{report['base'][name]:.3f}", words(one["win_rate"]), *rates]
+        lines.append("| " + " | ".join([*cells, *[""] * (4 + len(report["base"]) - len(cells))]) + " |")
+    lines += [
+        "",
+        "| edge: reward | rank correlation | steps that rise | certain | of each training | monotone | bent |",
+    ]
+    lines.append("|---" * 7 + "|")
+    for title, one in report["edges"].items():
+        steps = [f"{one['steps_that_rise']} of {one['steps']}", one["steps_certain"], one["of_each_training"]]
+        ends = [one["monotone_in_resamples"], one["deviation_from_a_line"]]
+        lines.append(
+            f"| {title} | {words(one['rank_correlation'], '.2f')} | " + " | ".join(map(str, steps + ends)) + " |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -238,7 +265,7 @@ def main() -> None:
         [f"{part / options.divisions:g}" for part in range(options.divisions + 1)],
         title=prompts[best],
     ).save(options.folder / "strip.png", optimize=True)
-    print(json.dumps(report, indent=1))
+    print(tables(report))
 
 
 if __name__ == "__main__":
