@@ -90,6 +90,16 @@ def gallery_of(run: TrainedRun, mixed: bool) -> Gallery:
     return Gallery(own.folder.with_name(own.folder.name + "-mixed"), paint, own.batch_size, progress=run.progress)
 
 
+def drawn(gallery: Gallery, captions: Sequence[str], users: Tensor | None, seeds: Sequence[int]) -> list[Path]:
+    """As `Gallery.draw`, noise by noise: so more noises add to what fewer have drawn."""
+    files: dict[int, Path] = {}
+    for seed in dict.fromkeys(seeds):
+        rows = [row for row, own in enumerate(seeds) if own == seed]
+        owners = None if users is None else users[rows]
+        files |= zip(rows, gallery.draw([captions[row] for row in rows], owners, [seed] * len(rows)), strict=True)
+    return [files[row] for row in range(len(seeds))]
+
+
 def spearman(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Of weights (G) with each row of (R, G), (R)."""
     first, second = rankdata(weights) - (len(weights) + 1) / 2, rankdata(means, axis=1) - (len(weights) + 1) / 2
@@ -101,12 +111,12 @@ def resampled(values: np.ndarray) -> np.ndarray:
     """Means (R, ...) of values (S, C, ...) over captions and trainings drawn anew."""
     captions = values.shape[1]
     times = draw_people(np.arange(captions), RESAMPLES).times / captions
-    drawn: np.ndarray = np.einsum("sc...,rs,rc->r...", values, draw_trainings(len(values), RESAMPLES), times)
-    return drawn
+    again: np.ndarray = np.einsum("sc...,rs,rc->r...", values, draw_trainings(len(values), RESAMPLES), times)
+    return again
 
 
-def with_interval(value: float, drawn: np.ndarray, captions: int) -> dict[str, float]:
-    low, high = middle(drawn, captions)
+def with_interval(value: float, again: np.ndarray, captions: int) -> dict[str, float]:
+    low, high = middle(again, captions)
     return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
@@ -195,7 +205,7 @@ def main() -> None:
     weights = ring(len(names), options.divisions)
     asked = [{name: float(part) for name, part in zip(names, point, strict=True) if part} for point in weights]
     cells = [(caption, seed) for caption in captions for seed in seeds]
-    base_files = base_gallery(first.trained_run()).draw([one for one, _ in cells], None, [seed for _, seed in cells])
+    base_files = drawn(base_gallery(first.trained_run()), [one for one, _ in cells], None, [seed for _, seed in cells])
     shape = (len(captions), options.noises)
 
     def scored(name: str, files: Sequence[Path], prompts: Sequence[str]) -> np.ndarray:
@@ -208,14 +218,14 @@ def main() -> None:
     for workspace in workspaces:
         run = workspace.trained_run()
         embeddings = run.embeddings([blend for *_, blend in rows], prompts)
-        files = gallery_of(run, options.mixed).draw(prompts, embeddings, [seed for _, seed, _ in rows])
+        files = drawn(gallery_of(run, options.mixed), prompts, embeddings, [seed for _, seed, _ in rows])
         strip = strip or files
         for name in names:
             scores[name].append(scored(name, files, prompts).reshape(*shape, len(weights)))
     of = {name: np.stack(each) for name, each in scores.items()}  # (S, C, M, G)
     at = {name: number * options.divisions for number, name in enumerate(names)}
     report: dict[str, Any] = {
-        "overrides": options.overrides,
+        "overrides": [word for word in options.overrides if not word.startswith("output=")],
         "trainings": trainings,
         "mixed": options.mixed,
         "pictures_a_point": len(cells),
@@ -244,9 +254,8 @@ def main() -> None:
                     compose([*options.overrides, "objective=diffusion_dpo", f"reward=[{name}]", f"seed={seed}"])
                 ).trained_run()
                 texts = [one for one, _ in cells]
-                files = own_gallery(alone).draw(
-                    texts, alone.embeddings([name] * len(cells), texts), [s for _, s in cells]
-                )
+                vectors = alone.embeddings([name] * len(cells), texts)
+                files = drawn(own_gallery(alone), texts, vectors, [seed for _, seed in cells])
                 own.append(scored(name, files, texts).reshape(shape))
             report["alone"][name] = corner(np.stack(own), base[name], captions)
     options.folder.mkdir(parents=True, exist_ok=True)
