@@ -65,7 +65,7 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_every_two_images_are_a_pair_and_ties_stay_ties() -> None:
-    ranking = Ranking(1, "a", "b", ("x", "y", "z"), (1.0, 2.0, 1.0))
+    ranking = Ranking("line 1", "a", "b", ("x", "y", "z"), (1.0, 2.0, 1.0))
     assert list(ranking.pairs()) == [(0, 1, 1.0), (0, 2, 0.5), (1, 2, 0.0)]
     assert [number_of(value) for value in (3, "2", " 1.5 ")] == [3, 2, 1.5]
     for value in (None, "", "x", True, float("inf"), "nan", [1]):
@@ -98,12 +98,15 @@ def test_the_cards_name_of_ranks_is_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"image_path": "00000.jpg"}, "line 1: prompt 1: image_path must be a list"),
-        ({"prompt": 7}, "line 1: prompt 1: prompt must be text, not the number 7"),
-        ({"raw_annotations": 1}, "prompt 1: raw_annotations: 1: must be an object with user_hash and annotation"),
+        ({"image_path": "00000.jpg"}, "line 1: image_path must be a list, as JSON and parquet have them, not a text"),
+        ({"prompt": 7}, "line 1: prompt must be text, not the number 7"),
+        ({"raw_annotations": 1}, "line 1: raw_annotations must be a list"),
         ({"raw_annotations": [{"user_hash": 1, "annotation": [0]}]}, "annotation has 1 ranks, and there are 3 images"),
         ({"raw_annotations": [{"user_hash": 1.5, "annotation": [0, 1, 2]}]}, "user_hash must be a name or a whole"),
         ({"raw_annotations": [{"user_hash": 1, "annotation": [0, 1, "b"]}]}, "a rank must be a number, not 'b'"),
+        ({"raw_annotations": [1]}, "line 1, annotation 1: must be an object with user_hash and annotation"),
+        ({"raw_annotations": [{"annotation": [0, 1, 2]}]}, "annotation 1: user_hash is empty"),
+        ({"image_path": ["00000.jpg", None]}, "line 1: image_path is empty"),
         ({"raw_annotations": []}, "makes no pair"),
     ],
 )
@@ -118,8 +121,9 @@ def test_pairs_of_a_missing_image_are_left_out_with_their_places(tmp_path: Path)
     (tmp_path / "test/00002.jpg").unlink()
     with pytest.raises(UserError) as failure:
         rows_of(made, tmp_path)
-    assert len(failure.value.faults) == 4
-    assert f"line 1, prompt 1, user {USERS[0]}: there is no image" in failure.value.faults[0]
+    assert [fault.partition(": there")[0].rpartition(": ")[2] for fault in failure.value.faults] == [
+        f"line 1, annotation {number}, user {user}" for number, user in enumerate(USERS, 1)
+    ]
     made = replace(made, max_unusable=0.9)
     assert rows_of(made, tmp_path).counts["no_image"] == 4
     lines = made.lines(tmp_path / "data")
@@ -208,7 +212,7 @@ def test_ratings_by_nobody_are_refused_or_everyones(tmp_path: Path) -> None:
         tmp_path / "t.parquet",
         [{"prompt": "x", "image": name, "rating": value} for name, value in (("a.jpg", 1), ("b.jpg", 2))],
     )
-    with pytest.raises(UserError, match="line 1: no column says who chose"):
+    with pytest.raises(UserError, match="no column says who chose"):
         rows_of(source("pamela", table), tmp_path)
     assert said(rows_of(source("pamela", table, "data.everyone=all"), tmp_path)) == [("x", "all", None, None, 0.0)]
 
@@ -249,12 +253,12 @@ def test_votes_of_people_are_theirs(tmp_path: Path) -> None:
     pictures(tmp_path, "a.jpg", "b.jpg")
     row = {"caption": "x", "image_0": "a.jpg", "image_1": "b.jpg", "voters": ["ann", "bob", 7]}
     (tmp_path / "t.jsonl").write_text(json.dumps(row | {"answers": ["image_1", "both", 1]}))
-    with pytest.raises(UserError, match=r"answers: 'both' is none of 0, 1, tie, image_1, image_2; data.answers says"):
+    with pytest.raises(UserError, match=r"answers holds 'both', which is none of 0, 1, tie, image_1, image_2; data.answers says"):
         rows_of(source("votes", tmp_path / "t.jsonl"), tmp_path)
     made = source("votes", tmp_path / "t.jsonl", "+data.answers.both=tie")
     assert [(row[1], row[4]) for row in said(rows_of(made, tmp_path))] == [("7", 0.0), ("ann", 1.0), ("bob", 0.5)]
     (tmp_path / "t.jsonl").write_text(json.dumps(row | {"answers": ["image_1"]}))
-    with pytest.raises(UserError, match="line 1: voters and answers must be lists, as long as each other"):
+    with pytest.raises(UserError, match="line 1: 3 voters gave 1 answers; expected one of each"):
         rows_of(made, tmp_path)
 
 

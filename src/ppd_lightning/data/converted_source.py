@@ -20,7 +20,8 @@ from ppd_lightning.settings.part import Finding, settings
 from ppd_lightning.settings.values import PathText
 
 if TYPE_CHECKING:
-    from ppd_lightning.data.converted import Faults, Form, Rows
+    from ppd_lightning.data.converted import Form
+    from ppd_lightning.data.converted_rows import Faults, Rows
 
 
 @settings
@@ -38,8 +39,8 @@ class ConvertedSource(PeopleSource):
 
     NAMES: ClassVar[Mapping[str, tuple[str, ...]]]
     """The names by which each column is found."""
-    NEEDED: ClassVar[tuple[tuple[str, ...], ...]]
-    """The columns that must be there, one of each tuple."""
+    FORMS: ClassVar[tuple[tuple[str, ...], ...]]
+    """The columns that must be there together; those of one form suffice."""
 
     speed_keys: ClassVar[tuple[str, ...]] = (*PeopleSource.speed_keys, "roots")
     title: ClassVar[str]
@@ -50,16 +51,16 @@ class ConvertedSource(PeopleSource):
         """What the table's rows say.
 
         Args:
-            rows: each with its line, its cells by the names of `NAMES`.
+            rows: each with its place, and its cells by the names of `NAMES`.
             image: gives the name of a cell's image, or raises a ValueError.
-            faults: where to note what no ranking can be made of.
+            faults: where to note what no ranking can be made of; more than `max_unusable` of them stop the command.
         """
 
     def make(self, folder: Path, output: Path) -> None:
         """Write the pairs with their images as parquet; see `converted.make_parquet`."""
         from ppd_lightning.data.converted import make_parquet
 
-        make_parquet(self._form(), folder, self.max_unusable)
+        make_parquet(self._form(), folder)
 
     def parquet(self, folder: Path) -> ParquetFiles:
         """What `make` writes."""
@@ -94,4 +95,13 @@ class ConvertedSource(PeopleSource):
     def _form(self) -> Form:
         from ppd_lightning.data.converted import Form
 
-        return Form(self.table, self.images, self.roots, self.NAMES, self.NEEDED, self.columns, self.rankings)
+        return Form(
+            self.table,
+            self.images,
+            self.roots,
+            self.NAMES,
+            self.FORMS,
+            self.columns,
+            self.rankings,
+            self.max_unusable,
+        )

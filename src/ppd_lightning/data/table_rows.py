@@ -152,7 +152,12 @@ def named_by(key: str, expected: str) -> Iterator[None]:
 
 def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
     """Raise a `UserError` that names the first of these faults (line, sentence) and counts them; none is no error."""
-    messages = [f"{table.url}: {table.place(line)}: {fault}" for line, fault in sorted(faults)]
+    refuse_places(table, [(table.place(line), fault) for line, fault in sorted(faults)])
+
+
+def refuse_places(table: Location, faults: Iterable[tuple[str, str]]) -> None:
+    """As `refuse`, of faults with their places, in their order; what is said twice is said once."""
+    messages = list(dict.fromkeys(f"{table.url}: {place}: {fault}" for place, fault in faults))
     if len(messages) > FAULTS_NAMED:
         messages[FAULTS_NAMED:] = [f"{table.url}: and {len(messages) - FAULTS_NAMED} faults more"]
     if messages:
