@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from ppd_lightning.data.converted_rows import SPLIT, Faults, Row, Rows, converted_rows, unseen_people
+from ppd_lightning.data.converted_rows import SPLIT, Faults, Rows, converted_rows, unseen_people
 from ppd_lightning.data.folder_files import is_made, refuse_too_many, write_parquet
 from ppd_lightning.data.image_files import ImageFiles, quoted
 from ppd_lightning.data.own_table import Choice, OwnTable, held_image
@@ -183,26 +183,27 @@ def _rankings(table: Location, form: Form, held: HeldImages, *, first_time: bool
     refuse(table, no_rows)
     if not rows:
         raise UserError(f"{table.url}: holds no rows")
-    faults += [(ranking.place, _too_many(ranking)) for ranking in rankings if len(ranking.images) > MOST_IMAGES]
+    refuse_places(
+        table, [(ranking.place, _too_many(ranking)) for ranking in rankings if len(ranking.images) > MOST_IMAGES]
+    )
     unusable = len({place for place, _ in faults})
     if unusable > form.max_unusable * max(rows, len(rankings)):
         refuse_places(table, faults)
     if first_time:
-        if faults:
-            log.warning(
-                "%s: %d rows or rankings say nothing that can be used and are left out; the first is %s: %s",
-                *(table.url, unusable, *faults[0]),
-            )
-        for count, what in (
-            (sum(len(ranking.images) == 0 for ranking in rankings), "%s: %d rows have no votes and make no pair"),
-            (
-                sum(len(ranking.images) == 1 for ranking in rankings),
-                "%s: %d times a person judged one image alone of a caption, which makes no pair",
-            ),
-        ):
-            if count:
-                log.warning(what, table.url, count)
-    return [ranking for ranking in rankings if len(ranking.images) <= MOST_IMAGES]
+        _warn(table, rankings, faults, unusable)
+    return rankings
+
+
+def _warn(table: Location, rankings: Sequence[Ranking], faults: Faults, unusable: int) -> None:
+    """Say what makes no pair."""
+    if faults:
+        words = "%s: %d rows or rankings say nothing that can be used and are left out; the first is %s: %s"
+        log.warning(words, table.url, unusable, *faults[0])
+    unasked, alone = (sum(len(ranking.images) == count for ranking in rankings) for count in (0, 1))
+    if unasked:
+        log.warning("%s: %d rows have no votes and make no pair", table.url, unasked)
+    if alone:
+        log.warning("%s: %d times a person judged one image alone of a caption, which makes no pair", table.url, alone)
 
 
 def _too_many(ranking: Ranking) -> str:

@@ -94,11 +94,7 @@ def converted_rows(
         before = line
 
 
-def unseen_people(
-    table: str,
-    names: Mapping[str, tuple[str, ...]],
-    columns: Mapping[str, str],
-) -> frozenset[str]:
+def unseen_people(table: str, names: Mapping[str, tuple[str, ...]], columns: Mapping[str, str]) -> frozenset[str]:
     """Who is never trained on by the table's own splits: the column of splits, or else the names of its files.
 
     Args:
@@ -113,6 +109,8 @@ def unseen_people(
     known = {name: own for name, own in columns.items() if name in both}
     found: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for row in converted_rows(where, both, [()], known, []):
+        if SPLIT not in row.cells:
+            return frozenset()
         try:
             user, split = row.read("user", user_of), row.read(SPLIT, label_of)
         except ValueError:  # whoever makes pairs of the rows says so

@@ -17,7 +17,7 @@ from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
 from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import Finding, settings
-from ppd_lightning.settings.values import PathText
+from ppd_lightning.settings.values import PathText, Repository
 
 if TYPE_CHECKING:
     from ppd_lightning.data.converted import Form
@@ -37,12 +37,15 @@ class ConvertedSource(PeopleSource):
     columns: dict[str, str]
     """The table's names of columns, by the source's own, where it has others; a message about lacking ones has both."""
 
+    origin: Repository | None
+    """The data set on the model hub that the table is of, OWNER/NAME, for the model card; null says nothing of it."""
+
     NAMES: ClassVar[Mapping[str, tuple[str, ...]]]
     """The names by which each column is found."""
     FORMS: ClassVar[tuple[tuple[str, ...], ...]]
     """The columns that must be there together; those of one form suffice."""
 
-    speed_keys: ClassVar[tuple[str, ...]] = (*PeopleSource.speed_keys, "roots")
+    speed_keys: ClassVar[tuple[str, ...]] = (*PeopleSource.speed_keys, "roots", "origin")
     title: ClassVar[str]
     """What the table holds, for the model card."""
 
@@ -87,6 +90,10 @@ class ConvertedSource(PeopleSource):
             yield Finding(need, f"{len(read_pairs(self._form())[1].choices):,}")
         except UserError as error:
             yield Finding(need, "not readable", tuple(error.faults))
+
+    def hub_name(self) -> str | None:
+        """See the base class."""
+        return self.origin
 
     def description(self) -> str:
         """See the base class."""

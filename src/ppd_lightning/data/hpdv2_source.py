@@ -33,6 +33,7 @@ class Hpdv2Source(ConvertedSource):
 
     def rankings(self, rows: Rows, image: Callable[[Any], str], faults: Faults) -> Iterator[Ranking]:
         """One of each annotation."""
+
         def images_of(value: Any) -> tuple[str, ...]:
             return tuple(filled(image)(path) for path in list_of(value))
 

@@ -20,7 +20,7 @@ class Ranking:
     """Images of one caption in one person's order.
 
     place: in the table, for messages. images: their names. ranks: of each image, the best has the lowest. models: what
-    generated each. name: what was asked at once, where the table says so. Text is empty where the table does not say it.
+    generated each. name: what was asked at once, where the table says so. Text is empty where the table has none.
     """
 
     place: str

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @settings
 class RatingsSource(ConvertedSource):
-    """A row an image that somebody ranked or rated; columns: caption, image, value, and user, group, model, split if there."""
+    """A row an image that somebody ranked or rated: caption, image, value; and user, group, model, split if there."""
 
     best: Literal["lowest", "highest"]
     """Which value is the best: the lowest of ranks, the highest of ratings."""

@@ -103,7 +103,8 @@ class VotesSource(ConvertedSource):
         if len(voters) != len(answers):
             raise ValueError(f"{len(voters)} voters gave {len(answers)} answers; expected one of each")
         names = [read_as(row.called["voters"], filled(user_of), voter) for voter in voters]
-        return [(name, read_as(row.called["answers"], self._ranks, said)) for name, said in zip(names, answers, strict=True)]
+        ranks = [read_as(row.called["answers"], self._ranks, answer) for answer in answers]
+        return list(zip(names, ranks, strict=True))
 
     def _ranks(self, answer: Any) -> tuple[float, float]:
         """What an answer makes of the two images.

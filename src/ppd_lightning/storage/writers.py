@@ -1,4 +1,4 @@
-"""Who writes a temporary file or folder: its name says so, so that what a killed process left can be told from what is in use."""
+"""Who writes a temporary file or folder: its name says so, so that what a killed process left is known as such."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def temporary_beside(path: Path) -> Path:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder beside `path`, which is removed when the block ends; what killed processes left there is too."""
+    """Give a new folder beside `path`, which is removed when the block ends, as is what killed processes left there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     folder = temporary_beside(path)
