@@ -272,8 +272,8 @@ def test_the_documented_python_describes_asks_and_draws(
         ("SOMEBODY", known),
         ("wolf_1.png", "a.png"),
         ("wolf_2.png", "b.jpg"),
-        ("balloon_1.png", "c.gif"),
-        ("balloon_2.png", "d.png"),
+        ("sun_1.png", "c.gif"),
+        ("sun_2.png", "d.png"),
     ):
         assert shown in blocks[0]
         blocks = [block.replace(shown, here) for block in blocks]
