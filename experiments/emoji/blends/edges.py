@@ -6,8 +6,8 @@
 The words are the overrides of the trainings, which are finished (`ppd prepare label embed train`). Draws every caption
 of `evaluation.captions` at every point of the three edges of the triangle of users, with the same noises, and scores
 each picture by every reward. Writes results.json, curves.csv and strip.png into FOLDER; the strip is the caption and
-noise in which the three corners gain most. Pictures are kept in the runs' folders and shared with `ppd evaluate`; what
-is there is not drawn again.
+noise in which the three corners gain most. Pictures are kept in the runs' folders and shared with
+`ppd evaluate`; what is there is not drawn again.
 
 S = trainings, C = captions, M = noises, G = points, K = rewards, R = resamples.
 """
@@ -264,8 +264,8 @@ def main() -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["from", "to", "weight of to", *names])
         writer.writerows(curves)
-    gains = sum((of[name][0, :, :, at[name]] - base[name]) / base[name].std() for name in names)  # (C, M)
-    best = int(np.argmax(gains)) * len(weights)
+    leads = [(of[name][0, :, :, at[name]] - base[name]) / base[name].std() for name in names]  # (C, M) each
+    best = int(np.argmax(np.sum(leads, axis=0))) * len(weights)
     around = [*strip[best : best + len(weights)], strip[best]]
     lines = [around[at[name] : at[name] + options.divisions + 1] for name in names]
     draw_grid(
@@ -273,7 +273,7 @@ def main() -> None:
         [f"{name} to {names[(number + 1) % len(names)]}" for number, name in enumerate(names)],
         [f"{part / options.divisions:g}" for part in range(options.divisions + 1)],
         title=prompts[best],
-    ).save(options.folder / "strip.png", optimize=True)
+    ).quantize(256).save(options.folder / "strip.png", optimize=True)
     print(tables(report))
 
 
