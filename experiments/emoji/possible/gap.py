@@ -303,7 +303,7 @@ class Study:
                 "r2_statistics": round(float(1 - left[styles:].mean()), 4),
                 "favourite": round(float((guess[:, :styles].argmax(1) == truth[:, :styles].argmax(1)).mean()), 4),
             }
-        asked = with_one(users.asked(self.users, self.captions).embeddings.astype(np.float64)) @ solved
+        asked = with_one(np.asarray(users.asked(self.users, self.captions).embeddings, np.float64)) @ solved
         return Tastes(asked[:, :styles], asked[:, styles:]), figures
 
     def _vendors(self) -> Menu:

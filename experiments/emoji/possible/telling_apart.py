@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,13 +30,15 @@ from ppd_lightning.evaluation.settings import Classification
 from ppd_lightning.evaluation.statistics.classification import classify, hits, split_rows
 from ppd_lightning.evaluation.statistics.intervals import middle
 from ppd_lightning.evaluation.statistics.win_rate import resampled_rates
+from ppd_lightning.rewards.image_statistics import STATISTICS
 from ppd_lightning.storage.atomic import atomic_path
-from ppd_lightning.users.discriminants import discriminant_axes
+from ppd_lightning.users.discriminants import describe_choices, discriminant_axes
 from ppd_lightning.users.rows import UserRows
 from ppd_lightning.users.shot_features import ImageFeatures, features_of_sets, on_principal_axes
 from ppd_lightning.users.shot_sets import random_sets
 from ppd_lightning.worlds.emoji.oracle import Oracle
-from ppd_lightning.worlds.emoji.people import People, choose, read_people, world_utilities
+from ppd_lightning.worlds.emoji.people import People, choose, make_people, read_people, world_utilities
+from ppd_lightning.worlds.emoji.pictures import STYLES
 from ppd_lightning.worlds.emoji.real_pictures import RealPictures, read_real_pictures
 
 IMAGINED = 65536
@@ -45,8 +48,12 @@ CLASSIFIED = ("random",)
 MANY = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 FRESH_SEED = 1000
 """Of choices that are in no data."""
-CLASSIFIER, CLEAN, BY_CHOICES, BY_UTILITIES = "classifier", "clean classifier", "knows choices", "knows utilities"
-"""`ppd classify`; the same where also the directions of the embeddings are learnt without the tests; the observers."""
+CLASSIFIER, BY_CHOICES, BY_UTILITIES = "classifier", "knows choices", "knows utilities"
+"""What `ppd classify` does, and the two ideal observers."""
+CLEAN, OF_OTHERS = "clean classifier", "classifier by others"
+"""As the classifier, where the directions of the embeddings are learnt without the tests, or of other people."""
+OTHERS, CHOICES_EACH, GROUPINGS = 300, 29, 16
+"""So many other people with so many choices (the median of those who are told apart) and sets of them."""
 RESAMPLES = 2000
 
 log = logging.getLogger("possible")
@@ -56,11 +63,14 @@ log = logging.getLogger("possible")
 class World:
     """What an observer knows of how the world is made.
 
-    images: features of the pictures, on principal axes, as `user=features` has them. pairs: of all people. true,
-    imagined: log-probability that somebody picks a rendering, of the P people by their true utilities, (P, K S), and of
-    the imagined ones, (M, K S). column: of each pair, by its stable id: concept * S + preferred style.
+    real: the pictures. temperature: of the choices. images: features of the pictures, on principal axes, as
+    `user=features` has them. pairs: of all people. true, imagined: log-probability that somebody picks a rendering, of
+    the P people by their true utilities, (P, K S), and of the imagined ones, (M, K S). column: of each pair, by its
+    stable id: concept * S + preferred style.
     """
 
+    real: RealPictures
+    temperature: float
     images: ImageFeatures
     pairs: pa.Table
     true: np.ndarray
@@ -96,7 +106,7 @@ def of_settings(folder: Path) -> Iterator[dict[str, object]]:
 
 def tested(
     world: World, rows: UserRows, names: Sequence[str], settings: Classification, features: np.ndarray | None
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """The tests of `classification.top_rates`, each put to all observers.
 
     Args:
@@ -123,7 +133,8 @@ def tested(
         if features is not None:
             train, test = split.train, split.test
             axes = discriminant_axes(features[own][train], person[train], vectors.shape[1])
-            for name, of in ((CLASSIFIER, vectors), (CLEAN, features[own] @ axes)):
+            by_others = features[own] @ directions_of_others(world, shots.shape[1], vectors.shape[1])
+            for name, of in ((CLASSIFIER, vectors), (CLEAN, features[own] @ axes), (OF_OTHERS, by_others)):
                 odds[name] = classify(of[train], person[train], of[test], settings.regularisation)
         found.setdefault("apart", []).append(split.apart)
         for name, of in odds.items():
@@ -142,8 +153,27 @@ def raw(world: World, workspace: Workspace) -> np.ndarray:
     return features_of_sets(users.using, world.pairs, sets, world.images, None)
 
 
+def directions_of_others(world: World, n: int, width: int) -> np.ndarray:
+    """The directions (F, `width`) in which others differ than those who are told apart, by sets of n choices."""
+    real = world.real
+    drawn = np.full((*real.statistics.shape[:2], world.images.features.shape[1]), np.nan)
+    for image, values in zip(world.images.ids.to_pylist(), world.images.features, strict=True):
+        drawn[real.index[image]] = values
+    usable = np.flatnonzero(np.isfinite(drawn).all((1, 2)))
+    names = [f"other {number}" for number in range(OTHERS)]
+    people = make_people(names, FRESH_SEED, STYLES, STATISTICS, real.statistics)
+    choices = choose(people, real.statistics[usable], CHOICES_EACH, world.temperature, FRESH_SEED)
+    concept = usable[choices.concept]
+    sides = (drawn[concept, style].reshape(OTHERS, CHOICES_EACH, -1) for style in (choices.picked, choices.other))
+    person = np.repeat(np.arange(OTHERS), GROUPINGS)
+    every = np.tile(np.arange(CHOICES_EACH), (len(person), 1))
+    sets = np.random.default_rng(FRESH_SEED).permuted(every, axis=1)[:, :n]
+    liked, others = (side[person[:, None], sets] for side in sides)
+    return discriminant_axes(describe_choices(liked, others), person, width)
+
+
 def table_rows(way: str, n: int, sizes: Sequence[int], found: dict[str, np.ndarray]) -> Iterator[dict[str, object]]:
-    """Rates with intervals over people, and the clean classifier's as a share of what each ideal observer reaches."""
+    """Rates with intervals over people, and the share of each ideal observer's that the classifier by others has."""
     apart = found.pop("apart")
     counts = apart.sum(0)
     kept = counts > 0
@@ -154,10 +184,10 @@ def table_rows(way: str, n: int, sizes: Sequence[int], found: dict[str, np.ndarr
         for column, size in enumerate(sizes, 1):
             low, high = middle(drawn[name][:, column], people)
             share = [np.nan] * 3
-            if CLEAN in means and name in (BY_CHOICES, BY_UTILITIES):
-                share[0] = means[CLEAN][:, column].mean() / mean[:, column].mean()
+            if OF_OTHERS in means and name in (BY_CHOICES, BY_UTILITIES):
+                share[0] = means[OF_OTHERS][:, column].mean() / mean[:, column].mean()
                 if drawn[name][:, column].all():
-                    share[1:] = middle(drawn[CLEAN][:, column] / drawn[name][:, column], people)
+                    share[1:] = middle(drawn[OF_OTHERS][:, column] / drawn[name][:, column], people)
             yield {
                 "shots": way,
                 "n": n,
@@ -165,7 +195,7 @@ def table_rows(way: str, n: int, sizes: Sequence[int], found: dict[str, np.ndarr
                 "observer": name,
                 "top": size,
                 **numbers({"rate": mean[:, column].mean(), "low": low, "high": high}),
-                **numbers(dict(zip(("clean_share", "share_low", "share_high"), share, strict=True))),
+                **numbers(dict(zip(("classifier_share", "share_low", "share_high"), share, strict=True))),
                 **numbers({"bits": mean[:, 0].mean()}),
             }
 
@@ -182,7 +212,8 @@ def by_choices(imagined: np.ndarray, known: np.ndarray, asked: np.ndarray) -> np
     effective = of_known.sum(1) ** 2 / np.square(of_known).sum(1)
     log.info("imagined people who count: 5 %% quantile %.0f, least %.0f", np.quantile(effective, 0.05), effective.min())
     among: np.ndarray = of_asked @ of_known.T
-    return np.log(np.maximum(among, np.finfo(np.float32).tiny)) - np.log(of_known.sum(1))
+    odds: np.ndarray = np.log(np.maximum(among, np.finfo(np.float32).tiny)) - np.log(of_known.sum(1))
+    return odds
 
 
 def likelihoods(logarithms: np.ndarray) -> np.ndarray:
@@ -227,6 +258,8 @@ def known_world(workspace: Workspace, names: Sequence[str]) -> World:
     places = [real.index[image] for image in pairs["preferred"].to_pylist()]
     columns = [concept * len(people.styles) + style for concept, style in places]
     return World(
+        real,
+        temperature,
         on_principal_axes(workspace.users.using, "efficientnet_lite0")[0],
         pairs,
         log_choices(people, real, temperature),
