@@ -15,13 +15,13 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from choosing import Menu, Tastes, chosen, one_hot, with_one
 
 from ppd_lightning.commands.evaluate import TABLE, measure
 from ppd_lightning.config.finished import config_of
@@ -40,46 +40,12 @@ from ppd_lightning.worlds.emoji.people import read_people
 from ppd_lightning.worlds.emoji.real_pictures import read_real_pictures
 from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
 
-FURTHER = 16
-FIRST_SEED = 2000
+FURTHER, FIRST_SEED = 16, 2000
 """Of the base's further pictures; no comparison has these."""
 JUDGES = ("pixels", "statistics")
-RIDGE = 1e-3
-RESAMPLES = 2000
+RIDGE, RESAMPLES, WORST = 1e-3, 2000, 15
 
 log = logging.getLogger("possible")
-
-
-@dataclass(frozen=True)
-class Tastes:
-    """Weights of the person of each comparison, known or guessed: styles (N, S), statistics (N, J)."""
-
-    styles: np.ndarray
-    statistics: np.ndarray
-
-    def of(self, menu: Menu, judge: str = "pixels") -> np.ndarray:
-        """What they think of the pictures to choose from, (N, C)."""
-        by_style = np.einsum("ns,ncs->nc", self.styles, menu.styles[judge])
-        found: np.ndarray = by_style + np.einsum("nj,ncj->nc", self.statistics, menu.statistics)
-        return found
-
-
-@dataclass(frozen=True)
-class Menu:
-    """The C pictures among which somebody chooses for each comparison.
-
-    styles: (N, C, S) probabilities by the name of the judge. statistics: (N, C, J), standardised. shows: (N, C), if
-    the concept is recognised.
-    """
-
-    styles: Mapping[str, np.ndarray]
-    statistics: np.ndarray
-    shows: np.ndarray
-
-    def first(self, count: int) -> Menu:
-        """The first `count` of them."""
-        styles = {judge: of[:, :count] for judge, of in self.styles.items()}
-        return Menu(styles, self.statistics[:, :count], self.shows[:, :count])
 
 
 def main() -> None:
@@ -94,11 +60,7 @@ def main() -> None:
 
 
 class Study:
-    """The comparisons of a run's evaluation, what is drawn for them, and who could choose for them.
-
-    Args:
-        run: the folder of the run.
-    """
+    """The comparisons of the evaluation of a run's folder, what is drawn for them, and who could choose for them."""
 
     def __init__(self, run: Path) -> None:
         config = config_of(run)
@@ -108,8 +70,8 @@ class Study:
         self.groups: list[str] = table["group"].to_pylist()
         self.users: list[str] = table["user"].to_pylist()
         self.captions: list[str] = table["caption"].to_pylist()
+        assert isinstance(workspace.simulation, EmojiSimulation)
         self.simulation = workspace.simulation
-        assert isinstance(self.simulation, EmojiSimulation)
         log.info("evaluated; looking at the pictures")
         self.world = read_people(workspace.data.folder / "people.json")
         self.real = read_real_pictures(workspace.data, self.world.styles)
@@ -138,9 +100,10 @@ class Study:
             if name in shows:
                 rates[name]["concept"] = round(float(shows[name][rows].mean()), 4)
         scores = {name: 0.5 * (m > self.tie) - 0.5 * (m < -self.tie) for name, m in margins.items()}
-        steps = ["vendors, oracle", "base's 16, oracle", "base's 16, read-out", "model"]
         lost = {}
-        for one, next_one in itertools.pairwise(steps):
+        for one, next_one in itertools.pairwise(
+            ("vendors, oracle", "base's 16, oracle", "base's 16, read-out", "model")
+        ):
             found = estimate(scores[one] - scores[next_one], whose, RESAMPLES)
             lost[f"{one} less {next_one}"] = [round(value, 4) for value in (found.value, found.low, found.high)]
         share = {
@@ -153,6 +116,8 @@ class Study:
             "share": share,
             "styles": self._styles(rows),
             "by_style": self._by_style(rows, scores["model"]),
+            "combinations": self._combinations(rows),
+            "by_certainty": self._by_certainty(rows, scores),
             "cells": self._cells(rows, scores),
             "utility": self._utility(rows),
             "read_out": self.read[group],
@@ -188,8 +153,7 @@ class Study:
 
     def guess(self) -> np.ndarray:
         """The style of the vendors' picture that the oracle takes, (N,)."""
-        best: np.ndarray = self.oracle.of(self.vendors).argmax(1)
-        return best
+        return np.asarray(self.oracle.of(self.vendors).argmax(1))
 
     def _styles(self, rows: np.ndarray) -> dict[str, float]:
         """How often what is drawn has the style that the oracle takes, or of the vendors' picture liked most."""
@@ -204,7 +168,8 @@ class Study:
         right = self.own.styles["pixels"][rows, 0].argmax(1) == guess
         found |= {"among_the_16": among.mean(), "right_if_among": right[among].mean()}
         found["right_if_not_among"] = right[~among].mean()
-        found["model_certainty"] = self.own.styles["pixels"][rows, 0].max(1).mean()
+        by_other = self.own.styles["statistics"][rows, 0].argmax(1) == guess
+        found["model_is_oracles_by_either"] = (right | by_other).mean()
         return {name: round(float(value), 4) for name, value in found.items()}
 
     def _by_style(self, rows: np.ndarray, score: np.ndarray) -> dict[str, dict[str, float]]:
@@ -213,20 +178,60 @@ class Study:
         found = {}
         for number, name in enumerate(self.world.styles):
             of = guess == number
+            times = self._times(rows)[of]
             numbers = {
                 "share": of.mean(),
-                "of_bases_pictures": self._times(rows)[of].mean() / FURTHER,
-                "among_the_16": (self._times(rows)[of] > 0).mean(),
+                "of_bases_pictures": times.mean() / FURTHER,
+                "among_the_16": (times > 0).mean(),
                 "model_draws_it": (own == guess)[of].mean(),
                 "model": score[of].mean() + 0.5,
             }
             found[name] = {key: round(float(value), 4) for key, value in numbers.items()}
         return found
 
+    def _combinations(self, rows: np.ndarray) -> dict[str, float]:
+        """Whether some captions cannot be drawn in some styles: misses by pairs of caption and the oracle's style.
+
+        dispersion: of the rates of pairs, 1 if chance alone made them differ. worst: the 15 pairs with the most misses.
+        """
+        right = self.own.styles["pixels"][rows, 0].argmax(1) == self.guess()[rows]
+        _, pair = np.unique(np.c_[self.concept[rows], self.guess()[rows]], axis=0, return_inverse=True)
+        counts, misses = np.bincount(pair.ravel()), np.bincount(pair.ravel(), ~right)
+        rate = misses.sum() / len(rows)
+        spread = np.square(misses - rate * counts) / (counts * rate * (1 - rate))
+        worst = misses.argsort()[::-1][:WORST]
+        pixels = torch.from_numpy(self.real.pixels[np.unique(self.concept)]).flatten(0, 1).float() / 255
+        read = load_judge("pixels").probabilities(pixels).argmax(1).view(-1, len(self.world.styles))
+        numbers = {
+            "pairs": len(counts),
+            "dispersion": spread.sum() / (len(counts) - 1),
+            "median_right": np.median(1 - misses / counts),
+            "worst_share_of_comparisons": counts[worst].sum() / len(rows),
+            "worst_share_of_misses": misses[worst].sum() / misses.sum(),
+            "vendors_pictures_read_rightly": (read == torch.arange(len(self.world.styles))).double().mean(),
+        }
+        return {name: round(float(value), 4) for name, value in numbers.items()}
+
+    def _by_certainty(self, rows: np.ndarray, scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        """Thirds of the comparisons, by how far the read-out's best style is ahead of its second for the caption."""
+        liked = np.sort(self.read_out.of(self.vendors)[rows], 1)
+        ahead, style = liked[:, -1] - liked[:, -2], self.read_out.of(self.vendors)[rows].argmax(1)
+        own, found = self.own.styles["pixels"][rows, 0].argmax(1), {}
+        for name, third in zip(("least", "middle", "most"), np.array_split(ahead.argsort(), 3), strict=True):
+            numbers = {
+                "ahead_by": ahead[third].mean(),
+                "read_out_is_oracles": (style == self.guess()[rows])[third].mean(),
+                "model_draws_read_out": (own == style)[third].mean(),
+                "model": scores["model"][third].mean() + 0.5,
+                "read_out": scores["vendors, read-out"][third].mean() + 0.5,
+                "oracle": scores["vendors, oracle"][third].mean() + 0.5,
+            }
+            found[name] = {key: round(float(value), 4) for key, value in numbers.items()}
+        return found
+
     def _times(self, rows: np.ndarray) -> np.ndarray:
         """How many of the base's 16 pictures have the oracle's style, (rows,)."""
-        times: np.ndarray = (self.drawn.styles["pixels"][rows].argmax(2) == self.guess()[rows, None]).sum(1)
-        return times
+        return np.asarray((self.drawn.styles["pixels"][rows].argmax(2) == self.guess()[rows, None]).sum(1))
 
     def _cells(self, rows: np.ndarray, scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
         """Comparisons by whether the model's and the base's picture have the oracle's style; the parts add up."""
@@ -309,8 +314,9 @@ class Study:
     def _vendors(self) -> Menu:
         """Their pictures of the caption, in all styles."""
         styles = np.tile(np.eye(len(self.world.styles)), (len(self.users), 1, 1))
-        shows = np.ones(styles.shape[:2], bool)
-        return Menu({"pixels": styles}, self._standard(self.real.statistics[self.concept]), shows)
+        return Menu(
+            {"pixels": styles}, self._standard(self.real.statistics[self.concept]), np.ones(styles.shape[:2], bool)
+        )
 
     def _drawn(self) -> Menu:
         """Further pictures of the base, the same for everybody."""
@@ -319,39 +325,21 @@ class Study:
         files = base_gallery(trained).draw(
             [caption for caption in captions for _ in seeds], None, [seed for _ in captions for seed in seeds]
         )
-        of_caption = {caption: files[FURTHER * row : FURTHER * (row + 1)] for row, caption in enumerate(captions)}
-        return self._menu([of_caption[caption] for caption in self.captions])
+        first = {caption: FURTHER * row for row, caption in enumerate(captions)}
+        return self._menu([files[first[caption] : first[caption] + FURTHER] for caption in self.captions])
 
     def _menu(self, files: Sequence[Sequence[Path]]) -> Menu:
         """Pictures (N lists of C files) as the judges see them."""
         caption = {file: self.captions[row] for row, of_row in enumerate(files) for file in of_row}
         row = {file: number for number, file in enumerate(caption)}
         images = read_images(list(caption))
-        assert isinstance(self.simulation, EmojiSimulation)
         where = np.array([[row[file] for file in of_row] for of_row in files])
         styles = {name: load_judge(name).probabilities(images).double().numpy()[where] for name in JUDGES}
         shows = self.simulation.content(list(caption.values()), images)[RECOGNISED]
         return Menu(styles, self._standard(image_statistics(images).numpy()[where]), shows[where])
 
     def _standard(self, statistics: np.ndarray) -> np.ndarray:
-        found: np.ndarray = (statistics - self.world.centre) / self.world.scale
-        return found
-
-
-def chosen(values: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Of each row of values (N, C) the one whose `by` (N, C) is highest, the first of equals: (N,)."""
-    found: np.ndarray = values[np.arange(len(values)), by.argmax(1)]
-    return found
-
-
-def one_hot(style: np.ndarray, menu: Menu) -> np.ndarray:
-    found: np.ndarray = np.eye(menu.styles["pixels"].shape[2])[style]
-    return found
-
-
-def with_one(vectors: np.ndarray) -> np.ndarray:
-    """(R, E) to (R, E + 1)."""
-    return np.concatenate([vectors, np.ones((len(vectors), 1))], 1)
+        return np.asarray((statistics - self.world.centre) / self.world.scale)
 
 
 if __name__ == "__main__":

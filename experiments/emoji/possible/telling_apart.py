@@ -88,20 +88,25 @@ def main() -> None:
 
 
 def of_settings(folder: Path) -> Iterator[dict[str, object]]:
-    """A row for each way to choose shots, their number, observer and size of the shortlist."""
+    """A row for each way to choose shots, their number, people, observer and size of the shortlist.
+
+    The directions of embeddings are fitted to those who are seen.
+    """
     world: World | None = None
     for way, n in SETTINGS:
         path = folder / f"telling_apart-{way}-{n}.npz"
         workspace = opened(folder, way, n)
+        rows, settings = workspace.users.rows(), workspace.config.classification
+        names = users_with_most_pairs(workspace.users, rows, settings.users)
         if not path.is_file():
-            rows, settings = workspace.users.rows(), workspace.config.classification
-            names = users_with_most_pairs(workspace.users, rows, settings.users)
             world = world or known_world(workspace, names)
             with atomic_path(path) as unfinished, unfinished.open("wb") as file:
-                np.savez(
-                    file, **tested(world, rows, names, settings, raw(world, workspace) if way in CLASSIFIED else None)
-                )
-        yield from table_rows(way, n, workspace.config.classification.top, dict(np.load(path)))
+                features = raw(world, workspace) if way in CLASSIFIED else None
+                np.savez(file, **tested(world, rows, names, settings, features))
+        found, seen = dict(np.load(path)), np.isin(names, workspace.data.people()["seen"])
+        for group, of_group in {"all": seen | True, "seen": seen, "unseen": ~seen}.items():
+            for row in table_rows(settings.top, {name: of[:, of_group] for name, of in found.items()}):
+                yield {"shots": way, "n": n, "people": group, **row}
 
 
 def tested(
@@ -172,7 +177,7 @@ def directions_of_others(world: World, n: int, width: int) -> np.ndarray:
     return discriminant_axes(describe_choices(liked, others), person, width)
 
 
-def table_rows(way: str, n: int, sizes: Sequence[int], found: dict[str, np.ndarray]) -> Iterator[dict[str, object]]:
+def table_rows(sizes: Sequence[int], found: dict[str, np.ndarray]) -> Iterator[dict[str, object]]:
     """Rates with intervals over people, and the share of each ideal observer's that the classifier by others has."""
     apart = found.pop("apart")
     counts = apart.sum(0)
@@ -189,8 +194,6 @@ def table_rows(way: str, n: int, sizes: Sequence[int], found: dict[str, np.ndarr
                 if drawn[name][:, column].all():
                     share[1:] = middle(drawn[OF_OTHERS][:, column] / drawn[name][:, column], people)
             yield {
-                "shots": way,
-                "n": n,
                 "tested": people,
                 "observer": name,
                 "top": size,
