@@ -270,10 +270,10 @@ def test_the_documented_python_describes_asks_and_draws(
     for shown, here in (
         ("outputs/runs/NAME", str(Workspace(features[0]).run)),
         ("SOMEBODY", known),
-        ("cat_1.png", "a.png"),
-        ("cat_2.png", "b.jpg"),
-        ("boat_1.png", "c.gif"),
-        ("boat_2.png", "d.png"),
+        ("wolf_1.png", "a.png"),
+        ("wolf_2.png", "b.jpg"),
+        ("sun_1.png", "c.gif"),
+        ("sun_2.png", "d.png"),
     ):
         assert shown in blocks[0]
         blocks = [block.replace(shown, here) for block in blocks]

@@ -66,8 +66,10 @@ def test_a_mark_that_is_cut_anywhere_is_none(run: Path) -> None:
     for end in range(1, len(whole)):
         (run / ".done").write_bytes(whole[:end])
         assert not is_finished(run), end
-    with pytest.raises(UserError, match=r"\.done: cut; no finished training"):
+    with pytest.raises(UserError, match=r"\.done: cut; no finished training .* goes on from the last checkpoint"):
         require_result(run, [])
+    with pytest.raises(UserError, match=r"nowhere: no finished training .* which `ppd runs` lists"):
+        require_result(run.with_name("nowhere"), [])
     assert result_faults(run) == [f"{run / '.done'}: cut, so the training counts as unfinished"]
 
 

@@ -48,7 +48,8 @@ def run(config: Config) -> dict[str, Any]:
     people = people_of_table(settings.choices, kind, settings.roots)
     described = describer.describe(kind, workspace.instruments, people, folder.resolve().name)
     described.save(path)
-    log.info('%d people are in %s; draw for them with `ppd generate "generation.people=[%s]"`', len(people), path, path)
+    drawing = f'`ppd generate "generation.people=[{path}]"` and the settings of the training draws for them'
+    log.info("%d people are in %s; %s", len(people), path, drawing)
     return {"file": str(path), "people": dict(described.facts), "seconds": round(time.monotonic() - begun, 1)}
 
 

@@ -64,8 +64,12 @@ def require_result(folder: Path, names: Iterable[str]) -> None:
     """
     if not is_finished(folder):
         reason = f"{folder / DONE}: cut; " if (folder / DONE).exists() else f"{folder}: "
+        remedy = (
+            "which goes on from the last checkpoint"
+            if folder.exists()
+            else "or give the settings of a finished training, which `ppd runs` lists"
+        )
         raise UserError(
-            f"{reason}no finished training of this configuration; run `ppd train` with the same settings, which goes "
-            "on from the last checkpoint"
+            f"{reason}no finished training of this configuration; run `ppd train` with the same settings, {remedy}"
         )
     require_checksums(folder, names, AGAIN, DONE)

