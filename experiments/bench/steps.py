@@ -138,7 +138,7 @@ class Ours:
         stored_reference.UNIT = 4 * self.batches.pairs_at_once
         made = StoredReference(
             bench.data.folder / f"stored-{self.batches.pairs_at_once}",
-            bench.data,  # type: ignore[arg-type]
+            bench.data,
             self.batches,
             self.backbone,
             bench.config.objective,

@@ -215,7 +215,7 @@ def in_parquet() -> list[Case]:
     refuse = {
         "bytes for a caption": (parquet(caption=[b"a cat"]), "must be text, not bytes"),
         "a list for a caption": (parquet(caption=[["a"]]), "must be text, not a list"),
-        "a struct for a caption": (parquet(caption=[{"en": "a"}]), "must be text, not a struct"),
+        "a struct for a caption": (parquet(caption=[{"en": "a"}]), "must be text, not an object"),
         "a time for a caption": (parquet(caption=[datetime.datetime(2000, 1, 1)]), "must be text, not a timestamp"),
         "a time out of range for a user": (parquet(user=pa.array([2**62], pa.timestamp("us"))), "user must be a name"),
         "a number for a caption": (parquet(caption=[1.5]), "must be text, not the number 1.5"),

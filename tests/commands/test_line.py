@@ -77,6 +77,9 @@ def test_the_demo_leaves_a_picture_and_what_it_measured(world: Path) -> None:
             assert rate["wins"] + rate["losses"] + rate["ties"] == rate["n"] == COMPARISONS
             assert rate["rate"] == pytest.approx((rate["wins"] + rate["ties"] / 2) / rate["n"], abs=1e-4)
             assert rate["low"] <= rate["rate"] <= rate["high"]
+    for group, share in summary["share_of_possible"].items():
+        own, best = (summary[key][group]["rate"] - 0.5 for key in ("win_rate", "oracle_win_rate"))
+        assert share["share"] == (None if best <= 0 else pytest.approx(own / best, abs=2e-3))
     for key in ("other_taste_win_rate", "own_against_other", "preference_accuracy"):
         assert summary[key].keys() == {"seen", "unseen"}
     with Image.open(world / "out/demo/grid.png") as grid:
@@ -144,7 +147,7 @@ def test_captions_that_are_no_concepts_of_the_world_are_judged_without_concept_a
     (tmp_path / "prompts.txt").write_text("a red fox in the snow\na cup\n")
     summary = evaluate.run(configured(world, f"evaluation.captions={tmp_path / 'prompts.txt'}"))
     assert summary["win_rate"]["unseen"]["n"] == COMPARISONS
-    assert not {"concept_accuracy", "content", "oracle_win_rate"} & summary.keys()
+    assert not {"concept_accuracy", "content", "oracle_win_rate", "share_of_possible"} & summary.keys()
 
 
 def test_generate_says_what_each_image_is(world: Path) -> None:

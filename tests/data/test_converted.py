@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ppd_lightning.data.converted_source import ConvertedSource
 from ppd_lightning.data.pickapic_rows import Rows, read_rows
 from ppd_lightning.data.rankings import Ranking, number_of
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.writers import temporary_beside
 
 USERS = (5026193362184583612, -3606106900967824568)
 
@@ -65,7 +67,7 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_every_two_images_are_a_pair_and_ties_stay_ties() -> None:
-    ranking = Ranking(1, "a", "b", ("x", "y", "z"), (1.0, 2.0, 1.0))
+    ranking = Ranking("line 1", "a", "b", ("x", "y", "z"), (1.0, 2.0, 1.0))
     assert list(ranking.pairs()) == [(0, 1, 1.0), (0, 2, 0.5), (1, 2, 0.0)]
     assert [number_of(value) for value in (3, "2", " 1.5 ")] == [3, 2, 1.5]
     for value in (None, "", "x", True, float("inf"), "nan", [1]):
@@ -98,12 +100,15 @@ def test_the_cards_name_of_ranks_is_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"image_path": "00000.jpg"}, "line 1: prompt 1: image_path must be a list"),
-        ({"prompt": 7}, "line 1: prompt 1: prompt must be text, not the number 7"),
-        ({"raw_annotations": 1}, "prompt 1: raw_annotations: 1: must be an object with user_hash and annotation"),
+        ({"image_path": "00000.jpg"}, "line 1: image_path must be a list, as JSON and parquet have them, not a text"),
+        ({"prompt": 7}, "line 1: prompt must be text, not the number 7"),
+        ({"raw_annotations": 1}, "line 1: raw_annotations must be a list"),
         ({"raw_annotations": [{"user_hash": 1, "annotation": [0]}]}, "annotation has 1 ranks, and there are 3 images"),
         ({"raw_annotations": [{"user_hash": 1.5, "annotation": [0, 1, 2]}]}, "user_hash must be a name or a whole"),
         ({"raw_annotations": [{"user_hash": 1, "annotation": [0, 1, "b"]}]}, "a rank must be a number, not 'b'"),
+        ({"raw_annotations": [1]}, "line 1, annotation 1: must be an object with user_hash and annotation"),
+        ({"raw_annotations": [{"annotation": [0, 1, 2]}]}, "annotation 1: user_hash is empty"),
+        ({"image_path": ["00000.jpg", None]}, "line 1: image_path is empty"),
         ({"raw_annotations": []}, "makes no pair"),
     ],
 )
@@ -118,8 +123,9 @@ def test_pairs_of_a_missing_image_are_left_out_with_their_places(tmp_path: Path)
     (tmp_path / "test/00002.jpg").unlink()
     with pytest.raises(UserError) as failure:
         rows_of(made, tmp_path)
-    assert len(failure.value.faults) == 4
-    assert f"line 1, prompt 1, user {USERS[0]}: there is no image" in failure.value.faults[0]
+    assert [fault.partition(": there")[0].rpartition(": ")[2] for fault in failure.value.faults] == [
+        f"line 1, annotation {number}, user {user}" for number, user in enumerate(USERS, 1)
+    ]
     made = replace(made, max_unusable=0.9)
     assert rows_of(made, tmp_path).counts["no_image"] == 4
     lines = made.lines(tmp_path / "data")
@@ -208,7 +214,7 @@ def test_ratings_by_nobody_are_refused_or_everyones(tmp_path: Path) -> None:
         tmp_path / "t.parquet",
         [{"prompt": "x", "image": name, "rating": value} for name, value in (("a.jpg", 1), ("b.jpg", 2))],
     )
-    with pytest.raises(UserError, match="line 1: no column says who chose"):
+    with pytest.raises(UserError, match="no column says who chose"):
         rows_of(source("pamela", table), tmp_path)
     assert said(rows_of(source("pamela", table, "data.everyone=all"), tmp_path)) == [("x", "all", None, None, 0.0)]
 
@@ -249,13 +255,121 @@ def test_votes_of_people_are_theirs(tmp_path: Path) -> None:
     pictures(tmp_path, "a.jpg", "b.jpg")
     row = {"caption": "x", "image_0": "a.jpg", "image_1": "b.jpg", "voters": ["ann", "bob", 7]}
     (tmp_path / "t.jsonl").write_text(json.dumps(row | {"answers": ["image_1", "both", 1]}))
-    with pytest.raises(UserError, match=r"answers: 'both' is none of 0, 1, tie, image_1, image_2; data.answers says"):
+    with pytest.raises(UserError, match=r"answers holds 'both', which is none of 0, 1, tie, image_1, image_2; data"):
         rows_of(source("votes", tmp_path / "t.jsonl"), tmp_path)
     made = source("votes", tmp_path / "t.jsonl", "+data.answers.both=tie")
     assert [(row[1], row[4]) for row in said(rows_of(made, tmp_path))] == [("7", 0.0), ("ann", 1.0), ("bob", 0.5)]
     (tmp_path / "t.jsonl").write_text(json.dumps(row | {"answers": ["image_1"]}))
-    with pytest.raises(UserError, match="line 1: voters and answers must be lists, as long as each other"):
+    with pytest.raises(UserError, match="line 1: 3 voters gave 1 answers; expected one of each"):
         rows_of(made, tmp_path)
+
+
+def test_lists_and_objects_of_parquet_are_read_as_those_of_json(tmp_path: Path) -> None:
+    table = parquet(tmp_path / "test/test.parquet", json.loads(hpdv2(tmp_path).read_text()))
+    in_json = source("hpdv2", tmp_path / "test.json", f"data.images={tmp_path / 'test'}")
+    read = [rows_of(made, tmp_path / made.table[-4:]) for made in (in_json, replace(in_json, table=str(table)))]
+    assert said(read[0]) == said(read[1])
+    assert read[1].counts["rows"] == 6
+
+
+def one_rating(user: str, value: Any, image: str = "a.jpg", **more: Any) -> dict[str, Any]:
+    return {"prompt": "x", "image": image, "rating": value, "participant_id": user, **more}
+
+
+def test_what_says_nothing_is_left_out_up_to_a_share_and_named_beyond(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures(tmp_path, "a.jpg", "b.jpg")
+    rows = [one_rating("ann", 1), one_rating("ann", 2, "b.jpg"), one_rating("bob", "good"), one_rating("", None)]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    made = source("pamela", tmp_path / "t.json")
+    with pytest.raises(UserError) as failure:
+        rows_of(made, tmp_path)
+    assert [fault.removeprefix(f"{tmp_path}/t.json: ") for fault in failure.value.faults] == [
+        "line 1, row 3: rating must be a number, not 'good'",
+        "line 1, row 4: rating is empty; expected a number",
+        "line 1, row 4: participant_id is empty",
+    ]
+    with caplog.at_level(logging.WARNING):
+        assert rows_of(replace(made, max_unusable=0.5), tmp_path).counts["rows"] == 1
+    assert "2 rows or rankings say nothing that can be used and are left out; the first is line 1, row 3" in caplog.text
+
+
+def test_an_image_judged_twice_alike_counts_once(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg", "b.jpg")
+    rows = [one_rating("ann", 1), one_rating("ann", 2, "b.jpg")]
+    made = source("pamela", parquet(tmp_path / "t.parquet", [*rows, *rows]))
+    assert rows_of(made, tmp_path).counts["rows"] == 1
+    made = replace(made, table=str(parquet(tmp_path / "u.parquet", [*rows, one_rating("ann", 3)])))
+    with pytest.raises(UserError, match=r"row 1, user ann: both images are .*a\.jpg"):
+        rows_of(made, tmp_path)
+
+
+def test_a_ranking_of_everything_is_a_column_by_mistake(tmp_path: Path) -> None:
+    rows = [one_rating("ann", number, f"{number}.jpg") for number in range(1001)]
+    with pytest.raises(UserError, match=r"row 1, user ann: ranks 1,001 images of the caption 'x'; at most 1,000"):
+        rows_of(source("pamela", parquet(tmp_path / "t.parquet", rows)), tmp_path)
+
+
+def test_people_of_unseen_splits_stay_unseen(tmp_path: Path) -> None:
+    """PAMELA's files and a column say the same; a change of splits alone is made anew."""
+    pictures(tmp_path, "a.jpg", "b.jpg")
+    splits = {"ann": "pamela_train", "bob": "pamela_val_unseen", "eve": "pamela_test_seen"}
+    rows = [
+        one_rating(user, value, image, split=split)
+        for user, split in splits.items()
+        for image, value in (("a.jpg", 1), ("b.jpg", 2))
+    ]
+    made = source("pamela", parquet(tmp_path / "t.parquet", rows), "data.unseen_users=0.0")
+    assert made.unseen(["ann", "bob", "eve"]) == {"bob"}
+    rows_of(made, tmp_path)
+    key = (tmp_path / "data/source.key").read_text()
+    for user, split in splits.items():
+        own = [{name: row[name] for name in row if name != "split"} for row in rows if row["participant_id"] == user]
+        parquet(tmp_path / f"{split}-00000-of-00001.parquet", own)
+    by_files = replace(made, table=f"{tmp_path}/pamela_*.parquet")
+    assert by_files.unseen(["ann", "bob", "eve"]) == {"bob"}
+    parquet(tmp_path / "t.parquet", [row | {"split": "test"} for row in rows])
+    assert made.unseen(["ann", "bob", "eve"]) == frozenset()  # by hash
+    rows_of(made, tmp_path)
+    assert (tmp_path / "data/source.key").read_text() != key
+    parquet(tmp_path / "t.parquet", [*rows, one_rating("ann", 1, split="unseen")])
+    with pytest.raises(UserError, match=r"user ann is in split unseen \(row 7\) and in split pamela_train \(row 1\)"):
+        rows_of(made, tmp_path)
+
+
+def test_what_a_killed_conversion_left_is_removed(tmp_path: Path) -> None:
+    left = temporary_beside(tmp_path / "data/images")
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    left.mkdir(parents=True)
+    (left / "picture").write_bytes(b"1")
+    rows_of(source("pamela", ratings(True, tmp_path)), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["faults.json", "source", "source.key"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        (("prompt", "chosen", "image2"), "lacks the columns rejected, or image_0 and voters and answers, or"),
+        (("prompt", "image1", "image2", "votes_image1"), "lacks the columns votes_1, or chosen and rejected, or"),
+    ],
+)
+def test_half_a_form_is_none(columns: tuple[str, ...], fault: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=fault):
+        rows_of(source("votes", parquet(tmp_path / "t.parquet", [dict.fromkeys(columns, "1")])), tmp_path)
+
+
+def test_settings_of_votes_are_checked_and_counts_are_not_negative(tmp_path: Path) -> None:
+    row = {"prompt": "x", "image1": "a.jpg", "image2": "b.jpg", "votes_image1": -1, "votes_image2": 2}
+    table = parquet(tmp_path / "t.parquet", [row])
+    with pytest.raises(UserError, match="row 1: votes_image1 must be 0 or more, not -1"):
+        rows_of(source("votes", table), tmp_path)
+    with pytest.raises(UserError) as failure:
+        source("votes", table, "data.everyone=''", "data.answers={left: 3}")
+    assert [fault.partition(" (")[0] for fault in failure.value.faults] == [
+        "data.everyone: must not be empty",
+        "data.answers.left: must be one of 0, 1, tie, not 3",
+    ]
 
 
 @pytest.mark.long

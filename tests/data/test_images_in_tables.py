@@ -89,8 +89,8 @@ def test_structs_without_bytes_name_files_and_without_both_are_quarantined(tmp_p
     rows[2]["rejected"] = {"bytes": None, "path": "img/nix.jpg"}
     made = holding(tmp_path, as_datasets(rows))
     assert faults(made) == [
-        f"{tmp_path}/mine/held.parquet: line 2: chosen is empty",
-        f"{tmp_path}/mine/held.parquet: line 3: there is no image {tmp_path}/mine/img/nix.jpg",
+        f"{tmp_path}/mine/held.parquet: row 2: chosen is empty",
+        f"{tmp_path}/mine/held.parquet: row 3: there is no image {tmp_path}/mine/img/nix.jpg",
     ]
     read = read_rows(source(replace(made, source=replace(made.source, max_unusable=0.7))))
     assert read.table["caption"].to_pylist() == ["a cat"]
@@ -113,11 +113,11 @@ def test_bytes_that_are_no_image_and_a_picture_beside_itself_are_told(tmp_path: 
     rows = as_struct(ROWS)
     rows[1]["rejected"] = rows[1]["chosen"]
     (both,) = faults(holding(tmp_path, as_datasets(rows)))
-    assert "line 2: chosen and rejected are both " in both
+    assert "row 2: chosen and rejected are both " in both
     rows = as_struct(ROWS)
     rows[1]["rejected"] = {"bytes": b"<html>", "path": None}
     (broken,) = faults(holding(tmp_path, as_datasets(rows)))
-    assert "line 2: " in broken
+    assert "row 2: " in broken
     assert broken.endswith("is a web page (HTML) and no image that can be read")
 
 
@@ -145,5 +145,5 @@ def test_new_people_are_read_from_such_a_table_as_from_one_beside_files(tmp_path
     rows = as_struct(ROWS)
     rows[0]["chosen"] = {"bytes": b"<html>", "path": None}
     holding(tmp_path / "broken", as_datasets(rows))
-    with pytest.raises(UserError, match=r"line 1: .* and no image that can be read"):
+    with pytest.raises(UserError, match=r"row 1: .* and no image that can be read"):
         choices_of_table(str(tmp_path / "broken/mine/held.parquet"), "describe.choices")

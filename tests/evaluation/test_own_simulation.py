@@ -113,4 +113,4 @@ def test_its_source_goes_the_whole_line(tmp_path: Path) -> None:
     [path] = (tmp_path / "out/runs").glob("*/evaluation-*/summary.json")
     summary = json.loads(path.read_text())
     assert summary["win_rate"]["unseen"]["n"] == 4
-    assert {"win_rate_by_middle", "oracle_win_rate"} <= summary.keys()
+    assert {"win_rate_by_middle", "oracle_win_rate", "share_of_possible"} <= summary.keys()

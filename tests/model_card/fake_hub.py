@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,10 @@ class Hub:
         assert exist_ok
         self.made.setdefault(repo_id, private)
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> Any:
-        shutil.copytree(folder_path, self.folder / repo_id, dirs_exist_ok=True)
+    def upload_folder(self, *, repo_id: str, folder_path: Path, allow_patterns: list[str], commit_message: str) -> Any:
+        for path in filter(Path.is_file, sorted(folder_path.rglob("*"))):
+            name = path.relative_to(folder_path).as_posix()
+            if any(fnmatch(name, pattern) for pattern in allow_patterns):
+                (self.folder / repo_id / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, self.folder / repo_id / name)
         return SimpleNamespace(commit_url=f"https://hub.invalid/{repo_id}/commit/1")

@@ -38,7 +38,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     begun, settings, people = time.monotonic(), config.classification, Workspace(config).users
     rows = people.rows()
-    chosen = _users_with_most_pairs(people, rows, settings.users)
+    chosen = users_with_most_pairs(people, rows, settings.users)
     key = {"settings": settings, "embeddings": people.key(), "version": VERSION}
     folder = people.folder / f"classification-{fingerprint(key)}"
     if (finished := finished_summary(folder)) is not None:
@@ -70,7 +70,7 @@ def run(config: Config) -> dict[str, Any]:
     return summary | {"folder": str(folder)}
 
 
-def _users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str]:
+def users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str]:
     """The `count` users with the most pairs, ties by hash; only those who have several rows."""
     names, counts = np.unique(np.array(rows.users, object).astype(str), return_counts=True)
     several = {str(name) for name in names[counts > 1]}

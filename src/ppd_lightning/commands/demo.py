@@ -51,7 +51,7 @@ def run(config: Config) -> dict[str, Any]:
     draw_people(workspace, folder / "grid.png")
     seconds["grid"] = round(time.monotonic() - started, 1)
     seconds["total"] = round(time.monotonic() - begun, 1)
-    reported = ("win_rate", "oracle_win_rate", "concept_accuracy", "content", *MEASURES)
+    reported = ("win_rate", "oracle_win_rate", "share_of_possible", "concept_accuracy", "content", *MEASURES)
     kept = {"step0_loss": summaries["train"]["step0_loss"]}
     kept |= {name: value for name, value in summaries["evaluate"].items() if name.startswith(reported)}
     summary = {**kept, "pairs": summaries["train"]["pairs"], "seconds": seconds}

@@ -60,8 +60,9 @@ def measure(config: Config) -> dict[str, Any]:
         mean_own_score, their mean; mean_scores, the mean of every reward; lowest, the people who gain least; profiles,
         the same of the baseline of `evaluation.profiles`; other_taste_win_rate and own_against_other, whether it is
         personal (`OwnAgainstOther`); preference_accuracy, on held-out pairs. Of simulated people also how often the
-        content is still recognised and how well images show it (content), the oracle's win rate, and rates by how many
-        pairs people have and by how consistent their choices are (long_tail).
+        content is still recognised and how well images show it (content), the oracle's win rate, the share of it
+        that is reached (share_of_possible), and rates by how many pairs people have and by how consistent their choices
+        are (long_tail).
 
     Raises:
         UserError: the training is not finished, a reward or a file is missing, there is nothing to measure, or

@@ -7,6 +7,7 @@ from typing import Any
 
 from ppd_lightning.backbones.adapter import copy_adapter
 from ppd_lightning.config.exported import exported_values
+from ppd_lightning.config.finished import EXPORTED
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.selection import chosen_captions, chosen_users
@@ -52,10 +53,12 @@ def run(config: Config) -> dict[str, Any]:
     captions = chosen_captions(generation, workspace.data) if workspace.users.per_caption else [""]
     names = [f"{name_of(one)} / {caption}" if caption else name_of(one) for caption in captions for one in asked]
     embeddings = dict(zip(names, trained.sheet_embeddings(asked, captions).flatten(0, 1), strict=True))
-    copy_adapter(trained.adapter, folder / "adapter.safetensors", configuration=settings)
-    if (workspace.run / DESCRIBER).exists():
+    copy_adapter(trained.adapter, folder / EXPORTED, configuration=settings)
+    described = (workspace.run / DESCRIBER).exists()
+    if described:
         Describer.open(workspace.run / DESCRIBER, AGAIN).save(folder / DESCRIBER)
-    for name, data in ({} if isinstance(encoder, str) else encoder.files).items():
+    seen_by = {} if isinstance(encoder, str) else encoder.files
+    for name, data in seen_by.items():
         with atomic_path(folder / name) as unfinished:
             unfinished.write_bytes(data)
     write_vectors(folder / VECTORS, {name: embedding.cpu().numpy() for name, embedding in embeddings.items()})
@@ -79,14 +82,16 @@ def run(config: Config) -> dict[str, Any]:
     texts = drawing_files(
         workspace.backbone.drawing_code(), generation, workspace.source.image_size, config.user.kind, encoder
     )
-    if (workspace.run / DESCRIBER).exists() and not config.user.by_words:
+    if described and not config.user.by_words:
         texts |= studio_files(chosen_captions(generation, workspace.data))
-    for name, text in (texts | {"README.md": model_card(training)}).items():
+    texts["README.md"] = model_card(training)
+    for name, text in texts.items():
         write_text_atomic(folder / name, text)
     log.info("%s works without this package; its README.md says how", folder)
     pushed = {}
     if config.export.push is not None:
-        pushed = {"commit": hub.push(folder, config.export.push, private=config.export.private)}
+        files = [EXPORTED, VECTORS, *([DESCRIBER] if described else []), *seen_by, *texts]
+        pushed = {"commit": hub.push(folder, files, config.export.push, private=config.export.private)}
         log.info("uploaded to %s", pushed["commit"])
     return {"folder": str(folder), "users": len(asked), **pushed}
 

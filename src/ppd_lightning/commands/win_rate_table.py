@@ -29,6 +29,9 @@ def print_win_rates(summary: Mapping[str, Any]) -> None:
     title = f"Is the image drawn for a person liked better than the base's? 95 % intervals: bootstrap over {intervals}"
     columns = ("people", "judge", "win rate", "95 % interval", "won", "lost", "tied", "of decided")
     _print(console, title, columns, [*_rows(summary, ""), *_rows(summary.get("profiles", {}), ", by profile")])
+    for group, share in summary.get("share_of_possible", {}).items():
+        ends = words(share["low"], share["high"], ".2f", "-")
+        console.print(f"share of the possible, {group}: {_number(share['share'], 2)} ({ends})", highlight=False)
     title = f"Is it personal? 95 % intervals: bootstrap over {intervals}; 0.5 is chance"
     _print(console, title, ("people", "measure", "rate", "95 % interval", "n"), [*_personal_rows(summary)])
     for name, accuracy in summary.get("concept_accuracy", {}).items():

@@ -15,6 +15,7 @@ LATER: Mapping[str, Any] = {
     "data.images": "drawn",
     "data.merit_spread": 0.5,
     "data.noises": 3,
+    "data.origin": None,
     "data.quality": 0.3,
     "data.roots": [],
     "describe.roots": [],

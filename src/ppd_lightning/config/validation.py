@@ -18,7 +18,7 @@ from ppd_lightning.settings.part import Part, part_class
 from ppd_lightning.settings.plain_text import plain_text
 
 CONFIG = TypeAdapter(Config)
-OWN_WORDS = ("precision", "blend", "target", "path", "user", "caption", "metric")
+OWN_WORDS = ("precision", "blend", "target", "path", "user", "caption", "metric", "repository")
 """The errors whose message says more than what is expected."""
 
 
@@ -122,7 +122,11 @@ def _sentence(
         return f"{key}: {found} is refused, {error['msg']}{where}"
     if error["type"] == "string_too_short":
         return f"{key}: must not be empty{where}"
-    expected = known[key].expected if key in known else "a group of keys"
+    expected = "a group of keys"
+    if key in known:
+        expected = known[key].expected
+    elif group in known:  # a mapping, whose entry it is
+        expected = known[group].expected.removeprefix("a mapping of names to ")
     return f"{key}: must be {expected}, not {_short(found)}{where}"
 
 

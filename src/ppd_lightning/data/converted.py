@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
+from ppd_lightning.data.converted_rows import SPLIT, Faults, Rows, converted_rows, unseen_people
 from ppd_lightning.data.folder_files import is_made, refuse_too_many, write_parquet
-from ppd_lightning.data.image_files import ImageFiles
+from ppd_lightning.data.image_files import ImageFiles, quoted
 from ppd_lightning.data.own_table import Choice, OwnTable, held_image
 from ppd_lightning.data.pair_ids import image_uid
 from ppd_lightning.data.rankings import Ranking
 from ppd_lightning.data.remote import Location, location, without_query
 from ppd_lightning.data.table_cells import path_of
-from ppd_lightning.data.table_parts import open_table, rows_of
-from ppd_lightning.data.table_rows import find_columns, in_words, refuse
+from ppd_lightning.data.table_parts import open_table
+from ppd_lightning.data.table_rows import refuse, refuse_places
 from ppd_lightning.errors import UserError
+from ppd_lightning.storage.writers import temporary_folder
 
 log = logging.getLogger(__name__)
 
-Rows = Iterator[tuple[int, Mapping[str, Any]]]
-"""Where a row is, and its cells by the usual names of columns; those that the table lacks are not there."""
-
-Faults = list[tuple[int, str]]
-"""What no ranking can be made of: the line, and a sentence."""
-
 Rank = Callable[[Rows, Callable[[Any], str], Faults], Iterable[Ranking]]
 """Given the rows, what names the image of a cell, and where to note faults: the rankings."""
+
+MOST_IMAGES = 1_000
+"""Images of a ranking at most, half a million pairs: more are of one caption by mistake."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +56,19 @@ class Form:
     """How a table of rankings is read.
 
     table: its path or URL. images: the folder that paths of images are relative to, None for the table's own. roots:
-    further folders below which they may lie. names: those by which each column is found. needed: columns that must be
-    there, one of each tuple. columns: the table's own names, where somebody says so. rank: makes rankings of rows.
+    further folders below which they may lie. names: those by which each column is found. forms: columns that must be
+    there together; those of one form suffice. columns: the table's own names, where somebody says so. rank: makes
+    rankings of rows. max_unusable: share of the rows, or of the rankings, that may have faults.
     """
 
     table: str
     images: str | None
     roots: Sequence[str]
     names: Mapping[str, tuple[str, ...]]
-    needed: tuple[tuple[str, ...], ...]
+    forms: tuple[tuple[str, ...], ...]
     columns: Mapping[str, str]
     rank: Rank
+    max_unusable: float
 
 
 class HeldImages:
@@ -113,96 +113,104 @@ def read_pairs(form: Form, keep: Path | None = None) -> tuple[PairsOf, OwnTable]
     """
     table = open_table(form.table, "data.table")
     held = HeldImages(table.path, keep)
-    no_rows: Faults = []
-    rankings = list(form.rank(_rows(table, form, no_rows), held.named, no_rows))
-    refuse(table, no_rows)
+    rankings = _rankings(table, form, held, first_time=keep is None)
     where = _with_images(table, form.images, bool(held.found))
     files = ImageFiles(where, form.roots)
     names: dict[str, str] = {}
     choices: list[Choice] = []
-    faults: Faults = []
+    faults: list[tuple[int, str]] = []
     for ranking in rankings:
         for name in ranking.images:
-            names[name] = name if not name or name in held.found else files.named(name)
-        place = table.place(ranking.line) + (f", {ranking.part}" if ranking.part else "")
-        lacking = [what for what in ("caption", "user") if not getattr(ranking, what)]
+            names[name] = name if name in held.found else files.named(name)
         for first, second, label in ranking.pairs():
             choices.append(_choice(len(choices) + 1, ranking, names, first, second, label))
-            where.places.append(place)
-            faults += [(len(choices), f"{what} is empty") for what in lacking]
+            where.places.append(ranking.place)
+            if len(set(choices[-1].images)) == 1:
+                faults.append((len(choices), f"both images are {quoted(choices[-1].images[0])}"))
     if not choices:
         raise UserError(f"{table.url}: makes no pair: nobody says of two images of one caption which is better")
-    alone = sum(len(ranking.images) == 1 for ranking in rankings)
-    if alone and keep is None:  # of a table that is read twice, once
-        log.warning("%s: %d times a person judged one image alone of a caption, which makes no pair", table.url, alone)
-    found, missing = files.find(name for name in names.values() if name and name not in held.found)
+    found, missing = files.find(name for name in names.values() if name not in held.found)
     for choice in choices:
         faults += [(choice.line, missing[name]) for name in dict.fromkeys(choice.images) if name in missing]
-        faults += [(choice.line, "an image is empty")] * ("" in choice.images)
-    return where, OwnTable(choices, held.found | found, faults)
+    return where, OwnTable(choices, held.found | found, faults, unseen=read_unseen(form))
 
 
-def make_parquet(form: Form, folder: Path, max_unusable: float) -> None:
+def read_unseen(form: Form) -> frozenset[str]:
+    """Who is never trained on by a table's own splits; nobody where it has none.
+
+    Raises:
+        UserError: as `unseen_people`.
+    """
+    return unseen_people(form.table, form.names, form.columns) if SPLIT in form.names else frozenset()
+
+
+def make_parquet(form: Form, folder: Path) -> None:
     """Write `folder`/source; nothing is done where it was made from the same pairs and images.
 
     Args:
         folder: the data folder.
-        max_unusable: share of the pairs that may have faults.
 
     Raises:
         UserError: as `read_pairs`, too many pairs have faults, or an image cannot be read.
     """
     where, read = read_pairs(form)
-    refuse_too_many(where, read, max_unusable)
+    refuse_too_many(where, read, form.max_unusable)
     if is_made(read, folder):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="images-", dir=folder) as keep:
+    with temporary_folder(folder / "images") as keep:
         if any("name" not in image for image in read.images.values()):  # the table holds it
-            where, read = read_pairs(form, Path(keep))
-        write_parquet(where, read, folder, max_unusable)
+            where, read = read_pairs(form, keep)
+        write_parquet(where, read, folder, form.max_unusable)
 
 
-def _rows(table: Location, form: Form, faults: Faults) -> Rows:
-    called: dict[str, str] = {}
-
-    def choose(header: Sequence[str]) -> list[str]:
-        called.update(_called(table, header, form))
-        return list(called.values())
-
-    for line, row in rows_of(table, "data.table", choose):
-        if isinstance(row, str):
-            faults.append((line, row))
-        else:
-            yield line, {name: row.get(own) for name, own in called.items()}
-
-
-def _called(table: Location, header: Sequence[str], form: Form) -> dict[str, str]:
-    """The table's name of each usual column that it has.
+def _rankings(table: Location, form: Form, held: HeldImages, *, first_time: bool) -> list[Ranking]:
+    """What a table says, without what cannot be used.
 
     Raises:
-        UserError: `columns` names none of the usual columns or none of the table's, or columns are lacking.
+        UserError: as `read_pairs`.
     """
-    found = find_columns(table, header, form.names, form.columns)
-    faults = [
-        f"data.columns: there is no column {name} to name; the columns are {', '.join(form.names)}"
-        for name in form.columns
-        if name not in form.names
-    ]
-    faults += [
-        f"data.columns: {table.url} has no column {own}; it has {in_words(header)}"
-        for name, own in form.columns.items()
-        if name in form.names and name not in found
-    ]
-    lacking = [" or ".join(ways) for ways in form.needed if not found.keys() & set(ways)]
-    if lacking and not faults:
-        called = "; columns of other names are named by data.columns, such as " + (
-            f"'data.columns={{{lacking[0].split()[0]}: {header[0] if header else 'NAME'}}}'"
-        )
-        faults = [f"{table.url}: lacks the columns {', '.join(lacking)}; it has {in_words(header)}{called}"]
+    no_rows: list[tuple[int, str]] = []
+    faults: Faults = []
+    rows = 0
+
+    def counted() -> Rows:
+        nonlocal rows
+        for row in converted_rows(table, form.names, form.forms, form.columns, no_rows):
+            rows += 1
+            yield row
+
+    rankings = list(form.rank(counted(), held.named, faults))
+    refuse(table, no_rows)
+    if not rows:
+        raise UserError(f"{table.url}: holds no rows")
+    refuse_places(
+        table, [(ranking.place, _too_many(ranking)) for ranking in rankings if len(ranking.images) > MOST_IMAGES]
+    )
+    unusable = len({place for place, _ in faults})
+    if unusable > form.max_unusable * max(rows, len(rankings)):
+        refuse_places(table, faults)
+    if first_time:
+        _warn(table, rankings, faults, unusable)
+    return rankings
+
+
+def _warn(table: Location, rankings: Sequence[Ranking], faults: Faults, unusable: int) -> None:
+    """Say what makes no pair."""
     if faults:
-        raise UserError(faults)
-    return found
+        words = "%s: %d rows or rankings say nothing that can be used and are left out; the first is %s: %s"
+        log.warning(words, table.url, unusable, *faults[0])
+    unasked, alone = (sum(len(ranking.images) == count for ranking in rankings) for count in (0, 1))
+    if unasked:
+        log.warning("%s: %d rows have no votes and make no pair", table.url, unasked)
+    if alone:
+        log.warning("%s: %d times a person judged one image alone of a caption, which makes no pair", table.url, alone)
+
+
+def _too_many(ranking: Ranking) -> str:
+    return (
+        f"ranks {len(ranking.images):,} images of the caption {ranking.caption[:40]!r}; at most {MOST_IMAGES:,} are "
+        "read: see whether the column of captions is the right one"
+    )
 
 
 def _with_images(table: Location, images: str | None, holds: bool) -> PairsOf:

@@ -17,10 +17,11 @@ from ppd_lightning.data.source import PeopleSource, last_name
 from ppd_lightning.errors import UserError
 from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import Finding, settings
-from ppd_lightning.settings.values import PathText
+from ppd_lightning.settings.values import PathText, Repository
 
 if TYPE_CHECKING:
-    from ppd_lightning.data.converted import Faults, Form, Rows
+    from ppd_lightning.data.converted import Form
+    from ppd_lightning.data.converted_rows import Faults, Rows
 
 
 @settings
@@ -36,12 +37,15 @@ class ConvertedSource(PeopleSource):
     columns: dict[str, str]
     """The table's names of columns, by the source's own, where it has others; a message about lacking ones has both."""
 
+    origin: Repository | None
+    """The data set on the model hub that the table is of, OWNER/NAME, for the model card; null says nothing of it."""
+
     NAMES: ClassVar[Mapping[str, tuple[str, ...]]]
     """The names by which each column is found."""
-    NEEDED: ClassVar[tuple[tuple[str, ...], ...]]
-    """The columns that must be there, one of each tuple."""
+    FORMS: ClassVar[tuple[tuple[str, ...], ...]]
+    """The columns that must be there together; those of one form suffice."""
 
-    speed_keys: ClassVar[tuple[str, ...]] = (*PeopleSource.speed_keys, "roots")
+    speed_keys: ClassVar[tuple[str, ...]] = (*PeopleSource.speed_keys, "roots", "origin")
     title: ClassVar[str]
     """What the table holds, for the model card."""
 
@@ -50,16 +54,16 @@ class ConvertedSource(PeopleSource):
         """What the table's rows say.
 
         Args:
-            rows: each with its line, its cells by the names of `NAMES`.
+            rows: each with its place, and its cells by the names of `NAMES`.
             image: gives the name of a cell's image, or raises a ValueError.
-            faults: where to note what no ranking can be made of.
+            faults: where to note what no ranking can be made of; more than `max_unusable` of them stop the command.
         """
 
     def make(self, folder: Path, output: Path) -> None:
         """Write the pairs with their images as parquet; see `converted.make_parquet`."""
         from ppd_lightning.data.converted import make_parquet
 
-        make_parquet(self._form(), folder, self.max_unusable)
+        make_parquet(self._form(), folder)
 
     def parquet(self, folder: Path) -> ParquetFiles:
         """What `make` writes."""
@@ -87,6 +91,10 @@ class ConvertedSource(PeopleSource):
         except UserError as error:
             yield Finding(need, "not readable", tuple(error.faults))
 
+    def hub_name(self) -> str | None:
+        """See the base class."""
+        return self.origin
+
     def description(self) -> str:
         """See the base class."""
         return f"{type(self).title}, from a table called {code(last_name(self.table))}."
@@ -94,4 +102,13 @@ class ConvertedSource(PeopleSource):
     def _form(self) -> Form:
         from ppd_lightning.data.converted import Form
 
-        return Form(self.table, self.images, self.roots, self.NAMES, self.NEEDED, self.columns, self.rankings)
+        return Form(
+            self.table,
+            self.images,
+            self.roots,
+            self.NAMES,
+            self.FORMS,
+            self.columns,
+            self.rankings,
+            self.max_unusable,
+        )

@@ -118,7 +118,9 @@ def write_parquet(file: Location, read: OwnTable, folder: Path, max_unusable: fl
         UserError: an image cannot be read, or more rows than allowed have faults.
     """
     choices, images, faults = read.choices, read.images, read.faults
-    key = _made_from(read)
+    key, stamp = _made_from(read), folder / STAMP
+    if stamp.is_file() and stamp.read_bytes() != key.encode():
+        stamp.unlink()  # from here on it would be of other pairs
     stored, prompts = TableImages(file, read), Counter(choice.caption for choice in choices)
     all_plain = True
     with atomic_path(folder / MADE) as temporary:
@@ -141,11 +143,13 @@ def write_parquet(file: Location, read: OwnTable, folder: Path, max_unusable: fl
                 writer.write_table(_as_pickapic(group, content, prompts))
             if not all_plain:
                 writer.add_key_value_metadata(PICTURES)
+            if read.unseen:
+                writer.add_key_value_metadata({"unseen": fingerprint(sorted(read.unseen))})
         refuse_too_many(file, read, max_unusable)
     by_line = type(file) is Location
     named = faults if by_line else [(line, f"{file.place(line)}: {fault}") for line, fault in faults]
     write_json_atomic(folder / FAULTS, sorted(set(named)))
-    write_text_atomic(folder / STAMP, key)
+    write_text_atomic(stamp, key)
     log.info("took over %d choices between %d images from %s", len(choices), len(images), file.url)
 
 
@@ -169,7 +173,7 @@ def refuse_too_many(table: Location, read: OwnTable, max_unusable: float) -> Non
 
 def _made_from(read: OwnTable) -> str:
     states = [[name, *(str(read.images[name].get(what)) for what in CHANGES)] for name in sorted(read.images)]
-    return fingerprint([VERSION, read.choices, states])
+    return fingerprint([VERSION, read.choices, states, *([sorted(read.unseen)] if read.unseen else [])])
 
 
 def _groups(choices: Sequence[Choice], images: Mapping[str, Mapping[str, Any]]) -> Iterator[list[Choice]]:

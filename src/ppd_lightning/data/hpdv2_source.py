@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppd_lightning.data.converted_source import ConvertedSource
 from ppd_lightning.data.rankings import Ranking, number_of
-from ppd_lightning.data.table_cells import caption_of, user_of
+from ppd_lightning.data.table_cells import caption_of, filled, list_of, read_as, user_of
 from ppd_lightning.settings.part import settings
 
 if TYPE_CHECKING:
-    from ppd_lightning.data.converted import Faults, Rows
+    from ppd_lightning.data.converted_rows import Faults, Rows
 
 
 @settings
@@ -28,45 +28,37 @@ class Hpdv2Source(ConvertedSource):
         "images": ("image_path", "images"),
         "annotations": ("raw_annotations",),
     }
-    NEEDED: ClassVar = (("caption",), ("images",), ("annotations",))
+    FORMS: ClassVar = (("caption", "images", "annotations"),)
     title: ClassVar = "Rankings by people in the form of HPDv2's test set"
 
     def rankings(self, rows: Rows, image: Callable[[Any], str], faults: Faults) -> Iterator[Ranking]:
         """One of each annotation."""
-        for number, (line, row) in enumerate(rows, 1):
+
+        def images_of(value: Any) -> tuple[str, ...]:
+            return tuple(filled(image)(path) for path in list_of(value))
+
+        for row in rows:
             try:
-                caption = _read("prompt", caption_of, row["caption"])
-                images = tuple(_read("image_path", image, path) for path in _list(row["images"], "image_path"))
+                caption, images = row.read("caption", filled(caption_of)), row.read("images", images_of)
+                annotations = row.read("annotations", list_of)
             except ValueError as error:
-                faults.append((line, f"prompt {number}: {error}"))
+                faults.append((row.place, str(error)))
                 continue
-            annotations = row["annotations"]
-            for place, annotation in enumerate(annotations if isinstance(annotations, list) else [None], 1):
+            for number, annotation in enumerate(annotations, 1):
+                place = f"{row.place}, annotation {number}"
                 try:
                     user, ranks = _annotation(annotation, len(images))
-                    yield Ranking(line, caption, user, images, ranks, part=f"prompt {number}, user {user}")
                 except ValueError as error:
-                    faults.append((line, f"prompt {number}: raw_annotations: {place}: {error}"))
+                    faults.append((place, str(error)))
+                else:
+                    yield Ranking(f"{place}, user {user}", caption, user, images, ranks)
 
 
 def _annotation(annotation: Any, images: int) -> tuple[str, tuple[float, ...]]:
     if not isinstance(annotation, dict):
         raise ValueError("must be an object with user_hash and annotation")
-    user = _read("user_hash", user_of, annotation.get("user_hash"))
-    ranks = _list(annotation.get("annotation", annotation.get("rank")), "annotation")
+    user = read_as("user_hash", filled(user_of), annotation.get("user_hash"))
+    ranks = read_as("annotation", list_of, annotation.get("annotation", annotation.get("rank")))
     if len(ranks) != images:
         raise ValueError(f"annotation has {len(ranks)} ranks, and there are {images} images")
-    return user, tuple(_read("a rank", number_of, rank) for rank in ranks)
-
-
-def _read(name: str, read: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return read(value)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list")
-    return value
+    return user, tuple(read_as("a rank", number_of, rank) for rank in ranks)

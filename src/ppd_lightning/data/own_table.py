@@ -79,13 +79,14 @@ class OwnTable:
 
     choices: every row, those with faults too. images: what the file system tells of each image that is there, by path;
     of one that the table holds, its size. faults: what is wrong with rows, as (line, sentence). holding: the table's
-    names of the columns image_0 and image_1, where it holds images.
+    names of the columns image_0 and image_1, where it holds images. unseen: who is never trained on, by its own splits.
     """
 
     choices: list[Choice]
     images: dict[str, dict[str, Any]]
     faults: list[tuple[int, str]]
     holding: tuple[str, str] | None = None
+    unseen: frozenset[str] = frozenset()
 
 
 def read_choices(

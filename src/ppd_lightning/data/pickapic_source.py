@@ -35,6 +35,12 @@ class PickapicSource(PeopleSource):
         """See the base class."""
         return f"Parquet files in the schema of Pick-a-Pic v2, from a folder called {code(last_name(self.root))}."
 
+    def hub_name(self) -> str | None:
+        """See the base class."""
+        from ppd_lightning.data.remote import HUB_NAME
+
+        return self.root if HUB_NAME.fullmatch(self.root) and not Path(self.root).exists() else None
+
     def caption_count(self) -> int | None:
         """Those of files on this machine, of rows that cannot be used too."""
         from ppd_lightning.data.pickapic_rows import count_captions

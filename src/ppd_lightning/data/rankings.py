@@ -19,19 +19,17 @@ from ppd_lightning.settings.plain_text import kind_of
 class Ranking:
     """Images of one caption in one person's order.
 
-    line: of the table, where it begins. images: their names. ranks: of each image, the best has the lowest. models:
-    what generated each. name: what was asked at once, where the table says so. part: which part of the line it is, for
-    messages. Text is empty where the table does not say it.
+    place: in the table, for messages. images: their names. ranks: of each image, the best has the lowest. models: what
+    generated each. name: what was asked at once, where the table says so. Text is empty where the table has none.
     """
 
-    line: int
+    place: str
     caption: str
     user: str
     images: tuple[str, ...]
     ranks: tuple[float, ...]
     models: tuple[str, ...] = ()
     name: str = ""
-    part: str = ""
 
     def pairs(self) -> Iterator[tuple[int, int, float]]:
         """The numbers of two images, and 1.0 where the first was preferred, 0.0 the second, 0.5 a tie."""
@@ -40,8 +38,20 @@ class Ranking:
             yield first, second, 0.5 if one == other else float(one < other)
 
 
+def count_of(value: Any) -> float:
+    """A count of votes, or a share of them.
+
+    Raises:
+        ValueError: it is no number, or below 0; with a sentence that begins after the column's name.
+    """
+    number = number_of(value)
+    if number < 0:
+        raise ValueError(f"must be 0 or more, not {number:g}")
+    return number
+
+
 def number_of(value: Any) -> float:
-    """A rank, a rating or a count of votes, also where it is text.
+    """A rank, a rating or a number of votes, also where it is text.
 
     Raises:
         ValueError: it is none, with a sentence that begins after the column's name.

@@ -56,7 +56,7 @@ class Location:
 
     def place(self, line: int) -> str:
         """What a row of a table is called."""
-        return f"line {line}"
+        return f"{'row' if without_query(self.path).lower().endswith('.parquet') else 'line'} {line}"
 
     def listed(self, pattern: str) -> dict[str, dict[str, Any]]:
         """The files below that match a glob, by their path from here, in alphabetical order; hidden ones are not there.

@@ -78,6 +78,10 @@ class Source(Part):
     def description(self) -> str:
         """What it is, in a sentence for the model card, without paths of this machine."""
 
+    def hub_name(self) -> str | None:
+        """The data set on the model hub that it is, OWNER/NAME, for the model card; None where it is none."""
+        return None
+
     def credits(self) -> list[str]:
         """Whom to credit, a line each with the licence; none where the data's own terms say it."""
         return []

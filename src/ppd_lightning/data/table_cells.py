@@ -1,4 +1,4 @@
-"""What cells of tables mean: captions, users, choices, words. What a column cannot mean is a fault of the row.
+"""What cells of tables mean: captions, users, choices, words, lists. What a column cannot mean is a fault of the row.
 
 Every function raises a ValueError with a sentence that begins after the column's name.
 """
@@ -6,11 +6,13 @@ Every function raises a ValueError with a sentence that begins after the column'
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from ppd_lightning.settings.plain_text import HALVES, kind_of, plain_text, user_name
+
+T = TypeVar("T")
 
 LETTERS = 100_000
 """Letters of a cell that are read; a longer one is another thing by mistake."""
@@ -69,6 +71,39 @@ def path_of(value: Any) -> str:
     if not isinstance(said, str):
         raise ValueError(f"must be the path of an image, not {kind_of(said)}")
     return _sound(said.strip(), NAME_LETTERS * 8)
+
+
+def list_of(value: Any) -> list[Any]:
+    """A list, as JSON and parquet have them."""
+    if is_missing(value):
+        raise ValueError("is empty; expected a list")
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list, as JSON and parquet have them, not {kind_of(value)}")
+    return value
+
+
+def read_as(name: str, meaning: Callable[[Any], T], value: Any) -> T:
+    """What a value means.
+
+    Raises:
+        ValueError: it means nothing, with a sentence that begins with `name`.
+    """
+    try:
+        return meaning(value)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
+def filled(meaning: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The same meaning of cells that must say something."""
+
+    def read(value: Any) -> str:
+        text = meaning(value)
+        if not text:
+            raise ValueError("is empty")
+        return text
+
+    return read
 
 
 def is_missing(value: Any) -> bool:

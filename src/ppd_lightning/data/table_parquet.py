@@ -1,7 +1,7 @@
 """Tables in parquet, of any writer: the cells of the columns that are asked for, as Python's plain values.
 
-A cell that is neither text, number, switch nor an image is given as `Unread`, so that its row is refused where it
-counts, and nothing fails on columns that nobody asked for.
+A cell that is neither text, number, switch nor an image, nor a list or struct of these, is given as `Unread`, so that
+its row is refused where it counts, and nothing fails on columns that nobody asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Unread:
-    """A cell that is no text, number, switch or image; kind says what it is."""
+    """A cell that is none of what is read; kind says what it is."""
 
     kind: str
 
@@ -79,12 +79,22 @@ def batch_rows(
         some = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
         return any(test(kind) for test in some)
 
+    def is_list(kind: pa.DataType) -> bool:
+        some = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+        return any(test(kind) for test in (*some, pa.types.is_list_view, pa.types.is_large_list_view))
+
     def is_image(kind: pa.DataType) -> bool:
+        if is_list(kind):
+            return is_image(kind.value_type)
         if pa.types.is_struct(kind):
             return {"bytes", "path"} & {field.name for field in kind} != set()
         return is_bytes(kind)
 
     def is_plain(kind: pa.DataType) -> bool:
+        if is_list(kind):
+            return is_plain(stored(kind.value_type))
+        if pa.types.is_struct(kind) and not is_image(kind):
+            return all(is_plain(stored(field.type)) for field in kind)
         texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
         numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
         return any(test(kind) for test in (*texts, *numbers, pa.types.is_null)) or is_image(kind)

@@ -60,6 +60,12 @@ class Parts(Location):
         name = posixpath.relpath(self.files[part], posixpath.dirname(self.path))
         return f"{name}: {f'sample {self.keys[line - 1]}' if self.keys else f'row {line - self.begins[part] + 1}'}"
 
+    def split_of(self, line: int) -> str:
+        """What the file of a row is called, without number and end; so the model hub's files name their split."""
+        name = posixpath.basename(self.files[bisect_right(self.begins, line) - 1])
+        found = HUB_FILE.fullmatch(name)
+        return found[1] if found else name.partition(".")[0]
+
 
 def open_table(table: str, key: str) -> Location:
     """The table that a setting names, a file or `Parts`.

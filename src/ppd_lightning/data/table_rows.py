@@ -12,6 +12,7 @@ Text is UTF-8 or UTF-16 (`table_text`). Names of columns are found whatever thei
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,9 @@ KINDS = (*SEPARATED, *JSON, *PARQUET)
 
 FAULTS_NAMED = 20
 """Of a table with more faults, the first are named, and the others counted."""
+
+OF_ROW = re.compile(r": (?:line|row) \d")
+"""Stands in a message about one row."""
 
 NAMES_LISTED = 20
 """Of a table with more columns, the first are named in messages."""
@@ -146,13 +150,18 @@ def named_by(key: str, expected: str) -> Iterator[None]:
         yield
     except UserError as error:
         faults = [fault.removeprefix(f"{key}: ") for fault in error.faults]
-        more = f"; {expected}" if len(faults) == 1 and ": line " not in faults[0] else ""
+        more = f"; {expected}" if len(faults) == 1 and not OF_ROW.search(faults[0]) else ""
         raise UserError([f"{key}: {fault}{more}" for fault in faults]) from None
 
 
 def refuse(table: Location, faults: Iterable[tuple[int, str]]) -> None:
     """Raise a `UserError` that names the first of these faults (line, sentence) and counts them; none is no error."""
-    messages = [f"{table.url}: {table.place(line)}: {fault}" for line, fault in sorted(faults)]
+    refuse_places(table, [(table.place(line), fault) for line, fault in sorted(faults)])
+
+
+def refuse_places(table: Location, faults: Iterable[tuple[str, str]]) -> None:
+    """As `refuse`, of faults with their places, in their order; what is said twice is said once."""
+    messages = list(dict.fromkeys(f"{table.url}: {place}: {fault}" for place, fault in faults))
     if len(messages) > FAULTS_NAMED:
         messages[FAULTS_NAMED:] = [f"{table.url}: and {len(messages) - FAULTS_NAMED} faults more"]
     if messages:

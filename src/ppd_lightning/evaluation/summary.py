@@ -72,6 +72,7 @@ def summarise(
             shots = users.asked(people, captions).shots
             best = scorers.simulation.best_utilities(people, captions, shots) - base[scorers.judges[0]]
             summary["oracle_win_rate"] = rates.by_group(comparisons, best)
+            summary["share_of_possible"] = rates.shares(comparisons, margin.decisive, best)
         summary["concept_accuracy"] = {
             method if kind == OWN else kind: round(float(of_kind[CONCEPT].mean()), 4)
             for kind, of_kind in scores.items()

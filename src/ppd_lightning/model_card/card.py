@@ -79,7 +79,7 @@ def model_card(training: ExportedTraining) -> str:
     module, _, kind = drawing.base.rpartition(".")
     paths = ", ".join("None" if path is None else json.dumps(path) for path in (facts.base, facts.codec, None))
     values = {
-        "front_matter": _yaml(_front_matter(facts, objective)),
+        "front_matter": _yaml(_front_matter(facts, objective, training.source)),
         "title": f"{objective.title} adapter for {training.backbone.title}",
         "what": f"Weights beside a frozen base, trained by {objective.title}: {objective.summary}.",
         "version": version("ppd-lightning"),
@@ -119,9 +119,10 @@ def _yaml(values: Mapping[str, Any]) -> str:
     return text
 
 
-def _front_matter(facts: CardFacts, objective: Objective) -> dict[str, Any]:
+def _front_matter(facts: CardFacts, objective: Objective, source: Source) -> dict[str, Any]:
     tags = [*facts.tags, "personalization", "preference-optimization", objective.name, "ppd-lightning"]
-    return {**facts.front_matter, "library_name": "diffusers", "pipeline_tag": "text-to-image", "tags": tags}
+    data = {} if source.hub_name() is None else {"datasets": [source.hub_name()]}
+    return {**facts.front_matter, **data, "library_name": "diffusers", "pipeline_tag": "text-to-image", "tags": tags}
 
 
 def _command(facts: CardFacts, caption: str, *options: str) -> str:

@@ -44,9 +44,11 @@ def data_section(source: Source, data: PreparedData, described: str) -> str:
     counts = data.read_counts()
     people = {group: len(users) for group, users in data.people().items()}
     rows = [f"| {split.replace('_', ' ')} | {counts[split]:,} |" for split in SPLITS if counts[split]]
+    name = source.hub_name()
+    link = "" if name is None else f" Data set: [{name}](https://huggingface.co/datasets/{name})."
     lines = [
-        f"{source.description()} {LABELS[source.labels]}: {counts['pairs']:,} pairs over {counts['images']:,} images, "
-        f"by {people['seen']:,} users who were trained on and {people['unseen']:,} who were not. "
+        f"{source.description()}{link} {LABELS[source.labels]}: {counts['pairs']:,} pairs over {counts['images']:,} "
+        f"images, by {people['seen']:,} users who were trained on and {people['unseen']:,} who were not. "
         f"{described} Images were brought to {data.image_size} pixels.",
         "",
         "| split | pairs |",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
 from ppd_lightning.settings.part import settings
-from ppd_lightning.settings.values import Switch
+from ppd_lightning.settings.values import Repository, Switch
 
 
 @settings
 class Export:
     """Where an export goes beside its folder."""
 
-    push: Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")] | None
+    push: Repository | None
     """The repository on the model hub, OWNER/NAME, that the export is uploaded to; null uploads nothing."""
     private: Switch
     """Whether a repository that is made for it is private; one that is there stays as it is."""

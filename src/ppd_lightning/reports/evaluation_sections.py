@@ -22,6 +22,7 @@ OWN_TABLES = (
     "mean_scores",
     "lowest",
     "preference_accuracy",
+    "share_of_possible",
     *PERSONAL,
 )
 """Parts of an evaluation's summary that have tables of their own."""
@@ -67,6 +68,9 @@ def _evaluation(run: RunResult, one: Measured) -> Iterator[Block]:
     summary, interval = one.summary, bootstrap(run.settings)
     own = {key: value for key, value in summary.items() if key not in OWN_TABLES}
     yield from rate_blocks(own, "Win rates over the base", interval=interval)
+    if "share_of_possible" in summary:
+        title = "Share of the possible: the win rate above one half, of the oracle's"
+        yield from rate_blocks(summary["share_of_possible"], title, level=1, interval=interval)
     personal = {words: summary[key] for key, words in PERSONAL.items() if key in summary}
     yield from rate_blocks(personal, "Win rates of own against other", interval=interval)
     if "preference_accuracy" in summary:

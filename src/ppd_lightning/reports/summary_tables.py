@@ -10,7 +10,7 @@ from ppd_lightning.figures.intervals import Row, interval_figure
 from ppd_lightning.figures.style import GREY
 from ppd_lightning.reports.blocks import Block, Cell, Drawing, Figures, Interval, Table, rounded
 
-ESTIMATES = ("rate", "correlation", "mean")
+ESTIMATES = ("rate", "correlation", "mean", "share")
 """Keys of a value that has an interval, `low` to `high`."""
 COLUMNS = {
     "n": "n",

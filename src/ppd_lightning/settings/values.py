@@ -7,6 +7,7 @@ wise is narrower. A setting with a range of its own says so at its field, as in
 
 from __future__ import annotations
 
+import re
 from math import isclose
 from typing import Annotated, Literal
 
@@ -18,6 +19,9 @@ from ppd_lightning.settings.paths import home_expanded
 from ppd_lightning.settings.plain_text import plain_text, user_name
 
 CHECKS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+OF_HUB = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
+"""An owner or a name, as the model hub takes it."""
 
 
 def _refuse_half(value: object) -> object:
@@ -46,6 +50,16 @@ def _as_called(value: object) -> object:
         if isinstance(value, str):
             raise PydanticCustomError("user", "the name of a user {reason}", {"reason": str(error)}) from None
         return value
+
+
+def _repository(name: str) -> str:
+    if not re.fullmatch(f"{OF_HUB}/{OF_HUB}", name) or "--" in name or ".." in name or name.endswith(".git"):
+        expected = (
+            "the model hub has OWNER/NAME: of each at most 96 letters of ASCII, digits, _, - and ., which neither "
+            "begins nor ends with - or ., without -- and .., and not ending in .git"
+        )
+        raise PydanticCustomError("repository", "{expected}", {"expected": expected})
+    return name
 
 
 def _without_sign_of_zero(value: float) -> float:
@@ -87,11 +101,13 @@ Switch = Annotated[bool, Strict()]
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 """A file, a folder, a URL or a name on the model hub; `~` is one's home folder."""
+Repository = Annotated[str, AfterValidator(_repository)]
+"""OWNER/NAME on the model hub."""
 Caption = Annotated[str, AfterValidator(_said)]
 """A caption with a letter that is seen."""
 FolderText = Annotated[PathText, AfterValidator(_of_this_machine)]
 """A file or folder that is written: of this machine."""
-User = Annotated[str, BeforeValidator(_as_called)]
+User = Annotated[str, Field(min_length=1), BeforeValidator(_as_called)]
 """A user's name; 12 and 12.0 are "12", as in tables."""
 Precision = Annotated[Literal["fp32", "bf16"], BeforeValidator(_refuse_half)]
 

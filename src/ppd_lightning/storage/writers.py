@@ -1,14 +1,16 @@
-"""Who writes a temporary file: its name says so, so that what a killed process left can be told from what is in use."""
+"""Who writes a temporary file or folder: its name says so, so that what a killed process left is known as such."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import shutil
 import socket
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -27,8 +29,21 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{stem.decode('utf-8', 'ignore')}{end}")
 
 
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder beside `path`, which is removed when the block ends, as is what killed processes left there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    folder = temporary_beside(path)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep(folder: Path) -> None:
-    """Remove the temporary files of processes of this machine that are gone, and very old ones of other machines.
+    """Remove what processes of this machine that are gone left unfinished, and very old things of other machines.
 
     Files of a living process are never touched, whosever it is; pids of another container or of the time before a
     restart mean nothing here.
@@ -43,7 +58,9 @@ def sweep(folder: Path) -> None:
                     left = not lives(int(found["process"]))
                 else:
                     left = time.time() - path.stat().st_mtime > ABANDONED
-                if left:
+                if left and path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif left:
                     path.unlink()
 
 

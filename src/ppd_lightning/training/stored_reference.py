@@ -15,7 +15,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -37,12 +37,25 @@ from ppd_lightning.training.pair_draws import PairDraws, draws_in
 
 if TYPE_CHECKING:
     from ppd_lightning.backbones.backbone import Backbone
-    from ppd_lightning.data.prepared import PreparedData
 
 VERSION = 1
 """Raised when the same settings would give other errors."""
 UNIT = 1024
 """Positions of the stream that are computed and stored together."""
+
+
+class KeysOfStores(Protocol):
+    """What stored errors ask of prepared data (`data.prepared.PreparedData`): what these were made from."""
+
+    @property
+    def stores_text(self) -> bool:
+        """Whether text states are stored."""
+
+    def latents_key(self) -> dict[str, str]:
+        """Of the latents."""
+
+    def text_key(self) -> dict[str, str]:
+        """Of the text states."""
 
 
 class StoredReference:
@@ -68,7 +81,7 @@ class StoredReference:
     def __init__(
         self,
         folder: Path,
-        data: PreparedData,
+        data: KeysOfStores,
         batches: PreferenceDataModule,
         backbone: Backbone,
         objective: Objective,

@@ -18,6 +18,7 @@ from ppd_lightning.config.folders import data_folder, run_folder
 from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.worlds.emoji import generated, generated_choices, sides
+from ppd_lightning.worlds.emoji.choices import World
 from ppd_lightning.worlds.emoji.drawers import DRAWERS, Drawer
 from ppd_lightning.worlds.emoji.generated_choices import Merits, choose_generated, make_parquet
 from ppd_lightning.worlds.emoji.people import make_people
@@ -28,18 +29,8 @@ from ppd_lightning.worlds.emoji.sides import CHOOSING, JUDGING, Seen, Side
 from ppd_lightning.worlds.emoji.source import DRAWERS as COUNTED
 
 CONCEPTS, NOISES = 4, 2
-WORLD = {
-    "concepts": CONCEPTS,
-    "image_size": 64,
-    "people": 5,
-    "choices_each": 8,
-    "temperature": 0.3,
-    "seed": 3,
-    "noises": NOISES,
-    "candidates": 3,
-    "merits": Merits(0.5, 0.5, 0.5),
-    "mixed": False,
-}
+WORLD = World(concepts=CONCEPTS, image_size=64, people=5, choices_each=8, temperature=0.3, seed=3)
+MERITS = Merits(0.5, 0.5, 0.5)
 STATISTICS = ("a", "b")
 
 
@@ -85,8 +76,10 @@ def drawing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Drawing:
     return fake
 
 
-def made(folder: Path, **settings: object) -> bytes:
-    make_parquet(folder / "data", folder, **(WORLD | settings))  # type: ignore[arg-type]
+def made(folder: Path, *, mixed: bool = False, workers: int = 0) -> bytes:
+    make_parquet(
+        folder / "data", folder, WORLD, noises=NOISES, candidates=3, merits=MERITS, mixed=mixed, workers=workers
+    )
     return (folder / "data/source/choices.parquet").read_bytes()
 
 
@@ -98,7 +91,9 @@ def test_the_same_world_comes_again_byte_for_byte_and_is_drawn_once(drawing: Dra
     assert made(tmp_path / "three", workers=2) == first
     # Other people, and more of the same noises: what is there is taken.
     drawing.units = 0
-    make_parquet(tmp_path / "other", tmp_path / "one", **(WORLD | {"people": 2, "noises": NOISES + 1}))  # type: ignore[arg-type]
+    few = replace(WORLD, people=2)
+    folders = (tmp_path / "other", tmp_path / "one")
+    make_parquet(*folders, few, noises=NOISES + 1, candidates=3, merits=MERITS, mixed=False)
     assert drawing.units == len(DRAWERS)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ppd_lightning.evaluation.comparisons.selection import Comparison
 from ppd_lightning.evaluation.scores.scorers import Scorers
+from ppd_lightning.evaluation.statistics.share_of_possible import share_of_possible
 from ppd_lightning.evaluation.statistics.win_rate import win_rate
 
 LOWEST = 10
@@ -81,12 +82,26 @@ class WinRates:
     def by_group(self, comparisons: Sequence[Comparison], margin: np.ndarray) -> dict[str, Any]:
         """A win rate for each group of people, by margins (N,)."""
         rates = {}
-        clusters = [one.caption if self.synthetic_users else one.user for one in comparisons]
-        for group in dict.fromkeys(one.group for one in comparisons):
-            rows = [row for row, one in enumerate(comparisons) if one.group == group]
-            rate = win_rate(margin[rows], [clusters[row] for row in rows], tie=self.tie, resamples=self.resamples)
+        for group, (rows, clusters) in self._groups(comparisons).items():
+            rate = win_rate(margin[rows], clusters, tie=self.tie, resamples=self.resamples)
             rates[group] = rate.numbers()
         return rates
+
+    def shares(self, comparisons: Sequence[Comparison], margin: np.ndarray, possible: np.ndarray) -> dict[str, Any]:
+        """What each group's win rate is of the oracle's, both from chance; margins (N,), and the oracle's."""
+        return {
+            group: share_of_possible(margin[rows], possible[rows], clusters, tie=self.tie, resamples=self.resamples)
+            for group, (rows, clusters) in self._groups(comparisons).items()
+        }
+
+    def _groups(self, comparisons: Sequence[Comparison]) -> dict[str, tuple[list[int], list[str]]]:
+        """The rows of each group, and what is resampled of each: its person or caption."""
+        clusters = [one.caption if self.synthetic_users else one.user for one in comparisons]
+        found = {}
+        for group in dict.fromkeys(one.group for one in comparisons):
+            rows = [row for row, one in enumerate(comparisons) if one.group == group]
+            found[group] = (rows, [clusters[row] for row in rows])
+        return found
 
     def lowest(self, comparisons: Sequence[Comparison], margin: np.ndarray) -> list[dict[str, Any]]:
         """The people whose images are least better than the base's by margins (N,), the lowest mean margin first."""

@@ -44,17 +44,27 @@ FIRST_CHOICE = datetime.datetime(2023, 1, 1)
 """The time of the first choice; each next one is a second later."""
 
 
-def make_parquet(
-    folder: Path,
-    packages: Path,
-    *,
-    concepts: int,
-    image_size: int,
-    people: int,
-    choices_each: int,
-    temperature: float,
-    seed: int,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Who chooses among pictures of what.
+
+    concepts: how many of the shipped list. image_size: side of the pictures in pixels. people: how many choose.
+    choices_each: how often each does. temperature: scale of the noise in a choice. seed: of the people and choices.
+    """
+
+    concepts: int
+    image_size: int
+    people: int
+    choices_each: int
+    temperature: float
+    seed: int
+
+    def people_ids(self) -> list[str]:
+        """What its people are called."""
+        return [str(number + 1) for number in range(self.people)]
+
+
+def make_parquet(folder: Path, packages: Path, world: World) -> None:
     """Draw the world, let its people choose, and write source/, people.json and CREDITS.txt into `folder`.
 
     Nothing is done where the source is there already.
@@ -62,10 +72,7 @@ def make_parquet(
     Args:
         folder: the data folder.
         packages: the folder that the vendors' packages are fetched into.
-        concepts: how many of the shipped list make up the world.
-        image_size: side of the pictures in pixels.
-        people: how many choose. choices_each: how often each does. temperature: scale of the noise in a choice.
-        seed: of the people and their choices.
+        world: who chooses among pictures of what.
 
     Raises:
         UserError: the packages cannot be fetched, or the concepts not be drawn.
@@ -75,15 +82,14 @@ def make_parquet(
     if stamp.is_file() and path.is_file() and (folder / PEOPLE).is_file() and stamp.read_bytes() == key.encode():
         return
     files = fetch_packages(packages)
-    names = shipped_concepts(concepts)
-    jpegs = encode_pictures(draw_world(files, names, image_size).pictures)
-    statistics = np.stack([statistics_of(decoded(styles, image_size)) for styles in jpegs])  # (K, S, J)
-    ids = [str(number + 1) for number in range(people)]
-    tastes = make_people(ids, seed, STYLES, STATISTICS, statistics)
-    choices = choose(tastes, statistics, choices_each, temperature, seed)
+    names, ids = shipped_concepts(world.concepts), world.people_ids()
+    jpegs = encode_pictures(draw_world(files, names, world.image_size).pictures)
+    statistics = np.stack([statistics_of(decoded(styles, world.image_size)) for styles in jpegs])  # (K, S, J)
+    tastes = make_people(ids, world.seed, STYLES, STATISTICS, statistics)
+    choices = choose(tastes, statistics, world.choices_each, world.temperature, world.seed)
     write_text_atomic(folder / "CREDITS.txt", credits_text())
     write_people(folder / PEOPLE, tastes)
-    write_source(path, names, jpegs, tastes, choices, seed)
+    write_source(path, names, jpegs, tastes, choices, world.seed)
     write_text_atomic(stamp, key)
     log.info("drew %d concepts in %d styles; %d people chose", len(names), len(STYLES), len(ids))
 

@@ -19,6 +19,7 @@ from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.worlds.emoji.choices import (
     PEOPLE,
     Pictures,
+    World,
     decoded,
     encode_pictures,
     image_uid,
@@ -60,13 +61,8 @@ class Merits:
 def make_parquet(
     folder: Path,
     output: Path,
+    world: World,
     *,
-    concepts: int,
-    image_size: int,
-    people: int,
-    choices_each: int,
-    temperature: float,
-    seed: int,
     noises: int,
     candidates: int,
     merits: Merits,
@@ -80,7 +76,7 @@ def make_parquet(
     Args:
         folder: the data folder.
         output: the folder of everything, for the packages and the generated pictures.
-        concepts, image_size, people, choices_each, temperature, seed: as of `choices.make_parquet`.
+        world: who chooses among pictures of what.
         noises: pictures of a concept by each drawer.
         candidates: pictures that a person picks one of.
         merits: what everybody likes.
@@ -90,41 +86,42 @@ def make_parquet(
     Raises:
         UserError: the packages cannot be fetched, or a file of the models that ship is missing.
     """
-    names = shipped_concepts(concepts)
-    key = fingerprint([VERSION, made_from(STATISTICS), pictures_key(names, image_size, seed)])
+    names, ids, size, seed = shipped_concepts(world.concepts), world.people_ids(), world.image_size, world.seed
+    key = fingerprint([VERSION, made_from(STATISTICS), pictures_key(names, size, seed)])
     path, stamp = folder / "source" / "choices.parquet", folder / "source.key"
     needed = (path, folder / PEOPLE, folder / POOL / "meta.json", folder / DRAWINGS / "meta.json")
     if stamp.is_file() and all(file.is_file() for file in needed) and stamp.read_bytes() == key.encode():
         return
-    pool, shown = make_pool(fetch_packages(output / "packages"), output, names, noises, image_size, seed, workers)
-    ids = [str(number + 1) for number in range(people)]
+    pool, shown = make_pool(fetch_packages(output / "packages"), output, names, noises, size, seed, workers)
     drawn = pool.statistics[: len(pool.drawings)].reshape(len(names), len(STYLES), -1)
     tastes = make_people(ids, seed, STYLES, STATISTICS, drawn)
-    of_drawn = choices_each // 2 if mixed else 0
+    of_drawn = world.choices_each // 2 if mixed else 0
     chosen = [
         choose_generated(
             tastes,
             pool,
             merits.weights(ids, seed),
-            each=choices_each - of_drawn,
+            each=world.choices_each - of_drawn,
             candidates=candidates,
-            temperature=temperature,
+            temperature=world.temperature,
             seed=seed,
         )
     ]
     if of_drawn:
-        among = choose(tastes, drawn, of_drawn, temperature, seed)
+        among = choose(tastes, drawn, of_drawn, world.temperature, seed)
         first = among.concept * len(STYLES)
         chosen.append((among.person, first + among.picked, first + among.other))
     person, picked, other = (np.concatenate(part) for part in zip(*chosen, strict=True))
-    turn = np.concatenate([np.arange(len(part[0])) % (len(part[0]) // people) for part in chosen])
+    turn = np.concatenate([np.arange(len(part[0])) % (len(part[0]) // world.people) for part in chosen])
     order = np.lexsort((turn, person))
     write_text_atomic(folder / "CREDITS.txt", credits_text())
     write_people(folder / PEOPLE, tastes)
     pool.write(folder, key)
     write_rows(path, names, shown, ids, person[order], picked[order], other[order], seed)
     write_text_atomic(stamp, key)
-    log.info("%d pictures, of which %d are generated; %d people chose", len(pool.uids), len(pool.generated), people)
+    log.info(
+        "%d pictures, of which %d are generated; %d people chose", len(pool.uids), len(pool.generated), world.people
+    )
 
 
 def make_pool(

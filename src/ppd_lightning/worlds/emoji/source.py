@@ -16,6 +16,7 @@ from ppd_lightning.settings.values import Batch, Draws, NonNegative, Positive, S
 
 if TYPE_CHECKING:
     from ppd_lightning.data.prepared import PreparedData
+    from ppd_lightning.worlds.emoji.choices import World
     from ppd_lightning.worlds.emoji.simulation import EmojiSimulation
 
 
@@ -114,16 +115,7 @@ class EmojiSource(Source):
             return
         from ppd_lightning.worlds.emoji.choices import make_parquet
 
-        make_parquet(
-            folder,
-            output / "packages",
-            concepts=self.concepts,
-            image_size=self.image_size,
-            people=self.people + self.unseen_people,
-            choices_each=self.pairs_per_person,
-            temperature=self.choice_temperature,
-            seed=self.seed,
-        )
+        make_parquet(folder, output / "packages", self._world())
 
     def _make_generated(self, folder: Path, output: Path) -> None:
         from ppd_lightning.worlds.emoji.generated_choices import Merits, make_parquet
@@ -131,17 +123,24 @@ class EmojiSource(Source):
         make_parquet(
             folder,
             output,
+            self._world(),
+            noises=self.noises,
+            candidates=self.candidates,
+            merits=Merits(self.faithfulness, self.quality, self.merit_spread),
+            mixed=self.images == "mixed",
+            workers=self.workers,
+        )
+
+    def _world(self) -> World:
+        from ppd_lightning.worlds.emoji.choices import World
+
+        return World(
             concepts=self.concepts,
             image_size=self.image_size,
             people=self.people + self.unseen_people,
             choices_each=self.pairs_per_person,
             temperature=self.choice_temperature,
             seed=self.seed,
-            noises=self.noises,
-            candidates=self.candidates,
-            merits=Merits(self.faithfulness, self.quality, self.merit_spread),
-            mixed=self.images == "mixed",
-            workers=self.workers,
         )
 
     def parquet(self, folder: Path) -> ParquetFiles:
