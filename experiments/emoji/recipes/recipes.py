@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-OBJECTIVES = ("ppd", "sft", "sdpo", "linear_dpo", "ipo", "cdpo", "kto", "mapo")
+OBJECTIVES = ("ppd", "sft", "diffusion_dpo", "sdpo", "linear_dpo", "ipo", "cdpo", "kto", "mapo")
 
 RECIPES: dict[str, tuple[str, ...]] = {
     **{name: (f"objective={name}",) for name in OBJECTIVES},

@@ -1,11 +1,12 @@
 """Which recipe moves PPD off SFT's curve? Trains and evaluates recipes with seeds, and compares them at equal content.
 
-    python experiments/emoji/recipes/study.py FOLDER [--recipes ppd,sft,sdpo] [--seeds 3] [--set data.images=generated]
+    python experiments/emoji/recipes/study.py FOLDER [--recipes ppd,sft,sdpo] [--seeds 3] [--experiment emoji/generated]
+    python experiments/emoji/recipes/study.py FOLDER --reported --recipes ppd,sft,diffusion_dpo --seeds 5
 
-People are others than in every reported study (data.seed), captions such as no reported study draws: 40 concepts are
-held out in place of 25, and what is drawn are the 15 that the others train on. FOLDER is the output folder of all
-commands, with captions.txt, study.log and results.csv. What is finished there is not made again; the same command goes
-on. One thread.
+The first decides: its people are others than in every reported study (data.seed), its captions such as no reported
+study draws: 40 concepts are held out in place of 25, and what is drawn are the 15 that the others train on. The second
+reports, with the people and captions of the experiment itself. FOLDER is the output folder of all commands, with
+study.log and results.csv. What is finished there is not made again; the same command goes on. One thread.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ from ppd_lightning.reports.run_results import RunResult, read_run_result
 from ppd_lightning.reports.study import Settings, Study, studies_of
 from ppd_lightning.storage.atomic import atomic_path
 
-VALIDATION = ("experiment=emoji/ppd", "data.seed=19", "data.held_out_concepts=40")
+VALIDATION = ("data.seed=19", "data.held_out_concepts=40")
 REPORTED = 25
 """Concepts that the studies hold out."""
 SCALES = (1.0, 2.0, 3.5, 5.0, 7.0, 10.0)
 RIVALS = ("sft", "ppd")
 RESAMPLES = 1000
+CONTENT = "concept_probability"
+"""Where recipes are compared at equal content: it has no ceiling, as the share of recognised concepts has."""
 COLUMNS = ("recipe", "group", "what", "at", "value", "low", "high", "content", "comparisons", "people", "trainings")
 
 log = logging.getLogger("recipes")
@@ -49,18 +52,21 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", handlers=handlers)
     log.setLevel(logging.INFO)
     common = [
-        *VALIDATION,
+        f"experiment={asked.experiment}",
+        *(() if asked.reported else VALIDATION),
         f"output={asked.folder}",
         f"trainer.max_steps={asked.steps}",
         f"trainer.checkpoint_every={asked.steps}",
         "trainer.threads=1",
         *asked.set,
     ]
-    captions = captions_file(asked.folder, common)
+    command(asked.folder, "data", ["prepare", *common])
+    captions = "held_out" if asked.reported else captions_file(asked.folder, common)
     drawn = [f"evaluation.captions={captions}", f"evaluation.comparisons={asked.comparisons}", *asked.evaluate]
     for seed in range(asked.seeds):
         for name in asked.recipes:
-            make(asked.folder, [*common, *RECIPES[name], f"seed={seed}"], drawn, f"{name}, seed {seed}")
+            settings = [*common, *RECIPES[name], f"seed={seed}"]
+            make(asked.folder, settings, drawn, asked.scales, f"{name}, seed {seed}")
     found = {name: finished([*common, *RECIPES[name]], asked.seeds) for name in asked.recipes}
     write(asked.folder / "results.csv", rows_of(found))
 
@@ -72,6 +78,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each recipe")
     parser.add_argument("--steps", type=int, default=600, help="of a training")
     parser.add_argument("--comparisons", type=int, default=150, help="in each group of people")
+    parser.add_argument("--experiment", default="emoji/ppd", help="what the recipes change: emoji/ppd, emoji/generated")
+    parser.add_argument("--reported", action="store_true", help="the experiment's own people and captions")
+    parser.add_argument("--scales", type=lambda text: [float(one) for one in text.split(",")], default=SCALES)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of all recipes")
     parser.add_argument("--evaluate", nargs="*", default=["evaluation.others=null", "evaluation.preference_draws=0"])
     asked = parser.parse_args()
@@ -85,7 +94,6 @@ def captions_file(folder: Path, common: Sequence[str]) -> Path:
     """The captions that are drawn, a line each, of data that are prepared first."""
     path = folder / "captions.txt"
     if not path.exists():
-        command(folder, "data", ["prepare", *common])
         data = Workspace(compose(common)).data
         held_out = data.captions(held_out=True)
         every = [*held_out, *data.captions(held_out=False)]
@@ -95,10 +103,10 @@ def captions_file(folder: Path, common: Sequence[str]) -> Path:
     return path.absolute()
 
 
-def make(folder: Path, settings: Sequence[str], drawn: Sequence[str], name: str) -> None:
+def make(folder: Path, settings: Sequence[str], drawn: Sequence[str], asked: Sequence[float], name: str) -> None:
     """One training, evaluated along the user guidance scale, unless that is there."""
     run = result(settings)
-    missing = sorted(set(SCALES) - ({one.guidance for one in run.evaluations} if run else set()))
+    missing = sorted(set(asked) - ({one.guidance for one in run.evaluations} if run else set()))
     if run is None:
         command(folder, name, ["embed", "train", *settings])
     if missing:
@@ -135,13 +143,14 @@ def finished(settings: Sequence[str], seeds: int) -> list[RunResult]:
 
 
 def rows_of(found: dict[str, list[RunResult]]) -> list[dict[str, object]]:
-    """Win rates over the base at each scale, then the differences to the rivals at equal content."""
+    """Win rates and gains over the base at each scale, then the differences to the rivals at equal content."""
     rows: list[dict[str, object]] = []
     for name, runs in found.items():
         study = compared(runs)
         for curve in study.curves:
-            for scale, taste, content in zip(curve.scales, curve.taste["win rate"], curve.content, strict=True):
-                rows.append(row(name, curve.group, "win rate", scale, taste, content.value))
+            for what, taste in curve.taste.items():
+                for scale, found_taste, content in zip(curve.scales, taste, curve.content, strict=True):
+                    rows.append(row(name, curve.group, what, scale, found_taste, content.value))
     for name, runs in found.items():
         for rival in RIVALS:
             if rival in found and name != rival:
@@ -151,7 +160,7 @@ def rows_of(found: dict[str, list[RunResult]]) -> list[dict[str, object]]:
 
 def compared(runs: Sequence[RunResult]) -> Study:
     """On the terms on which most was evaluated."""
-    return studies_of(runs, Settings(None, None, RESAMPLES))[0]
+    return studies_of(runs, Settings(CONTENT, None, RESAMPLES))[0]
 
 
 def differences(name: str, rival: str, study: Study, runs: Sequence[RunResult]) -> list[dict[str, object]]:
@@ -161,13 +170,15 @@ def differences(name: str, rival: str, study: Study, runs: Sequence[RunResult]) 
     rows = []
     for one in study.at_equal_content:
         mean = one.differences[0]
-        if one.taste != "win rate" or mean.level is not None:
+        if mean.level is not None:
             continue
         value, low, high = (mean.value, mean.low, mean.high)
         if one.one not in names:
             value, low, high = -value, -high, -low
         estimate = Estimate(value, low, high, one.n, one.people, len(runs))
-        rows.append(row(name, one.group, f"over {rival}", f"{mean.begin:.3f} to {mean.end:.3f}", estimate, ""))
+        rows.append(
+            row(name, one.group, f"{one.taste} over {rival}", f"{mean.begin:.3f} to {mean.end:.3f}", estimate, "")
+        )
     return rows
 
 
@@ -187,7 +198,7 @@ def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
     for one in rows:
         content = f", content {one['content']:.3f}" if one["content"] != "" else ""
         print(
-            f"{one['recipe']:16} {one['group']:7} {one['what']:9} at {one['at']!s:15} "
+            f"{one['recipe']:16} {one['group']:7} {one['what']:17} at {one['at']!s:15} "
             f"{one['value']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}){content}"
         )
 
