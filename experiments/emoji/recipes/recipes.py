@@ -20,6 +20,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "cdpo 0.25": ("objective=cdpo", "objective.label_smoothing=0.25"),
     "kto 0.5": ("objective=kto", "objective.preferred_share=0.5"),
     "types": ("user=types",),
+    "sft_weight 1, 8 tokens": ("objective.sft_weight=1.0", "model.num_tokens=8"),
     "sft, rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),
 }
-"""The first are the objectives as they are shipped; of PPD and others further settings; people described by types."""
+"""The first are the objectives as they are shipped; of PPD and others further settings; people described by types; what was best, together."""
