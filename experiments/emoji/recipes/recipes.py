@@ -23,4 +23,4 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "sft_weight 1, 8 tokens": ("objective.sft_weight=1.0", "model.num_tokens=8"),
     "sft, rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),
 }
-"""The objectives as they are shipped, further settings of PPD and others, people described by types, the best together."""
+"""Objectives as they are shipped, further settings of PPD and others, people described by types, the best together."""
