@@ -15,12 +15,12 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "nobody dropped": ("objective.drop_user=0.0",),
     "8 tokens": ("model.num_tokens=8",),
     "tokens of 32": ("model.token_width=32",),
-    "sdpo, mu 0.9": ("objective=sdpo", "objective.mu=0.9"),
-    "sdpo, no anchor": ("objective=sdpo", "objective.sft_weight=0.0"),
+    "sdpo mu 0.9": ("objective=sdpo", "objective.mu=0.9"),
+    "sdpo without anchor": ("objective=sdpo", "objective.sft_weight=0.0"),
     "cdpo 0.25": ("objective=cdpo", "objective.label_smoothing=0.25"),
     "kto 0.5": ("objective=kto", "objective.preferred_share=0.5"),
     "types": ("user=types",),
-    "sft_weight 1, 8 tokens": ("objective.sft_weight=1.0", "model.num_tokens=8"),
-    "sft, rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),
+    "sft_weight 1 and 8 tokens": ("objective.sft_weight=1.0", "model.num_tokens=8"),
+    "sft rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),
 }
 """Objectives as they are shipped, further settings of PPD and others, people described by types, the best together."""
