@@ -25,7 +25,6 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from ppd_lightning.backbones.interfaces import Conditions
 from ppd_lightning.backbones.user_branch import UserBranch
 from ppd_lightning.config.compose import compose
 from ppd_lightning.config.workspace import Workspace
@@ -47,19 +46,11 @@ RESAMPLES, TIE = 1000, 0.1
 class Mixed(UserPipeline):
     """Blends by their predictions instead of by their vectors: e_text + sum_k w_k (e_k - e_text), users (B, K) of w."""
 
-    def _for_users(
-        self,
-        branch: UserBranch,
-        users: Tensor,
-        of_text: Tensor,
-        latents: Tensor,
-        times: Tensor,
-        conditions: Conditions,
-    ) -> Tensor:
+    def _for_users(self, branch: UserBranch, users: Tensor, of_text: Tensor, *noised: Any) -> Tensor:
         mixed = of_text.clone()
         for corner, weights in zip(torch.eye(users.shape[1]), users.T, strict=True):
             asked = corner * (weights > 0).float()[:, None]
-            of_corner = super()._for_users(branch, asked, of_text, latents, times, conditions)
+            of_corner = super()._for_users(branch, asked, of_text, *noised)
             mixed += weights.view(-1, *[1] * (of_text.ndim - 1)) * (of_corner - of_text)
         return mixed
 
@@ -212,7 +203,8 @@ def main() -> None:
         return score_images(rewards[name], files, prompts, progress=False)
 
     base = {name: scored(name, base_files, [one for one, _ in cells]).reshape(shape) for name in names}
-    scores, strip = {name: [] for name in names}, []
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    strip: list[Path] = []
     rows = [(caption, seed, blend) for caption, seed in cells for blend in asked]
     prompts = [caption for caption, _, _ in rows]
     for workspace in workspaces:
@@ -248,7 +240,7 @@ def main() -> None:
     if options.alone:
         report["alone"] = {}
         for name in names:
-            own = []
+            of_trainings: list[np.ndarray] = []
             for seed in trainings:
                 alone = Workspace(
                     compose([*options.overrides, "objective=diffusion_dpo", f"reward=[{name}]", f"seed={seed}"])
@@ -256,8 +248,8 @@ def main() -> None:
                 texts = [one for one, _ in cells]
                 vectors = alone.embeddings([name] * len(cells), texts)
                 files = drawn(own_gallery(alone), texts, vectors, [seed for _, seed in cells])
-                own.append(scored(name, files, texts).reshape(shape))
-            report["alone"][name] = corner(np.stack(own), base[name], captions)
+                of_trainings.append(scored(name, files, texts).reshape(shape))
+            report["alone"][name] = corner(np.stack(of_trainings), base[name], captions)
     options.folder.mkdir(parents=True, exist_ok=True)
     write_json_atomic(options.folder / "results.json", report)
     with (options.folder / "curves.csv").open("w", newline="") as file:

@@ -48,7 +48,7 @@ log = logging.getLogger("recipes")
 def main() -> None:
     asked = arguments()
     asked.folder.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(), logging.FileHandler(asked.folder / "study.log")]
+    handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(asked.folder / "study.log")]
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", handlers=handlers)
     log.setLevel(logging.INFO)
     common = [
