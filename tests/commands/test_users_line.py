@@ -23,6 +23,8 @@ from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import caption_id, stable_ids
 from ppd_lightning.errors import UserError
+from ppd_lightning.users.discriminants import discriminant_axes
+from ppd_lightning.users.shot_features import features_of_sets, on_principal_axes
 from ppd_lightning.users.shot_sets import random_sets
 from ppd_lightning.users.users import Users
 from ppd_lightning.worlds.emoji import choices
@@ -189,13 +191,32 @@ def test_classification_runs_where_users_have_several_rows_and_says_so_elsewhere
         config = configured(world, kind, "classification.top=[1,4]", "classification.tests=2")
         embed.run(config)
         summary = classify.run(config)
-        assert summary["users"] == 12
-        assert summary["top_4"]["chance"] == pytest.approx(1 / 3, abs=1e-3)
+        learns = kind in ("features", "diverse", "caption_aware")
+        assert summary["users"] == (10 if learns else 12)
+        assert summary["learnt_of_others"] == (2 if learns else None)
+        assert summary["top_4"]["chance"] == pytest.approx(4 / summary["users"], abs=1e-3)
         assert 0 <= summary["top_1"]["low"] <= summary["top_1"]["rate"] <= summary["top_1"]["high"] <= 1
         assert classify.run(config) == summary
     for kind in ("stated", "id", "constant"):
+        embed.run(configured(world, kind))
         with pytest.raises(UserError, match=r"classifier learns from some rows of each user .* user=features"):
             classify.run(configured(world, kind))
+
+
+def test_those_who_are_told_apart_are_not_learnt_of(world: Path) -> None:
+    """The rows that are tested are on the directions in which the others differ: a formula of Fisher's, by hand."""
+    embed.run(configured(world, "features"))
+    users = users_of(world, "features")
+    rows, pairs = users.rows(), users.data.read_pairs()
+    others = set(rows.users) - set(classify.users_with_most_pairs(users, rows, 8))
+    images = on_principal_axes(users.using, "codec")[0]
+    sets = random_sets(pairs, users.shots.n, users.shots.groupings)
+    raw = features_of_sets(users.using, pairs, sets, images, None)
+    theirs = np.array([one.user in others for one in sets])
+    axes = discriminant_axes(raw[theirs], np.array([one.user for one in sets])[theirs], 3)
+    found = users.rows_learnt_of(others)
+    np.testing.assert_allclose(found.embeddings, raw @ axes, rtol=1e-9, atol=1e-9)
+    assert (found.users, found.shots.tolist()) == (rows.users, rows.shots.tolist())
 
 
 def test_more_shots_than_somebody_has_are_refused_for_every_way_to_choose_them(world: Path) -> None:

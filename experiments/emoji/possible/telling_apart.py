@@ -1,4 +1,4 @@
-"""How often could anybody tell whose choices these are? Ideal observers beside `ppd classify`, on the same tests.
+"""How often could anybody tell whose choices these are? Ideal observers beside the classifier of `ppd classify`.
 
     python experiments/emoji/possible/telling_apart.py FOLDER
 
@@ -49,7 +49,7 @@ MANY = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 FRESH_SEED = 1000
 """Of choices that are in no data."""
 CLASSIFIER, BY_CHOICES, BY_UTILITIES = "classifier", "knows choices", "knows utilities"
-"""What `ppd classify` does, and the two ideal observers."""
+"""On the embeddings, whose directions are fitted to the tests as well, and the two ideal observers."""
 CLEAN, OF_OTHERS = "clean classifier", "classifier by others"
 """As the classifier, where the directions of the embeddings are learnt without the tests, or of other people."""
 OTHERS, CHOICES_EACH, GROUPINGS = 300, 29, 16

@@ -22,5 +22,6 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "types": ("user=types",),
     "sft_weight 1 and 8 tokens": ("objective.sft_weight=1.0", "model.num_tokens=8"),
     "sft rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),
+    "sft 8 tokens": ("objective=sft", "model.num_tokens=8"),
 }
 """Objectives as they are shipped, further settings of PPD and others, people described by types, the best together."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,21 +22,28 @@ from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users.rows import UserRows
+from ppd_lightning.users.scale import LEAST_PEOPLE
 from ppd_lightning.users.users import Users
 
-VERSION = 2
+VERSION = 3
 """Raised when the same embeddings would give other figures."""
+LEFT = Fraction(1, 6)
+"""The share of people who are left to learn of, at least: 60 of the embedded world's 360."""
 
 
 def run(config: Config) -> dict[str, Any]:
     """Train and test the classifiers of `classification`; the result is kept beside the embeddings.
 
+    Where a kind of user learns of people's choices (directions, types), it learns anew here, of people who are not told
+    apart: else a tested row would lie nearer to its user's other rows for having been learnt of.
+
     Returns:
-        the summary: users, rows, how many users could be tested on pairs that were not trained on, and of each size k
-        of the shortlist, top_{k}: rate, low and high of its interval, and chance.
+        the summary: users, rows, how many others the kind learnt of (null where it learns of nobody), how many users
+        could be tested on pairs that were not trained on, and of each size k of the shortlist, top_{k}: rate, low and
+        high of its interval, and chance.
 
     Raises:
-        UserError: the embeddings are missing, or there is one row a user.
+        UserError: the embeddings are missing, there is one row a user, or too few others to learn of.
     """
     begun, settings, people = time.monotonic(), config.classification, Workspace(config).users
     rows = people.rows()
@@ -44,6 +53,9 @@ def run(config: Config) -> dict[str, Any]:
     if (finished := finished_summary(folder)) is not None:
         _print(settings, finished)
         return finished | {"folder": str(folder)}
+    others = set(rows.users).difference(chosen) if people.kind.learns_of_people else None
+    if others is not None:
+        rows = people.rows_learnt_of(others)
     number = {user: index for index, user in enumerate(chosen)}
     own = np.array([row for row, user in enumerate(rows.users) if user in number])
     users = np.array([number[rows.users[row]] for row in own])
@@ -60,6 +72,7 @@ def run(config: Config) -> dict[str, Any]:
         "users": len(chosen),
         "rows": len(own),
         "width": int(rows.embeddings.shape[1]),
+        "learnt_of_others": None if others is None else len(others),
         "tests": settings.tests,
         "users_tested": tested,
         **{f"top_{size}": rate for size, rate in zip(settings.top, rates, strict=True)},
@@ -71,7 +84,10 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str]:
-    """The `count` users with the most pairs, ties by hash; only those who have several rows."""
+    """The `count` users with the most pairs, ties by hash; only those who have several rows.
+
+    Where the kind learns of people, a `LEFT` of everybody is left to learn of at least.
+    """
     names, counts = np.unique(np.array(rows.users, object).astype(str), return_counts=True)
     several = {str(name) for name in names[counts > 1]}
     if len(several) < 2 or not rows.shots.shape[1]:
@@ -80,6 +96,15 @@ def users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str
             f"and {len(several)} users have several; take a kind that choices describe, such as user=features, with "
             "shots.groupings above 1"
         )
+    if people.kind.learns_of_people:
+        left = max(LEAST_PEOPLE, math.ceil(LEFT * len(names)))
+        if (most := len(names) - left) < 2:
+            raise UserError(
+                f"user.kind={people.kind.kind}: what it learns of people has to come from others than those who are "
+                f"told apart, so {LEAST_PEOPLE + 2} people are needed, and there are {len(names)}; add choices of "
+                "others, or take a kind that compares nobody, such as user=reward"
+            )
+        count = min(count, most)
     pairs = numbers_of_pairs(people.data.read_pairs())
     order = sorted(several, key=lambda user: (-pairs[user], hashlib.blake2b(user.encode()).digest()))
     return sorted(order[:count])
@@ -96,6 +121,8 @@ def _print(settings: Classification, summary: dict[str, Any]) -> None:
         table.add_row(str(size), f"{rate['rate']:.3f}", interval, f"{rate['chance']:.3f}")
     console = table_console()
     console.print(table)
+    if (others := summary["learnt_of_others"]) is not None:
+        console.print(f"what embeddings learn of people was learnt anew, of the {others} others")
     console.print(
         f"tested: {summary['users_tested']} users, on rows that share no pair with those that were trained on; "
         "the others' rows all share pairs"

@@ -56,6 +56,11 @@ class ClipUser(UserKind):
     not_for_pools: ClassVar[str] = ""
     mean_of_choices: ClassVar[bool] = True
 
+    @property
+    def learns_of_people(self) -> bool:
+        """See `UserKind`: the directions, where there are any."""
+        return self.components is not None
+
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`; E is twice the features' width, or `components`.
 

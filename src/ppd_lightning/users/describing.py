@@ -67,13 +67,19 @@ class Describing(Instruments):
     """What users of prepared data are described with.
 
     data: prepared. shots: what chooses the users' shots. workers: processes that decode images beside this one.
-    progress: whether a terminal gets bars.
+    progress: whether a terminal gets bars. learnt_of: whose choices kinds that learn of people learn from
+    (`UserKind.learns_of_people`); None for those who are trained on.
     """
 
     data: PreparedData
     shots: Shots
     workers: int = 0
     progress: bool = True
+    learnt_of: frozenset[str] | None = None
+
+    def people_learnt_of(self) -> frozenset[str]:
+        """Whose choices a kind that learns of people learns from."""
+        return frozenset(self.data.people()["seen"]) if self.learnt_of is None else self.learnt_of
 
     def scorer(self) -> Scorer:
         """The images as the rewards see them, in the order of the rewards' names; what is not stored yet is made.

@@ -38,6 +38,11 @@ class FeaturesUser(UserKind):
     not_for_pools: ClassVar[str] = ""
     mean_of_choices: ClassVar[bool] = True
 
+    @property
+    def learns_of_people(self) -> bool:
+        """See `UserKind`: the directions."""
+        return True
+
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`.
 

@@ -61,6 +61,14 @@ class UserKind(Part):
     by_words: ClassVar[bool] = False
     """Whether new people are described by a text each (`describe_words`), and not by choices."""
 
+    @property
+    def learns_of_people(self) -> bool:
+        """Whether vectors also depend on what `describe` learns of other people's choices (`people_learnt_of`).
+
+        Then `ppd classify` has it learn of people who are not told apart.
+        """
+        return False
+
     def rewards_used(self, rewards: Mapping[str, RewardSettings]) -> dict[str, RewardSettings]:
         """Those of the chosen rewards, by name, that describe users."""
         return {}

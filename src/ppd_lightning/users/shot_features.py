@@ -112,17 +112,17 @@ def features_of_sets(
 
 
 def axes_of_people(using: Describing, pairs: pa.Table, images: ImageFeatures, components: int) -> np.ndarray:
-    """The directions (2 F, E) in which those who are trained on differ, of random sets of their choices.
+    """The directions (2 F, E) in which people differ (`people_learnt_of`), of random sets of their choices.
 
     Whichever sets are described, so a set has the same vector beside whichever others. P people differ in P - 1
     directions at most; so many are kept, with a warning, where `components` asks for more. How much the choices of one
     person vary is known from people with several different sets; there is a warning where nobody has them.
 
     Raises:
-        UserError: fewer than `LEAST_PEOPLE` are trained on, or an image of a shot has no features.
+        UserError: they are fewer than `LEAST_PEOPLE`, or an image of a shot has no features.
     """
-    seen = set(using.data.people()["seen"])
-    trained = [one for one in random_sets(pairs, using.shots.n, using.shots.groupings) if one.user in seen]
+    learnt_of = using.people_learnt_of()
+    trained = [one for one in random_sets(pairs, using.shots.n, using.shots.groupings) if one.user in learnt_of]
     people = np.unique([one.user for one in trained], return_inverse=True)[1]
     count = len(np.unique(people))
     if count < LEAST_PEOPLE:
@@ -163,12 +163,14 @@ def differences_of_pairs(using: Describing, pairs: pa.Table, rows: np.ndarray, i
 def types_of_people(
     using: Describing, pairs: pa.Table, images: ImageFeatures, count: int, regularisation: float
 ) -> np.ndarray:
-    """Utilities (F, K) of base types of those who are trained on, of all their training pairs (`base_types`).
+    """Utilities (F, K) of base types of people (`people_learnt_of`), of all pairs that describe them (`base_types`).
 
     Raises:
-        UserError: fewer than `LEAST_PEOPLE` are trained on, or an image of a pair has no features.
+        UserError: they are fewer than `LEAST_PEOPLE`, or an image of a pair has no features.
     """
-    trained = np.flatnonzero(np.asarray(pc.equal(pairs["split"], "train")))
+    describing = pc.is_in(pairs["split"], pa.array(DESCRIBING))
+    theirs = pc.is_in(pairs["user_id"], pa.array(sorted(using.people_learnt_of()), pairs["user_id"].type))
+    trained = np.flatnonzero(np.asarray(pc.and_(describing, theirs)))
     people = np.unique(pairs["user_id"].take(pa.array(trained)).to_pylist(), return_inverse=True)[1]
     found = len(np.unique(people))
     if found < LEAST_PEOPLE:

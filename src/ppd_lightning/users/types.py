@@ -42,6 +42,11 @@ class TypesUser(UserKind):
     not_for_new: ClassVar[str] = ""
     not_for_pools: ClassVar[str] = ""
 
+    @property
+    def learns_of_people(self) -> bool:
+        """See `UserKind`: the types."""
+        return True
+
     def describe(self, using: Describing, pairs: pa.Table, sets: Sequence[ShotSet]) -> np.ndarray:
         """See `UserKind`; E is the number of types.
 

@@ -5,14 +5,15 @@ R = rows, N = rows that are asked for, E = width of an embedding, S = shots of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ppd_lightning.data.pairs import caption_id
+from ppd_lightning.data.pairs import caption_id, stable_ids
 from ppd_lightning.data.stores import Store
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
@@ -133,6 +134,20 @@ class Users:
         else:
             users = sorted(pc.unique(self.data.read_pairs()["user_id"]).to_pylist())
         return UserRows(tuple(users), self.kind.vectors(users), np.empty((len(users), 0), np.int64))
+
+    def rows_learnt_of(self, people: Collection[str]) -> UserRows:
+        """As `rows`, raw, where what the kind learns of people's choices is learnt of these people's alone; in memory.
+
+        Raises:
+            UserError: as `describe`.
+        """
+        using = replace(self.using, learnt_of=frozenset(people))
+        pairs = self.data.read_pairs()
+        sets = self._sets(pairs)
+        raw = self.kind.describe(using, pairs, sets)
+        usable = [sets[row] for row in np.flatnonzero(np.isfinite(raw).all(1))]
+        shots = stable_ids(pairs["pair_id"])[np.array([one.pairs for one in usable], np.int64)]
+        return UserRows(tuple(one.user for one in usable), raw[np.isfinite(raw).all(1)], shots)
 
     @property
     def embedding_dim(self) -> int:
