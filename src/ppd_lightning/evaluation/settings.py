@@ -47,7 +47,7 @@ class Classification:
     """How it is measured whether embeddings tell users apart."""
 
     users: Annotated[int, Strict(), Field(ge=2, le=1_000_000)]
-    """How many users are told apart: those with the most pairs."""
+    """How many users are told apart: those with the most pairs; a sixth is left to learn directions or types of."""
     tests: Draws
     """Rows of each user that are tested, each with a classifier trained on rows of other pairs."""
     top: Annotated[list[Count], Field(min_length=1)]
