@@ -132,11 +132,24 @@ def edge(weights: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     }
 
 
+def won(own: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Whether own scores (S, C, M) are above the base's (C, M): 1, 0, or a half."""
+    lead = (own - base[None]) / base.std()
+    wins: np.ndarray = 0.5 + 0.5 * (lead > TIE) - 0.5 * (lead < -TIE)
+    return wins
+
+
+def share(shared: np.ndarray, alone: np.ndarray, base: np.ndarray) -> dict[str, float]:
+    """The win rate of one model for all users, as a share of that of a model of one's own; scores as for `won`."""
+    ours, theirs = (won(one, base).mean(2) for one in (shared, alone))  # (S, C)
+    return with_interval(float(ours.mean() / theirs.mean()), resampled(ours) / resampled(theirs), base.shape[0])
+
+
 def corner(own: np.ndarray, base: np.ndarray, captions: list[str]) -> dict[str, Any]:
     """How far own scores (S, C, M) are above the base's (C, M): how often, in deviations, and the mean itself."""
     noises = base.shape[1]
     lead = ((own - base[None]) / base.std()).reshape(len(own), -1)
-    wins = 0.5 + 0.5 * (lead > TIE) - 0.5 * (lead < -TIE)
+    wins = won(own, base).reshape(len(own), -1)
     people = [caption for caption in captions for _ in range(noises)]
     found = {}
     for name, values in (("win_rate", wins), ("lead_in_deviations", lead), ("mean", own.reshape(len(own), -1))):
@@ -159,6 +172,11 @@ def tables(report: dict[str, Any]) -> str:
         rates = [words(of["win_rate"]) for of in report["users"][name].values()] if title == name else []
         cells = [title, words(one["mean"]), f"{report['base'][name]:.3f}", words(one["win_rate"]), *rates]
         lines.append("| " + " | ".join([*cells, *[""] * (4 + len(report["base"]) - len(cells))]) + " |")
+    for name, one in report.get("alone", {}).items():
+        lines += [
+            "",
+            f"{name}: one model has {words(one['share_that_one_model_has'])} of the win rate of a model alone",
+        ]
     lines += [
         "",
         "| edge: reward | rank correlation | steps that rise | certain | of each training | monotone | bent |",
@@ -249,7 +267,10 @@ def main() -> None:
                 vectors = alone.embeddings([name] * len(cells), texts)
                 files = drawn(own_gallery(alone), texts, vectors, [seed for _, seed in cells])
                 of_trainings.append(scored(name, files, texts).reshape(shape))
-            report["alone"][name] = corner(np.stack(of_trainings), base[name], captions)
+            alone_scores = np.stack(of_trainings)
+            report["alone"][name] = corner(alone_scores, base[name], captions) | {
+                "share_that_one_model_has": share(of[name][..., at[name]], alone_scores, base[name])
+            }
     options.folder.mkdir(parents=True, exist_ok=True)
     write_json_atomic(options.folder / "results.json", report)
     with (options.folder / "curves.csv").open("w", newline="") as file:
