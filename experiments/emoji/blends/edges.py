@@ -139,7 +139,7 @@ def won(own: np.ndarray, base: np.ndarray) -> np.ndarray:
     return wins
 
 
-def share(shared: np.ndarray, alone: np.ndarray, base: np.ndarray) -> dict[str, float]:
+def share_of_alone(shared: np.ndarray, alone: np.ndarray, base: np.ndarray) -> dict[str, float]:
     """The win rate of one model for all users, as a share of that of a model of one's own; scores as for `won`."""
     ours, theirs = (won(one, base).mean(2) for one in (shared, alone))  # (S, C)
     return with_interval(float(ours.mean() / theirs.mean()), resampled(ours) / resampled(theirs), base.shape[0])
@@ -269,7 +269,7 @@ def main() -> None:
                 of_trainings.append(scored(name, files, texts).reshape(shape))
             alone_scores = np.stack(of_trainings)
             report["alone"][name] = corner(alone_scores, base[name], captions) | {
-                "share_that_one_model_has": share(of[name][..., at[name]], alone_scores, base[name])
+                "share_that_one_model_has": share_of_alone(of[name][..., at[name]], alone_scores, base[name])
             }
     options.folder.mkdir(parents=True, exist_ok=True)
     write_json_atomic(options.folder / "results.json", report)
