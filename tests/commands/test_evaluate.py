@@ -270,6 +270,7 @@ def images_of(output: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("[0-9a-f]*.png")}
 
 
+@pytest.mark.long
 def test_a_killed_evaluation_goes_on_to_what_an_undisturbed_one_says(world: Path, tmp_path: Path) -> None:
     for name in ("calm", "killed"):
         shutil.copytree(

@@ -292,6 +292,7 @@ def prepared_twice(make: Make, tmp_path: Path) -> tuple[Config, Config]:
     return config, other
 
 
+@pytest.mark.long
 def test_kill_9_again_and_again_ends_with_the_same_bytes(prepared_twice: tuple[Config, Config]) -> None:
     config, other = prepared_twice
     ends: list[int | None] = []

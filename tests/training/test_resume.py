@@ -52,12 +52,12 @@ def outcome(settings: list[str]) -> tuple[dict, list, dict]:
     [
         [
             ("in a step", 4, 0),
-            ("in a validation", 1, 0),
             ("right after a checkpoint", 1, 6),
             ("before a checkpoint is renamed", 1, 6),
         ],
         pytest.param(
             [
+                ("in a validation", 1, 0),
                 ("in a step", 30, 12),
                 ("before the metrics of a step", 3, 12),
                 ("after a validation", 1, 12),
