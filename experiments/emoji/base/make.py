@@ -17,6 +17,7 @@ import argparse
 import copy
 import json
 import os
+import shutil
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -292,6 +293,14 @@ class TextToLatents(nn.Module):
         return predicted
 
 
+def begin_from(network: TextToLatents, folder: Path) -> None:
+    """Take the weights of a prior and text encoder of the same shapes, whichever concepts they know."""
+    prior = StableCascadeUNet.from_pretrained(folder / "prior", torch_dtype=torch.float32)
+    network.prior.load_state_dict(prior.state_dict())
+    text = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32)
+    network.text_encoder.load_state_dict(text.state_dict())
+
+
 def make_prior(args: argparse.Namespace) -> None:
     names, drawn = pictures(args.work)
     concepts = shipped_concepts(args.concepts)
@@ -303,6 +312,8 @@ def make_prior(args: argparse.Namespace) -> None:
     tokenizer = make_tokenizer(names)
     torch.manual_seed(args.seed)
     network = TextToLatents(tokenizer, concepts)
+    if args.begin is not None:
+        begin_from(network, args.begin)
     schedule = DDPMWuerstchenScheduler()
 
     def loss_of_step(generator: torch.Generator) -> Tensor:
@@ -313,19 +324,23 @@ def make_prior(args: argparse.Namespace) -> None:
         caption = torch.where(torch.rand(args.batch, generator=generator) < 0.1, len(concepts), concept)
         clean = latents[concept, style]
         noise = torch.randn(clean.shape, generator=generator)
-        error = network(schedule.add_noise(clean, noise, times), times, caption) - noise
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+            predicted = network(schedule.add_noise(clean, noise, times), times, caption)
+        error = predicted.float() - noise
         errors = error.square().mean((1, 2, 3))
         buckets, bucket, found = network.error_by_time, (times * 99.999).long(), errors.detach()
         buckets[bucket] = torch.where(buckets[bucket] == 0, found, buckets[bucket].lerp(found, 0.02))
         return (errors / buckets[bucket].clamp(min=1e-5)).mean()
 
     average, done = train("prior", args, network, loss_of_step, ema_decay=0.9995)
-    average.prior.to(torch.bfloat16).save_pretrained(SHIPPED / "prior")
-    average.text_encoder.to(torch.bfloat16).save_pretrained(SHIPPED / "text_encoder")
-    tokenizer.save_pretrained(SHIPPED / "tokenizer")
-    schedule.save_pretrained(SHIPPED / "scheduler")
+    average.prior.to(torch.bfloat16).save_pretrained(args.into / "prior")
+    average.text_encoder.to(torch.bfloat16).save_pretrained(args.into / "text_encoder")
+    tokenizer.save_pretrained(args.into / "tokenizer")
+    schedule.save_pretrained(args.into / "scheduler")
+    if args.into != SHIPPED:
+        shutil.copytree(SHIPPED / "codec", args.into / "codec", dirs_exist_ok=True)
     done["error"] = float(network.error_by_time.mean())
-    record("prior", args, done)
+    record("prior" if args.into == SHIPPED else f"prior in {args.into.name}", args, done)
 
 
 def main() -> None:
@@ -345,6 +360,10 @@ def main() -> None:
         stage.add_argument("--seed", type=int, default=0)
         stage.add_argument("--concepts", type=int, default=concepts)
         stage.add_argument("--work", type=Path, default=Path("outputs/base"))
+    prior = stages.choices["prior"]
+    prior.add_argument("--begin", type=Path, help="a folder like the shipped one, whose weights are the first")
+    prior.add_argument("--bfloat16", action="store_true", help="products in bfloat16: faster where the CPU has them")
+    prior.add_argument("--into", type=Path, default=SHIPPED, help="another folder, for model.path")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     {"codec": make_codec, "prior": make_prior, "decoder": refine_decoder}[args.stage](args)

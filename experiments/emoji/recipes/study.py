@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from recipes import RECIPES
@@ -38,6 +39,7 @@ REPORTED = 25
 SCALES = (1.0, 2.0, 3.5, 5.0, 7.0, 10.0)
 RIVALS = ("sft", "ppd")
 RESAMPLES = 1000
+INTERVAL = "user_guidance_interval"
 CONTENT = "concept_probability"
 """Where recipes are compared at equal content: it has no ceiling, as the share of recognised concepts has."""
 COLUMNS = ("recipe", "group", "what", "at", "value", "low", "high", "content", "comparisons", "people", "trainings")
@@ -67,8 +69,31 @@ def main() -> None:
         for name in asked.recipes:
             settings = [*common, *RECIPES[name], f"seed={seed}"]
             make(asked.folder, settings, drawn, asked.scales, f"{name}, seed {seed}")
-    found = {name: finished([*common, *RECIPES[name]], asked.seeds) for name in asked.recipes}
+    found = {name: Finished.of([*common, *RECIPES[name]], asked.seeds) for name in asked.recipes}
     write(asked.folder / "results.csv", rows_of(found))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The trainings of a recipe, one a seed, and the times at which it draws for users: recipes may share trainings."""
+
+    runs: list[RunResult]
+    interval: list[float]
+
+    @classmethod
+    def of(cls, settings: Sequence[str], seeds: int) -> Finished:
+        """What these settings have left, for seeds from 0 on."""
+        runs = [result([*settings, f"seed={seed}"]) for seed in range(seeds)]
+        return cls([run for run in runs if run is not None], interval_of(settings))
+
+    def names(self, study: Study) -> set[str]:
+        """Of the study's methods, those that are this recipe."""
+        own = {run.folder for run in self.runs}
+        return {
+            method.name
+            for method in study.methods
+            if method.runs[0].folder in own and method.settings[f"generation.{INTERVAL}"] == self.interval
+        }
 
 
 def arguments() -> argparse.Namespace:
@@ -105,8 +130,15 @@ def captions_file(folder: Path, common: Sequence[str]) -> Path:
 
 def make(folder: Path, settings: Sequence[str], drawn: Sequence[str], asked: Sequence[float], name: str) -> None:
     """One training, evaluated along the user guidance scale, unless that is there."""
-    run = result(settings)
-    missing = sorted(set(asked) - ({one.guidance for one in run.evaluations} if run else set()))
+    run, config = result(settings), compose([*settings, *drawn])
+    done = {
+        one.guidance
+        for one in (run.evaluations if run else ())
+        if one.settings["generation"][INTERVAL] == list(config.generation.user_guidance_interval)
+        and one.settings["evaluation"]["captions"] == config.evaluation.captions
+        and one.settings["evaluation"]["comparisons"] >= config.evaluation.comparisons
+    }
+    missing = sorted(set(asked) - done)
     if run is None:
         command(folder, name, ["embed", "train", *settings])
     if missing:
@@ -137,24 +169,24 @@ def result(settings: Sequence[str]) -> RunResult | None:
     return run if run is not None and run.finished else None
 
 
-def finished(settings: Sequence[str], seeds: int) -> list[RunResult]:
-    runs = [result([*settings, f"seed={seed}"]) for seed in range(seeds)]
-    return [run for run in runs if run is not None]
+def interval_of(settings: Sequence[str]) -> list[float]:
+    """The times at which images are drawn for users."""
+    return list(compose(settings).generation.user_guidance_interval)
 
 
-def rows_of(found: dict[str, list[RunResult]]) -> list[dict[str, object]]:
+def rows_of(found: dict[str, Finished]) -> list[dict[str, object]]:
     """Win rates and gains over the base at each scale, then the differences to the rivals at equal content."""
     rows: list[dict[str, object]] = []
-    for name, runs in found.items():
-        study = compared(runs)
-        for curve in study.curves:
+    for name, one in found.items():
+        study = compared(one.runs)
+        for curve in [curve for curve in study.curves if curve.method in one.names(study)]:
             for what, taste in curve.taste.items():
                 for scale, found_taste, content in zip(curve.scales, taste, curve.content, strict=True):
                     rows.append(row(name, curve.group, what, scale, found_taste, content.value))
-    for name, runs in found.items():
+    for name, one in found.items():
         for rival in RIVALS:
             if rival in found and name != rival:
-                rows += differences(name, rival, compared([*runs, *found[rival]]), runs)
+                rows += differences(name, one, rival, found[rival])
     return rows
 
 
@@ -163,21 +195,22 @@ def compared(runs: Sequence[RunResult]) -> Study:
     return studies_of(runs, Settings(CONTENT, None, RESAMPLES))[0]
 
 
-def differences(name: str, rival: str, study: Study, runs: Sequence[RunResult]) -> list[dict[str, object]]:
+def differences(name: str, own: Finished, rival_name: str, rival: Finished) -> list[dict[str, object]]:
     """Of the recipe's win rate to the rival's: the mean over the contents that both reach, in each group."""
-    own = {run.folder for run in runs}
-    names = {method.name for method in study.methods if method.runs[0].folder in own}
+    study = compared(list({run.folder: run for run in (*own.runs, *rival.runs)}.values()))
+    names, others = own.names(study), rival.names(study)
     rows = []
     for one in study.at_equal_content:
         mean = one.differences[0]
-        if mean.level is not None:
+        forward, backward = one.one in names and one.other in others, one.other in names and one.one in others
+        if mean.level is not None or not (forward or backward):
             continue
         value, low, high = (mean.value, mean.low, mean.high)
-        if one.one not in names:
+        if backward:
             value, low, high = -value, -high, -low
-        estimate = Estimate(value, low, high, one.n, one.people, len(runs))
+        estimate = Estimate(value, low, high, one.n, one.people, len(own.runs))
         rows.append(
-            row(name, one.group, f"{one.taste} over {rival}", f"{mean.begin:.3f} to {mean.end:.3f}", estimate, "")
+            row(name, one.group, f"{one.taste} over {rival_name}", f"{mean.begin:.3f} to {mean.end:.3f}", estimate, "")
         )
     return rows
 
@@ -192,7 +225,7 @@ def row(name: str, group: str, what: str, at: object, found: Estimate, content: 
 def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
     """As CSV, and as lines."""
     with atomic_path(path) as unfinished, unfinished.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     for one in rows:
