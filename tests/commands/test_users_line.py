@@ -199,7 +199,8 @@ def test_classification_runs_where_users_have_several_rows_and_says_so_elsewhere
         assert summary["users"] == (10 if learns else 12)
         assert summary["learnt_of_others"] == (2 if learns else None)
         assert summary["width"] == (1 if learns else WIDTHS[kind])  # two people differ in one direction
-        assert ("a smaller classification.users leaves more" in caplog.text) == learns
+        assert ("a smaller classification.users leaves more others" in caplog.text) == learns
+        assert ("with kinds that learn of nobody at classification.users=10" in caplog.text) == learns
         assert summary["top_4"]["chance"] == pytest.approx(4 / summary["users"], abs=1e-3)
         assert 0 <= summary["top_1"]["low"] <= summary["top_1"]["rate"] <= summary["top_1"]["high"] <= 1
         assert classify.run(config) == summary

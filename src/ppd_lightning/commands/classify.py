@@ -75,8 +75,8 @@ def run(config: Config) -> dict[str, Any]:
         vectors = people.vectors_learnt_of(others, own)
         if vectors.shape[1] < own.embeddings.shape[1]:
             log.warning(
-                "classification.users=%d: of the %d others who are left %d dimensions are learnt, and embeddings have "
-                "%d; a smaller classification.users leaves more",
+                "%d users are told apart, so directions or types are learnt of the %d others: %d, where embeddings "
+                "have %d; a smaller classification.users leaves more others",
                 len(chosen),
                 len(others),
                 vectors.shape[1],
@@ -131,7 +131,16 @@ def users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str
                 f"told apart, so {LEAST_PEOPLE + 2} people are needed, and there are {len(names)}; add choices of "
                 "others, or take a kind that compares nobody, such as user=reward"
             )
-        count = min(count, most)
+        if most < min(count, len(several)):
+            log.warning(
+                "user=%s: %d of %d users are told apart, since what is learnt of people comes from the others; compare "
+                "with kinds that learn of nobody at classification.users=%d",
+                people.kind.kind,
+                most,
+                len(names),
+                most,
+            )
+            count = most
     pairs = numbers_of_pairs(people.data.read_pairs())
     order = sorted(several, key=lambda user: (-pairs[user], hashlib.blake2b(user.encode()).digest()))
     return sorted(order[:count])
@@ -147,7 +156,7 @@ def _print(settings: Classification, summary: dict[str, Any]) -> None:
         table.add_row(str(size), f"{rate['rate']:.3f}", interval, f"{rate['chance']:.3f}")
     console = table_console()
     console.print(table)
-    console.print(f"at most {summary['tests']} tests each; intervals: bootstrap over users")
+    console.print(f"tests of a user: {summary['tests']} at most; intervals: bootstrap over users")
     if (others := summary["learnt_of_others"]) is not None:
         console.print(f"what embeddings learn of people was learnt anew, of the {others} others")
     console.print(
