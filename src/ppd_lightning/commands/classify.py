@@ -69,7 +69,7 @@ def run(config: Config) -> dict[str, Any]:
             most,
             most,
         )
-    others, vectors = None, own.embeddings
+    others, vectors = None, np.asarray(own.embeddings)
     if people.kind.learns_of_people:
         others = set(rows.users).difference(chosen)
         vectors = people.vectors_learnt_of(others, own)
