@@ -24,6 +24,7 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data.pairs import caption_id, stable_ids
 from ppd_lightning.errors import UserError
 from ppd_lightning.users.discriminants import discriminant_axes
+from ppd_lightning.users.rows import UserRows
 from ppd_lightning.users.shot_features import features_of_sets, on_principal_axes
 from ppd_lightning.users.shot_sets import random_sets
 from ppd_lightning.users.users import Users
@@ -186,15 +187,20 @@ def test_id_says_that_it_cannot_serve_somebody_unseen(world: Path) -> None:
         generate.run(configured(world, "id", f"generation.users=['{unseen}']"))
 
 
-def test_classification_runs_where_users_have_several_rows_and_says_so_elsewhere(world: Path) -> None:
+def test_classification_runs_where_users_have_several_rows_and_says_so_elsewhere(
+    world: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for kind in ("features", "diverse", "caption_aware", "clip", "reward"):
         config = configured(world, kind, "classification.top=[1,4]", "classification.tests=2")
         embed.run(config)
+        caplog.clear()
         summary = classify.run(config)
         learns = kind in ("features", "diverse", "caption_aware")
         assert summary["users"] == (10 if learns else 12)
         assert summary["learnt_of_others"] == (2 if learns else None)
         assert summary["width"] == (1 if learns else WIDTHS[kind])  # two people differ in one direction
+        assert ("a smaller classification.users leaves more others" in caplog.text) == learns
+        assert ("with kinds that learn of nobody at classification.users=10" in caplog.text) == learns
         assert summary["top_4"]["chance"] == pytest.approx(4 / summary["users"], abs=1e-3)
         assert 0 <= summary["top_1"]["low"] <= summary["top_1"]["rate"] <= summary["top_1"]["high"] <= 1
         assert classify.run(config) == summary
@@ -202,6 +208,9 @@ def test_classification_runs_where_users_have_several_rows_and_says_so_elsewhere
         embed.run(configured(world, kind))
         with pytest.raises(UserError, match=r"classifier learns from some rows of each user .* user=features"):
             classify.run(configured(world, kind))
+    embed.run(configured(world, "reward", "shots.groupings=1"))
+    with pytest.raises(UserError, match=r"user=reward: .* 0 of 12 users have several; set shots.groupings above 1"):
+        classify.run(configured(world, "reward", "shots.groupings=1"))
 
 
 def test_those_who_are_told_apart_are_not_learnt_of(world: Path) -> None:
@@ -215,9 +224,10 @@ def test_those_who_are_told_apart_are_not_learnt_of(world: Path) -> None:
     raw = features_of_sets(users.using, pairs, sets, images, None)
     theirs = np.array([one.user in others for one in sets])
     axes = discriminant_axes(raw[theirs], np.array([one.user for one in sets])[theirs], 3)
-    found = users.rows_learnt_of(others)
-    np.testing.assert_allclose(found.embeddings, raw @ axes, rtol=1e-9, atol=1e-9)
-    assert (found.users, found.shots.tolist()) == (rows.users, rows.shots.tolist())
+    own = np.flatnonzero(~theirs)
+    told_apart = UserRows(tuple(rows.users[row] for row in own), rows.embeddings[own], rows.shots[own])
+    found = users.vectors_learnt_of(others, told_apart)
+    np.testing.assert_allclose(found, (raw @ axes)[own], rtol=1e-9, atol=1e-9)
 
 
 def test_more_shots_than_somebody_has_are_refused_for_every_way_to_choose_them(world: Path) -> None:

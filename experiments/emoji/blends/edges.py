@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from ppd_lightning.backbones.user_branch import UserBranch
@@ -31,7 +30,9 @@ from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.evaluation.comparisons.selection import FIRST_SEED, evaluated_captions
 from ppd_lightning.evaluation.scores.reward_scores import score_images
 from ppd_lightning.evaluation.statistics.bootstrap import draw_people, draw_trainings, estimate
-from ppd_lightning.evaluation.statistics.intervals import middle
+from ppd_lightning.evaluation.statistics.intervals import middle, rounded
+from ppd_lightning.evaluation.statistics.intervals import words as interval_words
+from ppd_lightning.evaluation.statistics.simplex import spearman
 from ppd_lightning.generation.drawn_files import read_picture
 from ppd_lightning.generation.gallery import Gallery, base_gallery, own_gallery
 from ppd_lightning.generation.grid import draw_grid
@@ -91,13 +92,6 @@ def drawn(gallery: Gallery, captions: Sequence[str], users: Tensor | None, seeds
     return [files[row] for row in range(len(seeds))]
 
 
-def spearman(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Of weights (G) with each row of (R, G), (R)."""
-    first, second = rankdata(weights) - (len(weights) + 1) / 2, rankdata(means, axis=1) - (len(weights) + 1) / 2
-    found: np.ndarray = second @ first / np.maximum(np.linalg.norm(first) * np.linalg.norm(second, axis=1), 1e-12)
-    return found
-
-
 def resampled(values: np.ndarray) -> np.ndarray:
     """Means (R, ...) of values (S, C, ...) over captions and trainings drawn anew."""
     captions = values.shape[1]
@@ -106,9 +100,9 @@ def resampled(values: np.ndarray) -> np.ndarray:
     return again
 
 
-def with_interval(value: float, again: np.ndarray, captions: int) -> dict[str, float]:
+def with_interval(value: float, again: np.ndarray, captions: int) -> dict[str, float | None]:
     low, high = middle(again, captions)
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+    return {"value": round(value, 4), "low": rounded(float(low)), "high": rounded(float(high))}
 
 
 def edge(weights: np.ndarray, values: np.ndarray) -> dict[str, Any]:
@@ -122,7 +116,7 @@ def edge(weights: np.ndarray, values: np.ndarray) -> dict[str, Any]:
         "steps": len(steps),
         "steps_that_rise": int((steps > 0).sum()),
         "of_each_training": (each > 0).sum(1).tolist(),
-        "steps_certain": int((np.quantile(np.diff(again, axis=1), 0.025, axis=0) > 0).sum()),
+        "steps_certain": int((middle(np.diff(again, axis=1), captions)[0] > 0).sum()),
         "monotone_in_resamples": round(float((np.diff(again, axis=1) > 0).all(1).mean()), 3),
         "weights": np.round(weights, 4).tolist(),
         "means": np.round(mean, 4).tolist(),
@@ -139,7 +133,7 @@ def won(own: np.ndarray, base: np.ndarray) -> np.ndarray:
     return wins
 
 
-def share_of_alone(shared: np.ndarray, alone: np.ndarray, base: np.ndarray) -> dict[str, float]:
+def share_of_alone(shared: np.ndarray, alone: np.ndarray, base: np.ndarray) -> dict[str, float | None]:
     """The win rate of one model for all users, as a share of that of a model of one's own; scores as for `won`."""
     ours, theirs = (won(one, base).mean(2) for one in (shared, alone))  # (S, C)
     return with_interval(float(ours.mean() / theirs.mean()), resampled(ours) / resampled(theirs), base.shape[0])
@@ -154,15 +148,15 @@ def corner(own: np.ndarray, base: np.ndarray, captions: list[str]) -> dict[str, 
     found = {}
     for name, values in (("win_rate", wins), ("lead_in_deviations", lead), ("mean", own.reshape(len(own), -1))):
         one = estimate(values, people, RESAMPLES)
-        found[name] = {"value": round(one.value, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
+        found[name] = {"value": round(one.value, 4), "low": rounded(one.low), "high": rounded(one.high)}
     return found
 
 
 def tables(report: dict[str, Any]) -> str:
     """The users, and the edges, as tables of Markdown."""
 
-    def words(one: dict[str, float], form: str = ".3f") -> str:
-        return f"{one['value']:{form}} ({one['low']:{form}} to {one['high']:{form}})"
+    def words(one: dict[str, Any], form: str = ".3f") -> str:
+        return f"{one['value']:{form}} ({interval_words(one['low'], one['high'], form)})"
 
     lines = ["| user | mean of its reward | the base's | win rate | by " + " | by ".join(report["base"]) + " |"]
     lines.append("|---" * (4 + len(report["base"])) + "|")

@@ -126,6 +126,9 @@ def tested(
     own = np.array([row for row, name in enumerate(rows.users) if name in number])
     person = np.array([number[rows.users[row]] for row in own])
     vectors, shots = np.asarray(rows.embeddings[own]), rows.shots[own]
+    if features is not None:
+        features = features[own]
+        by_others = features @ directions_of_others(world, shots.shape[1], vectors.shape[1])
     found: dict[str, list[np.ndarray]] = {}
     for turn in range(settings.tests):
         split = split_rows(person, shots, turn)
@@ -137,9 +140,8 @@ def tested(
         }
         if features is not None:
             train, test = split.train, split.test
-            axes = discriminant_axes(features[own][train], person[train], vectors.shape[1])
-            by_others = features[own] @ directions_of_others(world, shots.shape[1], vectors.shape[1])
-            for name, of in ((CLASSIFIER, vectors), (CLEAN, features[own] @ axes), (OF_OTHERS, by_others)):
+            axes = discriminant_axes(features[train], person[train], vectors.shape[1])
+            for name, of in ((CLASSIFIER, vectors), (CLEAN, features @ axes), (OF_OTHERS, by_others)):
                 odds[name] = classify(of[train], person[train], of[test], settings.regularisation)
         found.setdefault("apart", []).append(split.apart)
         for name, of in odds.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from fractions import Fraction
@@ -17,13 +18,15 @@ from ppd_lightning.console import table_console
 from ppd_lightning.errors import UserError
 from ppd_lightning.evaluation.scores.long_tail import numbers_of_pairs
 from ppd_lightning.evaluation.settings import Classification
-from ppd_lightning.evaluation.statistics.classification import top_rates
+from ppd_lightning.evaluation.statistics.classification import splits_of, top_rates
 from ppd_lightning.evaluation.statistics.intervals import words
 from ppd_lightning.storage.fingerprints import fingerprint
 from ppd_lightning.storage.result_folder import finish_folder, finished_summary
 from ppd_lightning.users.rows import UserRows
 from ppd_lightning.users.scale import LEAST_PEOPLE
 from ppd_lightning.users.users import Users
+
+log = logging.getLogger(__name__)
 
 VERSION = 3
 """Raised when the same embeddings would give other figures."""
@@ -53,25 +56,44 @@ def run(config: Config) -> dict[str, Any]:
     if (finished := finished_summary(folder)) is not None:
         _print(settings, finished)
         return finished | {"folder": str(folder)}
-    others = set(rows.users).difference(chosen) if people.kind.learns_of_people else None
-    if others is not None:
-        rows = people.rows_learnt_of(others)
     number = {user: index for index, user in enumerate(chosen)}
-    own = np.array([row for row, user in enumerate(rows.users) if user in number])
-    users = np.array([number[rows.users[row]] for row in own])
+    place = np.array([row for row, user in enumerate(rows.users) if user in number])
+    own = UserRows(tuple(rows.users[row] for row in place), np.asarray(rows.embeddings[place]), rows.shots[place])
+    users = np.array([number[user] for user in own.users])
+    splits = splits_of(users, own.shots, settings.tests)  # before anything is learnt, which takes long
+    if (most := int(np.bincount(users).max())) < settings.tests:
+        log.warning(
+            "classification.tests=%d: users have %d rows at most, so the same rows are tested again; classification."
+            "tests=%d says as much",
+            settings.tests,
+            most,
+            most,
+        )
+    others, vectors = None, np.asarray(own.embeddings)
+    if people.kind.learns_of_people:
+        others = set(rows.users).difference(chosen)
+        vectors = people.vectors_learnt_of(others, own)
+        if vectors.shape[1] < own.embeddings.shape[1]:
+            log.warning(
+                "%d users are told apart, so directions or types are learnt of the %d others: %d, where embeddings "
+                "have %d; a smaller classification.users leaves more others",
+                len(chosen),
+                len(others),
+                vectors.shape[1],
+                own.embeddings.shape[1],
+            )
     rates, tested = top_rates(
-        np.asarray(rows.embeddings[own]),
+        vectors,
         users,
-        rows.shots[own],
-        tests=settings.tests,
+        splits,
         sizes=settings.top,
         regularisation=settings.regularisation,
         resamples=settings.bootstrap,
     )
     summary = {
         "users": len(chosen),
-        "rows": len(own),
-        "width": int(rows.embeddings.shape[1]),
+        "rows": len(users),
+        "width": vectors.shape[1],
         "learnt_of_others": None if others is None else len(others),
         "tests": settings.tests,
         "users_tested": tested,
@@ -91,28 +113,41 @@ def users_with_most_pairs(people: Users, rows: UserRows, count: int) -> list[str
     names, counts = np.unique(np.array(rows.users, object).astype(str), return_counts=True)
     several = {str(name) for name in names[counts > 1]}
     if len(several) < 2 or not rows.shots.shape[1]:
+        if len(names) < 2:
+            remedy = "add choices of others"
+        elif people.kind.by_shots:
+            remedy = "set shots.groupings above 1, and run `ppd embed` with it"
+        else:
+            remedy = "take a kind that choices describe, such as user=features, with shots.groupings above 1"
         raise UserError(
-            f"user.kind={people.kind.kind}: a classifier learns from some rows of each user and is tested on others, "
-            f"and {len(several)} users have several; take a kind that choices describe, such as user=features, with "
-            "shots.groupings above 1"
+            f"user={people.kind.kind}: a classifier learns from some rows of each user and is tested on others, and "
+            f"{len(several)} of {len(names)} users have several; {remedy}"
         )
     if people.kind.learns_of_people:
         left = max(LEAST_PEOPLE, math.ceil(LEFT * len(names)))
         if (most := len(names) - left) < 2:
             raise UserError(
-                f"user.kind={people.kind.kind}: what it learns of people has to come from others than those who are "
+                f"user={people.kind.kind}: what it learns of people has to come from others than those who are "
                 f"told apart, so {LEAST_PEOPLE + 2} people are needed, and there are {len(names)}; add choices of "
                 "others, or take a kind that compares nobody, such as user=reward"
             )
-        count = min(count, most)
+        if most < min(count, len(several)):
+            log.warning(
+                "user=%s: %d of %d users are told apart, since what is learnt of people comes from the others; compare "
+                "with kinds that learn of nobody at classification.users=%d",
+                people.kind.kind,
+                most,
+                len(names),
+                most,
+            )
+            count = most
     pairs = numbers_of_pairs(people.data.read_pairs())
     order = sorted(several, key=lambda user: (-pairs[user], hashlib.blake2b(user.encode()).digest()))
     return sorted(order[:count])
 
 
 def _print(settings: Classification, summary: dict[str, Any]) -> None:
-    title = f"Whose choices are these? {summary['users']} users, {summary['tests']} tests each"
-    table = Table(title=f"{title}; 95 % intervals: bootstrap over users", title_justify="left")
+    table = Table(title=f"Whose choices are these? {summary['users']} users", title_justify="left")
     for name in ("among the first", "right", "95 % interval", "chance"):
         table.add_column(name, justify="right")
     for size in settings.top:
@@ -121,6 +156,7 @@ def _print(settings: Classification, summary: dict[str, Any]) -> None:
         table.add_row(str(size), f"{rate['rate']:.3f}", interval, f"{rate['chance']:.3f}")
     console = table_console()
     console.print(table)
+    console.print(f"tests of a user: {summary['tests']} at most; intervals: bootstrap over users")
     if (others := summary["learnt_of_others"]) is not None:
         console.print(f"what embeddings learn of people was learnt anew, of the {others} others")
     console.print(

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ppd_lightning.data.pairs import caption_id, stable_ids
+from ppd_lightning.data.shards import require_finite
 from ppd_lightning.data.stores import Store
 from ppd_lightning.errors import UserError
 from ppd_lightning.storage.fingerprints import fingerprint
@@ -135,19 +136,25 @@ class Users:
             users = sorted(pc.unique(self.data.read_pairs()["user_id"]).to_pylist())
         return UserRows(tuple(users), self.kind.vectors(users), np.empty((len(users), 0), np.int64))
 
-    def rows_learnt_of(self, people: Collection[str]) -> UserRows:
-        """As `rows`, raw, where what the kind learns of people's choices is learnt of these people's alone; in memory.
+    def vectors_learnt_of(self, people: Collection[str], rows: UserRows) -> np.ndarray:
+        """Raw vectors (R, E) of the shots of some of `rows`, where the kind learns of these people's choices alone.
+
+        Nobody else's rows are described, and how shots were chosen is not looked up again.
 
         Raises:
-            UserError: as `describe`.
+            UserError: as `describe`, or a vector is not finite.
         """
-        using = replace(self.using, learnt_of=frozenset(people))
         pairs = self.data.read_pairs()
-        sets = self._sets(pairs)
-        raw = self.kind.describe(using, pairs, sets)
-        usable = [sets[row] for row in np.flatnonzero(np.isfinite(raw).all(1))]
-        shots = stable_ids(pairs["pair_id"])[np.array([one.pairs for one in usable], np.int64)]
-        return UserRows(tuple(one.user for one in usable), raw[np.isfinite(raw).all(1)], shots)
+        ids = stable_ids(pairs["pair_id"])
+        order = np.argsort(ids)
+        places = order[np.searchsorted(ids, rows.shots, sorter=order)].tolist()
+        sets = [
+            ShotSet(f"{user}/{row}", user, tuple(own))
+            for row, (user, own) in enumerate(zip(rows.users, places, strict=True))
+        ]
+        raw = self.kind.describe(replace(self.using, learnt_of=frozenset(people)), pairs, sets)
+        require_finite(f"user={self.kind.kind}", rows.users, raw)
+        return raw
 
     @property
     def embedding_dim(self) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppd_lightning.errors import UserError
-from ppd_lightning.evaluation.statistics.classification import classify, hits, split_rows, top_rates
+from ppd_lightning.evaluation.statistics.classification import classify, hits, split_rows, splits_of, top_rates
 
 USERS, ROWS, WIDTH = 40, 8, 5
 
@@ -22,8 +22,8 @@ def planted(strength: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def rates(vectors: np.ndarray, users: np.ndarray, shots: np.ndarray, tests: int = 3) -> list[dict[str, float]]:
-    sizes = {"tests": tests, "sizes": [1, 4, 16]}
-    return top_rates(vectors, users, shots, **sizes, regularisation=1.0, resamples=500)[0]
+    splits = splits_of(users, shots, tests)
+    return top_rates(vectors, users, splits, sizes=[1, 4, 16], regularisation=1.0, resamples=500)[0]
 
 
 def test_planted_users_are_found_well_above_chance() -> None:
@@ -103,11 +103,11 @@ def test_users_whose_rows_all_share_pairs_are_not_tested() -> None:
     vectors, users, shots = planted(0.0)
     shots = np.where((users < USERS // 2)[:, None], -1, shots)
     told = np.where((users < USERS // 2)[:, None], 100.0 * np.eye(USERS)[users], 0).astype(np.float32)
-    rates_, tested = top_rates(
-        np.concatenate([vectors, told], 1), users, shots, tests=2, sizes=[1], regularisation=1.0, resamples=100
-    )
+    splits = splits_of(users, shots, 2)
+    vectors = np.concatenate([vectors, told], 1)
+    rates_, tested = top_rates(vectors, users, splits, sizes=[1], regularisation=1.0, resamples=100)
     assert tested == USERS // 2
     assert rates_[0]["rate"] < 0.25
     assert rates_[0]["chance"] == 1 / USERS
     with pytest.raises(UserError, match="any two rows of a user share a pair"):
-        top_rates(vectors, users, np.zeros_like(shots), tests=2, sizes=[1], regularisation=1.0, resamples=10)
+        splits_of(users, np.zeros_like(shots), 2)

@@ -92,44 +92,50 @@ def hits(odds: np.ndarray, users: np.ndarray, sizes: Sequence[int]) -> np.ndarra
     return likely
 
 
+def splits_of(users: np.ndarray, shots: np.ndarray, tests: int) -> list[Split]:
+    """`split_rows` of so many turns.
+
+    Raises:
+        UserError: for nobody is there a split without shared pairs.
+    """
+    splits = [split_rows(users, shots, turn) for turn in range(tests)]
+    if not any(split.apart.any() for split in splits):
+        raise UserError(
+            "shots.n: any two rows of a user share a pair, so none can be tested on other choices than were learnt "
+            "from; use fewer shots a row, or more groupings"
+        )
+    return splits
+
+
 def top_rates(
     vectors: np.ndarray,
     users: np.ndarray,
-    shots: np.ndarray,
+    splits: Sequence[Split],
     *,
-    tests: int,
     sizes: Sequence[int],
     regularisation: float,
     resamples: int,
 ) -> tuple[list[dict[str, float | None]], int]:
     """How often the right one of U users is among the k likeliest, and whose split is not clean.
 
-    `tests` splits, each with a classifier of its own. Users are tested only in the splits in which their rows for
-    training and test share no pair; in the others they are only classes for the users who are tested.
+    Each split that tests somebody has a classifier of its own. Users are tested only in the splits in which their rows
+    for training and test share no pair; in the others they are only classes for the users who are tested.
     The intervals hold the middle 95 % over resampled users, each with all of their tests; they do not know that another
     draw of the training rows would give another classifier.
 
     Args:
-        vectors: (R, E). users: (R,) int in [0, U). shots: (R, S).
+        vectors: (R, E). users: (R,) int in [0, U). splits: of these rows, see `splits_of`.
 
     Returns:
         of each size k: rate, low, high (None where there is no interval) and chance; and how many users were tested.
-
-    Raises:
-        UserError: for nobody is there a split without shared pairs.
     """
     found, tested = [], []
-    for turn in range(tests):
-        split = split_rows(users, shots, turn)
-        odds = classify(vectors[split.train], users[split.train], vectors[split.test], regularisation)
-        found.append(hits(odds, users[split.test], sizes))
-        tested.append(split.apart)
+    for split in splits:
+        if split.apart.any():
+            odds = classify(vectors[split.train], users[split.train], vectors[split.test], regularisation)
+            found.append(hits(odds, users[split.test], sizes))
+            tested.append(split.apart)
     counts = np.sum(tested, axis=0)  # (U,), users in the order of their numbers
-    if not counts.any():
-        raise UserError(
-            "shots.n: any two rows of a user share a pair, so none can be tested on other choices than were learnt "
-            "from; use fewer shots a row, or more groupings"
-        )
     count, known = len(counts), counts > 0
     totals = (np.array(found) * np.array(tested)[:, :, None]).sum(0)
     mean, rates = totals[known] / counts[known, None], []

@@ -75,10 +75,10 @@ def rank_correlations(
     found = []
     for user in range(weights.shape[1]):
         own = weights[:, user]
-        low, high = middle(_spearman(own, again[:, :, user]), captions)
+        low, high = middle(spearman(own, again[:, :, user]), captions)
         found.append(
             RankCorrelation(
-                correlation=float(_spearman(own, means[None, :, user])[0]),
+                correlation=float(spearman(own, means[None, :, user])[0]),
                 low=float(low),
                 high=float(high),
                 points=len(own),
@@ -88,8 +88,8 @@ def rank_correlations(
     return found
 
 
-def _spearman(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """(G) against each row of (R, G): Spearman's correlations (R); 0 where all means are equal."""
+def spearman(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Spearman's correlations (R) of weights (G) with each row of means (R, G); 0 where all of a row are equal."""
     first, second = rankdata(weights), rankdata(means, axis=1)
     first, second = first - first.mean(), second - second.mean(1, keepdims=True)
     lengths = np.linalg.norm(first) * np.linalg.norm(second, axis=1)
