@@ -10,7 +10,7 @@ from ppd_lightning.diffusion.schedule import CosineSchedule
 
 @pytest.mark.parametrize(("steps", "documented"), [(10, 15), (20, 8)])
 def test_the_first_step_multiplies_what_is_added_to_a_prediction(steps: int, documented: int) -> None:
-    """By (1 - alpha) / sqrt(alpha (1 - abar(1))), alpha = abar(1) / abar(t1); docs/generate_export.md has the figures."""
+    """By (1 - a) / sqrt(a (1 - abar(1))) with a = abar(1) / abar(t1); docs/generate_export.md has the figures."""
     sampler, latents = DDPMSampler(DDPMWuerstchenScheduler()), torch.zeros(1, 2, 2, 2)
     times = sampler.timesteps(steps, "cpu")
     zero = torch.zeros_like(latents)
