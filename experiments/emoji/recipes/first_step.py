@@ -9,6 +9,7 @@ without user guidance, and at each time it is seen what guidance of 5 would add,
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,23 +47,19 @@ def rows(folder: Path) -> list[list[str]]:
     latents = torch.randn(PEOPLE, *pipeline.latent_shape, generator=noise)
     found = []
     for number, t in enumerate(pipeline.sampler.timesteps(settings.steps, "cpu")):
-        times = t.expand(PEOPLE)
-
-        def predicted(conditions: dict[str, Tensor]) -> Tensor:
-            return run.backbone.predict(pipeline.network, latents, times, conditions)  # noqa: B023  called at once
-
-        def after(prediction: Tensor) -> Tensor:
-            own = [torch.Generator().manual_seed(PEOPLE * number + row) for row in range(PEOPLE)]  # noqa: B023  as above
-            return pipeline.sampler.step(prediction, t, latents, own)  # noqa: B023  as above
-
-        of_text, of_null = predicted(texts), predicted(nothing)
+        predict = partial(run.backbone.predict, pipeline.network, latents, t.expand(PEOPLE))
+        of_text, of_null = predict(texts), predict(nothing)
         with pipeline.branch.user(vectors):
-            added = predicted(texts) - of_text
+            added = predict(texts) - of_text
         base = torch.lerp(of_null, of_text, settings.text_guidance)
-        plain, guided = after(base), after(base + SCALE * added)
+        seeds = range(PEOPLE * number, PEOPLE * (number + 1))
+        plain, guided = (
+            pipeline.sampler.step(prediction, t, latents, [torch.Generator().manual_seed(seed) for seed in seeds])
+            for prediction in (base, base + SCALE * added)
+        )
         constant = added.mean((2, 3)).square().mean() / added.square().mean()
-        shown = (t, size(added), size(of_text - of_null), size(guided - plain), constant)
-        found.append([f"{float(value):.{1 if value is t else 3}f}" for value in shown])
+        shown = (size(added), size(of_text - of_null), size(guided - plain), constant)
+        found.append([f"{float(t):.1f}", *(f"{float(value):.3f}" for value in shown)])
         latents = plain
     return found
 

@@ -26,8 +26,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "sft_weight 1 and 8 tokens": ("objective.sft_weight=1.0", "model.num_tokens=8"),
     "sft rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),
     "sft 8 tokens": ("objective=sft", "model.num_tokens=8"),
-    **{f"{name} to 0.95": (f"objective={name}", LATER) for name in ("ppd", "sft", "kto")},
+    **{f"{name} to 0.95": (f"objective={name}", LATER) for name in ("ppd", "sft")},
     "8 tokens to 0.95": ("model.num_tokens=8", LATER),
-    "ppd from 0.7 to 0.95": ("objective=ppd", "generation.user_guidance_interval=[0.7,0.95]"),
 }
 """Objectives as they are shipped, further settings of PPD and others, people described by types, the best together."""
