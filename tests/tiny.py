@@ -111,6 +111,11 @@ def batch(count: int, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
+def others(count: int, each: int, seed: int = 7) -> Tensor:
+    """For a batch of an objective that compares people: `each` other users for each of its pairs."""
+    return users(count * each, seed).view(count, each, -1)
+
+
 def conditions(text: Tensor, pooled: Tensor) -> dict[str, Tensor]:
     """What a backbone's `predict` takes, of the last two of `inputs`."""
     return {"text": text, "text_pooled": pooled}

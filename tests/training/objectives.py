@@ -8,6 +8,7 @@ from tests import tiny
 
 from ppd_lightning.training.objectives.cdpo import CDPO
 from ppd_lightning.training.objectives.diffusion_dpo import DiffusionDPO
+from ppd_lightning.training.objectives.dispersion import Dispersion
 from ppd_lightning.training.objectives.ipo import IPO
 from ppd_lightning.training.objectives.kto import KTO
 from ppd_lightning.training.objectives.linear_dpo import LinearDPO
@@ -17,7 +18,9 @@ from ppd_lightning.training.objectives.ppd import PPD
 from ppd_lightning.training.objectives.sdpo import SDPO
 from ppd_lightning.training.objectives.sft import SFT
 
-SHIPPED: dict[str, tuple[type[Objective], dict[str, float]]] = {
+OTHERS = 3
+
+SHIPPED: dict[str, tuple[type[Objective], dict[str, float | int]]] = {
     "ppd": (PPD, {}),
     "diffusion_dpo": (DiffusionDPO, {}),
     "sft": (SFT, {}),
@@ -26,6 +29,7 @@ SHIPPED: dict[str, tuple[type[Objective], dict[str, float]]] = {
     "ipo": (IPO, {}),
     "cdpo": (CDPO, {"label_smoothing": 0.1}),
     "kto": (KTO, {"preferred_share": 0.8}),
+    "dispersion": (Dispersion, {"dispersion_weight": 0.1, "dispersion_scale": 1.0, "other_users": OTHERS}),
     "mapo": (MaPO, {"margin_weight": 0.1, "margin_scale": 1000.0, "link_scale": 0.5}),
 }
 

@@ -158,6 +158,23 @@ def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(make: Make) -> No
     assert_equal(take(resumed, 11), whole[9:])
 
 
+def test_an_objective_that_compares_people_gets_others(make: Make, folder: Path) -> None:
+    asked = configure(folder, "objective=dispersion", "objective.other_users=3").objective
+    module, plain = make(draws=PairDraws(asked, 0)), make(draws=PairDraws(configure(folder).objective, 0))
+    users = user_rows(prepared(folder)).users
+    table = prepared(folder).read_pairs()
+    person = dict(zip(stable_ids(table["pair_id"]).tolist(), table["user_id"].to_pylist(), strict=True))
+    for one, other in zip(take(module, 4), take(plain, 4), strict=True):
+        assert one.keys() - other.keys() == {"others"}
+        assert all(torch.equal(one[name], part) for name, part in other.items())
+        assert one["others"].shape == (len(one["pair"]), 3, 4)
+        for pair, others in zip(one["pair"].tolist(), one["others"][:, :, 0].long().tolist(), strict=True):
+            assert person[pair] not in {users[row] for row in others}
+    split = take(make(draws=PairDraws(asked, 0), micro_batch_size=4), 3)
+    assert torch.equal(torch.cat([part["others"] for part in split]), next(iter(module.train_dataloader()))["others"])
+    assert "others" not in next(iter(module.val_dataloader()))
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_do_not_change_the_stream(make: Make) -> None:
     alone, helped = make(), make()

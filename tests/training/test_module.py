@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests import tiny
+from tests.training.objectives import OTHERS
 from tests.training.objectives import objective as objective_of
 from torch import Tensor, nn
 
@@ -98,10 +99,11 @@ def preference_by_hand(errors: np.ndarray, coefficient: np.ndarray | float) -> t
 
 
 @pytest.mark.parametrize("null", ["zero", "learned"])
-@pytest.mark.parametrize("name", ["ppd", "sft", "sdpo", "linear_dpo", "ipo", "kto", "mapo"])
+@pytest.mark.parametrize("name", ["ppd", "sft", "sdpo", "linear_dpo", "ipo", "kto", "mapo", "dispersion"])
 def test_the_loss_of_a_new_branch_is_ln_2(name: str, null: str) -> None:
     ours = made(objective_of(name, beta=2.0), null=null, trained=False)
-    assert ours.step0_loss(tiny.batch(COUNT)) == pytest.approx(math.log(2), abs=1e-6)
+    batch = tiny.batch(COUNT) | {"others": tiny.others(COUNT, OTHERS)}
+    assert ours.step0_loss(batch) == pytest.approx(math.log(2), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -219,10 +221,11 @@ def test_a_batch_in_which_everybody_is_dropped_teaches_nothing() -> None:
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["ppd", "sft"])
+@pytest.mark.parametrize("name", ["ppd", "sft", "dispersion"])
 def test_micro_batches_add_up_to_the_step(name: str, drop: float) -> None:
     """The gradient and the figures of four batches of three pairs, one of them dropped whole, are those of twelve."""
-    objective, batch = objective_of(name, drop_user=drop, sft_weight=0.1), tiny.batch(12)
+    objective = objective_of(name, drop_user=drop, sft_weight=0.1)
+    batch = tiny.batch(12) | {"others": tiny.others(12, OTHERS)}
     gone = dropped(drop, 12)
     order = torch.cat([gone.nonzero()[:, 0], (~gone).nonzero()[:, 0]])
     batch = {key: value[order] for key, value in batch.items()}

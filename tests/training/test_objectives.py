@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from tests import tiny
-from tests.training.objectives import SHIPPED
+from tests.training.objectives import OTHERS, SHIPPED
 from tests.training.objectives import objective as objective_of
 from tests.training.test_module import COUNT, made, predicted, step
 from torch import Tensor
@@ -26,8 +26,10 @@ WEIGHT = torch.linspace(0.5, 8, B, dtype=torch.float64)
 
 
 def some_errors(reference: bool = True) -> PairErrors:
-    drawn = torch.rand(5, B, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) + 0.1
-    return PairErrors((drawn[0], drawn[1]), (drawn[2], drawn[3]) if reference else (), drawn[4] - 0.6)
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.rand(5, B, dtype=torch.float64, generator=generator) + 0.1
+    distances = torch.rand(B, OTHERS, dtype=torch.float64, generator=generator)
+    return PairErrors((drawn[0], drawn[1]), (drawn[2], drawn[3]) if reference else (), drawn[4] - 0.6, distances)
 
 
 def margins(errors: PairErrors) -> np.ndarray:
@@ -57,6 +59,7 @@ def test_the_losses_are_their_formulas() -> None:
         "ipo": (m - 0.5) ** 2,
         "cdpo": -0.9 * np.log(logistic(m)) - 0.1 * np.log(1 - logistic(m)),
         "kto": 0.8 * (1 - logistic(-c * (a - p))) + 0.2 * (1 - logistic(c * (b - q))),
+        "dispersion": -np.log(logistic(m)) + 0.1 * np.log(np.exp(-errors.distances.numpy()).mean(1)),
         "mapo": c * (a - 0.1 * np.log(logistic(10 * (score(a) - score(b))))),
     }
     for name, loss in expected.items():
@@ -68,12 +71,12 @@ def test_the_losses_are_their_formulas() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_first_loss_is_the_one_where_policy_and_reference_agree(name: str) -> None:
     objective = objective_of(name)
-    expected = {"ppd": math.log(2), "sdpo": math.log(2), "cdpo": math.log(2), "diffusion_dpo": math.log(2)}
+    expected = dict.fromkeys(("ppd", "sdpo", "cdpo", "diffusion_dpo", "dispersion"), math.log(2))
     assert objective.first_loss == {**expected, "linear_dpo": 0, "ipo": 0.25, "kto": 0.5}.get(name)
     if objective.first_loss is None:
         return
     one = some_errors()
-    same = PairErrors(one.policy, one.policy, one.product)
+    same = PairErrors(one.policy, one.policy, one.product, torch.zeros_like(one.distances))
     objective.require_first_loss(same, WEIGHT)
     np.testing.assert_allclose(of(objective, same), objective.first_loss, atol=1e-15)
     with pytest.raises(RuntimeError, match="must give a loss of"):
@@ -152,6 +155,53 @@ def test_mapo_sees_both_images_and_no_reference(monkeypatch: pytest.MonkeyPatch)
     step(ours, tiny.batch(COUNT))
     assert forwards == [2 * COUNT]
     assert set(ours.logged) == {f"train/{name}" for name in ours._figures}
+
+
+@pytest.mark.parametrize("null", ["zero", "learned"])
+def test_a_training_step_of_dispersion_is_one_of_ppd_and_the_distances(null: str) -> None:
+    batch = tiny.batch(COUNT) | {"others": tiny.others(COUNT, OTHERS)}
+    ours = made(objective_of("dispersion", dispersion_weight=0.7, dispersion_scale=0.3), null=null)
+    loss, gradients = step(ours, batch)
+    plain, of_ppd = step(made(null=null), batch)
+
+    own, others = (ours.branch.tokens(users).detach() for users in (batch["user"], batch["others"].flatten(0, 1)))
+    values = [weights.to_v.weight.detach().double() for weights in ours.branch.blocks]
+    squares = torch.zeros(COUNT, OTHERS, dtype=torch.float64)
+    for weight in values:
+        difference = (own.double() @ weight.T)[:, None] - (others.double() @ weight.T).unflatten(0, (COUNT, OTHERS))
+        squares += difference.square().mean((2, 3)) / len(values)
+    distances = squares.sqrt()
+    expected = 0.7 * (torch.exp(-distances / 0.3).mean(1)).log().mean()
+    torch.testing.assert_close(loss.double() - plain.double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(ours.logged["train/distance"].double(), distances.mean(), rtol=1e-4, atol=1e-6)
+    changed = {name for name, gradient in gradients.items() if not torch.equal(gradient, of_ppd[name])}
+    assert changed == {name for name in gradients if "to_v" in name or name == "projection.weight"}
+
+
+def test_a_weight_of_zero_is_ppd_to_the_bit() -> None:
+    batch = tiny.batch(COUNT) | {"others": tiny.others(COUNT, OTHERS)}
+    loss, gradients = step(made(objective_of("dispersion", dispersion_weight=0.0)), batch)
+    plain, of_ppd = step(made(), batch)
+    assert torch.equal(loss, plain)
+    assert all(torch.equal(gradient, of_ppd[name]) for name, gradient in gradients.items())
+
+
+def test_a_new_branch_is_at_no_distance_and_leaves_it() -> None:
+    batch = tiny.batch(COUNT) | {"others": tiny.others(COUNT, OTHERS)}
+    ours = made(objective_of("dispersion"), trained=False)
+    optimizer, distances = ours.configure_optimizers()["optimizer"], []
+    for _ in range(3):
+        _, gradients = step(ours, batch)
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+        distances.append(ours.logged["train/distance"].item())
+        optimizer.step()
+    assert distances[0] == 0
+    assert distances == sorted(set(distances))
+
+
+def test_dispersion_needs_somebody_to_compare_with() -> None:
+    with pytest.raises(ValueError, match="a training batch needs others"):
+        step(made(objective_of("dispersion")), tiny.batch(COUNT))
 
 
 def test_settings_that_would_teach_nothing_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-OBJECTIVES = ("ppd", "sft", "diffusion_dpo", "sdpo", "linear_dpo", "ipo", "cdpo", "kto", "mapo")
+OBJECTIVES = ("ppd", "sft", "diffusion_dpo", "sdpo", "linear_dpo", "ipo", "cdpo", "kto", "mapo", "dispersion")
 
 LATER = "generation.user_guidance_interval=[0.5,0.95]"
 """Users count after the sampler's first step only, which begins at pure noise; the training is the same."""
@@ -22,6 +22,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "sdpo without anchor": ("objective=sdpo", "objective.sft_weight=0.0"),
     "cdpo 0.25": ("objective=cdpo", "objective.label_smoothing=0.25"),
     "kto 0.5": ("objective=kto", "objective.preferred_share=0.5"),
+    "dispersion 1": ("objective=dispersion", "objective.dispersion_weight=1.0"),
     "types": ("user=types",),
     "sft_weight 1 and 8 tokens": ("objective.sft_weight=1.0", "model.num_tokens=8"),
     "sft rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),

@@ -1,7 +1,7 @@
 """User cross-attention beside the attention of a frozen network (PPD, arXiv 2501.06655, Eq. 7).
 
 B = batch, E = width of a user embedding, N = user tokens, C = width of a user token, H = heads, P = positions that
-attend, D = width of a head.
+attend, D = width of a head, K = users that one is compared with.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 NULLS = ("zero", "learned")
+TINY = 1e-6
+"""A distance at which its gradient begins to fade: the root has none at 0."""
 
 TokenWidth = int | Literal["network", "enough"]
 """C: the network's own width of a token, what suffices (N * E, at most the network's own), or a number."""
@@ -116,6 +118,22 @@ class UserBranch(nn.Module):
         """User embeddings (B, E) to user tokens (B, N, C)."""
         projected: Tensor = self.projection(embeddings)
         return projected.view(len(embeddings), self.config["num_tokens"], -1)
+
+    def distances(self, embeddings: Tensor, others: Tensor) -> Tensor:
+        """How far apart what it makes of users is: the root mean square of the difference of their V', over all sites.
+
+        Args:
+            embeddings: (B, E).
+            others: (B, K, E), K other users for each.
+
+        Returns:
+            (B, K) float32, 0 for a new branch; with a gradient there too, of 0.
+        """
+        weight = self.projection.weight  # a bias is the same for all
+        tokens = F.linear(embeddings[:, None] - others, weight).unflatten(-1, (self.config["num_tokens"], -1))
+        values = [cast("_UserKeysValues", block).to_v(tokens).float() for block in self.blocks]
+        square = torch.stack([difference.square().mean((2, 3)) for difference in values]).mean(0)
+        return (square + TINY**2).sqrt() - TINY
 
     def detach(self) -> None:
         """Give the network its stock attention back."""

@@ -1,6 +1,6 @@
 """Batches of tensors from the stores: no images, no encoders and no random state.
 
-B = pairs in a batch, N = pairs, E = width of a user embedding.
+B = pairs in a batch, N = pairs, E = width of a user embedding, K = other people a pair is compared with.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ppd_lightning.training.example_order import ExampleOrder
 from ppd_lightning.training.examples import EXAMPLE_COLUMNS, Examples
 from ppd_lightning.training.groupings import Groupings
 from ppd_lightning.training.noisy_latents import Batch
+from ppd_lightning.training.other_users import OtherUsers
 from ppd_lightning.training.pair_draws import PairDraws
 from ppd_lightning.training.sound_inputs import unsound_inputs
 
@@ -40,6 +41,7 @@ class PreferenceDataModule(LightningDataModule):
 
     A batch holds pair and epoch (B,) int64, latents_preferred and latents_dispreferred (B, ...), an array (B, ...) for
     each of `text_arrays` and user (B, E), all float32, and reference (B, 2) where the reference's errors are stored.
+    With `draws` of an objective that compares people, training batches hold others (B, K, E) (`OtherUsers`).
     Where the data store no text states, caption (B,) int64, the row in the captions table, stands for them.
     Batch k of a run is the examples [k B, (k + 1) B) of an endless stream (`ExampleOrder`), B = batch_size, of which
     every rank takes its equal part, in micro-batches. With `draws`, batches of the loaders hold what is random about
@@ -113,6 +115,10 @@ class PreferenceDataModule(LightningDataModule):
             )
         if self.batch_size > len(training):
             log.warning(met_several_times(self.batch_size, len(training)))
+        if self.draws is not None and self.draws.objective.compared_users:
+            _, people = np.unique(self.rows.users, return_inverse=True)
+            count = self.draws.objective.compared_users
+            training.others = OtherUsers(people[training.user_rows[:, 0]], training.pairs, count, self.seed)
         self._training, self._validation = training, validation
         self._everything = everything.part(trained, described=False)
 

@@ -19,6 +19,7 @@ from ppd_lightning.diffusion.draws import choose
 from ppd_lightning.training.caption_states import CaptionNumbers
 from ppd_lightning.training.groupings import EachItsOwn, Groupings
 from ppd_lightning.training.noisy_latents import Batch
+from ppd_lightning.training.other_users import OtherUsers
 
 EXAMPLE_COLUMNS = ["pair_id", "user_id", "caption_id", "preferred", "dispreferred", "split"]
 
@@ -35,6 +36,7 @@ class Examples:
     Attributes:
         reference: gives the stored errors (B, 2) of the reference for pair ids and epochs, (B,) each; None where they
             are not stored.
+        others: draws other people for pairs; None where nobody asks for them.
         left_out: pairs that `part` left out.
     """
 
@@ -53,6 +55,7 @@ class Examples:
         self.latents = latents.arrays["latents"]
         self.text = {name: text.arrays[name] for name in text_arrays} if isinstance(text, Store) else None
         self.reference: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+        self.others: OtherUsers | None = None
         self.left_out = 0
         self.pairs = stable_ids(table["pair_id"])
         self.user_rows, self.usable_groupings = groupings.rows_for(table)
@@ -78,17 +81,13 @@ class Examples:
 
     def batch(self, rows: np.ndarray, epochs: np.ndarray) -> Batch:
         """Gather the examples `rows` (B,) as they are in `epochs` (B,)."""
-        pairs = self.pairs[rows]
-        drawn = [
-            choose("grouping", self.seed, epoch, pair, count)
-            for epoch, pair, count in zip(
-                epochs.tolist(), pairs.tolist(), self.usable_groupings[rows].tolist(), strict=True
-            )
-        ]
-        user_rows = self.user_rows[rows, np.array(drawn, np.int64)]
-        batch = self.without_user(rows, epochs) | {"user": _gather(self.users, user_rows)}
+        batch = self.without_user(rows, epochs) | {"user": self._of_users(rows, epochs)}
+        if self.others is not None:
+            others = self.others.rows(rows, epochs)
+            users = self._of_users(others.ravel(), epochs.repeat(self.others.count))
+            batch["others"] = users.view(*others.shape, -1)
         if self.reference is not None:
-            batch["reference"] = torch.from_numpy(self.reference(pairs, epochs))
+            batch["reference"] = torch.from_numpy(self.reference(self.pairs[rows], epochs))
         return batch
 
     def without_user(self, rows: np.ndarray, epochs: np.ndarray) -> Batch:
@@ -100,6 +99,16 @@ class Examples:
             "latents_dispreferred": _gather(self.latents, self.dispreferred[rows]),
             **self._of_captions(self.caption[rows]),
         }
+
+    def _of_users(self, rows: np.ndarray, epochs: np.ndarray) -> Tensor:
+        """The user embedding of each example, (B, E): of a grouping that is drawn."""
+        drawn = [
+            choose("grouping", self.seed, epoch, pair, count)
+            for epoch, pair, count in zip(
+                epochs.tolist(), self.pairs[rows].tolist(), self.usable_groupings[rows].tolist(), strict=True
+            )
+        ]
+        return _gather(self.users, self.user_rows[rows, np.array(drawn, np.int64)])
 
     def _of_captions(self, rows: np.ndarray) -> Batch:
         """The text states of some rows of the store, or where there is none their numbers."""

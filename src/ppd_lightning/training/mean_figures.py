@@ -17,7 +17,8 @@ def figures_of(objective: Objective) -> tuple[str, ...]:
     """The names of its figures: a rank without pairs in a step has to know them too."""
     zeros = (torch.zeros(1), torch.zeros(1)) if objective.sees_both else (torch.zeros(1),)
     product = torch.zeros(1) if objective.needs_product else None
-    errors = PairErrors(zeros, zeros if objective.needs_reference else (), product)
+    distances = torch.zeros(1, objective.compared_users) if objective.compared_users else None
+    errors = PairErrors(zeros, zeros if objective.needs_reference else (), product, distances)
     return tuple(objective.loss(errors, torch.ones(1)).figures)
 
 

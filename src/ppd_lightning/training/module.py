@@ -2,7 +2,7 @@
 
 The reference of a preference objective is the network with its branch off.
 
-B = pairs in the batch.
+B = pairs in the batch, E = width of a user embedding.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class PPDModule(LightningModule):
     `text_arrays` (B, ...) and user (B, E). Times, noise and user dropping are drawn from (seed, epoch, pair), where the
     batch is made or, if it comes without them, here (`PairDraws`). With reference (B, 2), the reference's stored errors
     of the preferred and the dispreferred images, these are taken and not computed. With caption (B,) int64 in place of
-    `text_arrays`, `text` is asked for these.
+    `text_arrays`, `text` is asked for these. Where the objective compares people it holds
+    others (B, K, E), K other users for each pair.
 
     Where several processes train it together, figures are means over the pairs of all of them.
 
@@ -346,4 +347,5 @@ class PPDModule(LightningModule):
         self._user.enter_context(self.branch.user(batch["user"].repeat(noisy.sides, 1)))
         predicted = noisy.predicted(self.backbone, self.network)
         product = noisy.product_of(predicted) if self.objective.needs_product else None
-        return PairErrors(noisy.errors_of(predicted), compared, product)
+        distances = self.branch.distances(batch["user"], batch["others"]) if "others" in batch else None
+        return PairErrors(noisy.errors_of(predicted), compared, product, distances)

@@ -2,7 +2,7 @@
 
 A class derived from `Objective` and a file in `conf/objective` make one; `loss` is all that it has to define.
 
-B = pairs in a batch, D = dimensions of a latent.
+B = pairs in a batch, D = dimensions of a latent, K = other people a pair's person is compared with.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ class PairErrors:
     policy: on the preferred and the dispreferred images, or on the preferred ones alone. reference: the same, or
     nothing where the objective needs no reference. product: (B,), the mean over the latent's dimensions of the product
     of the policy's residuals (prediction less target) on both images, without gradient; where the objective needs it.
+    distances: (B, K), how far what the branch makes of a pair's person is from what it makes of K others
+    (`UserBranch.distances`); where the objective compares people.
     """
 
     policy: tuple[Tensor, ...]
     reference: tuple[Tensor, ...]
     product: Tensor | None = None
+    distances: Tensor | None = None
 
     def gain(self, side: int) -> Tensor:
         """The policy's error less the reference's (B,): on the preferred images (0) or the dispreferred ones (1)."""
@@ -124,6 +127,11 @@ class Objective(Part, ABC):
     def sees_both(self) -> bool:
         """Whether a training needs the policy's errors on both images."""
         return self.needs_reference or self.needs_both
+
+    @property
+    def compared_users(self) -> int:
+        """K, how many others `loss` wants each pair's person compared with, in `PairErrors.distances`."""
+        return 0
 
     @abstractmethod
     def loss(self, errors: PairErrors, weight: Tensor) -> Loss:
