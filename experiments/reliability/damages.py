@@ -196,7 +196,7 @@ def make_line(folder: Path) -> None:
 
     from ppd_lightning.training import stored_reference
     from ppd_lightning.worlds.emoji import choices
-    from ppd_lightning.worlds.emoji.pictures import shipped_concepts
+    from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 
     packages.CODES = {name: f"1f6{number:02d}" for number, name in enumerate(shipped_concepts(12))}
     files = packages.packages(folder.with_name("packages"))

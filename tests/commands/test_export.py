@@ -42,7 +42,7 @@ from ppd_lightning.storage.atomic import write_json_atomic
 from ppd_lightning.storage.fingerprints import file_sha256
 from ppd_lightning.storage.finished_run import mark_finished
 from ppd_lightning.worlds.emoji import choices
-from ppd_lightning.worlds.emoji.pictures import shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.vendors import credits_text
 
 SETTINGS = (

@@ -35,7 +35,7 @@ from ppd_lightning.evaluation.vlm_judge import openai_client, predictions
 from ppd_lightning.users.people_file import DescribedPeople
 from ppd_lightning.users.vlm_writer import ProfileWriter
 from ppd_lightning.worlds.emoji import choices
-from ppd_lightning.worlds.emoji.pictures import shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 
 COMPARISONS, CHOICES = 5, 6
 SETTINGS = (

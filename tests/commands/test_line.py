@@ -22,8 +22,8 @@ from ppd_lightning.errors import UserError
 from ppd_lightning.generation.gallery import read_images
 from ppd_lightning.rewards import image_statistics
 from ppd_lightning.worlds.emoji import choices as source
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.people import read_people
-from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 COMPARISONS = 6
 SETTINGS = (

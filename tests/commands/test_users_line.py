@@ -29,7 +29,7 @@ from ppd_lightning.users.shot_features import features_of_sets, on_principal_axe
 from ppd_lightning.users.shot_sets import random_sets
 from ppd_lightning.users.users import Users
 from ppd_lightning.worlds.emoji import choices
-from ppd_lightning.worlds.emoji.pictures import shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 
 SETTINGS = (
     "experiment=emoji/ppd",

@@ -21,8 +21,9 @@ from make import pictures
 from ppd_lightning.config.compose import compose
 from ppd_lightning.generation.grid import as_pictures, draw_grid
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.judges import load_judge
-from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES
 
 GATE = 0.85
 

@@ -29,7 +29,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ppd_lightning.worlds.emoji.codec import EmojiCodec
-from ppd_lightning.worlds.emoji.pictures import STYLES, codes_by_name, draw_iconify, shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES, codes_by_name, draw_iconify
 from ppd_lightning.worlds.emoji.vendors import Package, fetch_packages
 
 RESULTS = Path(__file__).with_name("image_text.json")

@@ -30,8 +30,9 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ppd_lightning.worlds.emoji.codec import EmojiCodec
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.judges import ConvolutionalJudge, Judge, StatisticsJudge, save_judge
-from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES
 from ppd_lightning.worlds.emoji.style_features import style_features
 
 LIST = SHIPPED.with_name("concepts.txt")

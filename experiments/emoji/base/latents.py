@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ppd_lightning.config.compose import compose
 from ppd_lightning.diffusion.path import DiffusionPath
-from ppd_lightning.worlds.emoji.pictures import shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 
 Predict = Callable[[Any, Tensor, Tensor, Tensor, Tensor], Tensor]
 """Network, noised latents, its times, text states and pooled ones to the prediction."""

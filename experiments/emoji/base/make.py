@@ -40,7 +40,8 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ppd_lightning.worlds.emoji.codec import EmojiCodec
-from ppd_lightning.worlds.emoji.pictures import concepts_in_every_style, draw_world, shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import concepts_in_every_style, draw_world
 from ppd_lightning.worlds.emoji.vendors import fetch_packages
 
 SHIPPED = Path(__file__).parents[3] / "src/ppd_lightning/worlds/emoji/assets"

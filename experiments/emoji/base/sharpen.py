@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from ppd_lightning.config.compose import compose
 from ppd_lightning.generation.pipeline import UserPipeline
 from ppd_lightning.worlds.emoji.codec import EmojiCodec
-from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES
 
 NOISE = 0.3
 """The largest on latents of pictures, in deviations of a latent; each picture's is drawn uniformly."""

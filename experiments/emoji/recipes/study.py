@@ -17,9 +17,10 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recipes import RECIPES
 
@@ -116,15 +117,20 @@ def arguments() -> argparse.Namespace:
 
 
 def captions_file(folder: Path, common: Sequence[str]) -> Path:
-    """The captions that are drawn, a line each, of data that are prepared first."""
-    path = folder / "captions.txt"
-    if not path.exists():
-        data = Workspace(compose(common)).data
-        held_out = data.captions(held_out=True)
-        every = [*held_out, *data.captions(held_out=False)]
-        kept = sorted(set(held_out) - choose_count("caption", every, REPORTED))
-        with atomic_path(path) as unfinished:
-            unfinished.write_text("".join(f"{caption}\n" for caption in kept))
+    """The captions that are drawn, a line each, of data that are prepared first.
+
+    Raises:
+        SystemExit: those of other settings are there.
+    """
+    path, data = folder / "captions.txt", Workspace(compose(common)).data
+    held_out = data.captions(held_out=True)
+    every = [*held_out, *data.captions(held_out=False)]
+    kept = sorted(set(held_out) - choose_count("caption", every, REPORTED))
+    lines = "".join(f"{caption}\n" for caption in kept)
+    if path.exists() and path.read_text() != lines:
+        sys.exit(f"{path}: these captions are not those of these settings; take another folder")
+    with atomic_path(path) as unfinished:
+        unfinished.write_text(lines)
     return path.absolute()
 
 
@@ -135,8 +141,7 @@ def make(folder: Path, settings: Sequence[str], drawn: Sequence[str], asked: Seq
         one.guidance
         for one in (run.evaluations if run else ())
         if one.settings["generation"][INTERVAL] == list(config.generation.user_guidance_interval)
-        and one.settings["evaluation"]["captions"] == config.evaluation.captions
-        and one.settings["evaluation"]["comparisons"] >= config.evaluation.comparisons
+        and serves(one.settings["evaluation"], vars(config.evaluation))
     }
     missing = sorted(set(asked) - done)
     if run is None:
@@ -144,6 +149,14 @@ def make(folder: Path, settings: Sequence[str], drawn: Sequence[str], asked: Seq
     if missing:
         scales = ",".join(map(str, missing))
         command(folder, name, ["evaluate", "-m", *settings, *drawn, f"generation.user_guidance={scales}"])
+
+
+def serves(evaluated: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether an evaluation has what is wanted: the same settings, and comparisons enough."""
+    others = {key: value for key, value in wanted.items() if key != "comparisons"}
+    return evaluated["comparisons"] >= wanted["comparisons"] and all(
+        evaluated.get(key) == value for key, value in others.items()
+    )
 
 
 def command(folder: Path, name: str, words: Sequence[str]) -> None:

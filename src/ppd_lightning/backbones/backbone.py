@@ -85,6 +85,11 @@ class Backbone(Part, ABC):
         """How many numbers these arrays have for a caption; None where that is not known without the weights."""
         return None
 
+    @property
+    def known_captions(self) -> frozenset[str] | None:
+        """The only captions that the model was trained on; None where it reads any text."""
+        return None
+
     def drawing_parts(self, decoder: Decoder) -> tuple[str, ...]:
         """The parts that drawing needs beside the network."""
         named = ("text_encoder", "tokenizer", "scheduler")

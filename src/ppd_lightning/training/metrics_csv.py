@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -70,13 +70,16 @@ class MetricsCsv(Callback):
         self._rows.setdefault(step, {}).update(row)
         if new and row.keys() <= set(self._header):
             with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self._header, restval="").writerow({"step": step, **row})
+                self._table(file).writerow({"step": step, **row})
         else:
             self._write_all()
 
     def _write_all(self) -> None:
         self._header = ["step", *dict.fromkeys(name for row in self._rows.values() for name in row)]
         with atomic_path(self.path) as unfinished, unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._header, restval="")
-            writer.writeheader()
-            writer.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
+            table = self._table(file)
+            table.writeheader()
+            table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
+
+    def _table(self, file: TextIO) -> csv.DictWriter[str]:
+        return csv.DictWriter(file, self._header, restval="", lineterminator="\n")

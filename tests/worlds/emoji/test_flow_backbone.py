@@ -11,10 +11,10 @@ from tests import tiny
 from ppd_lightning.config.compose import compose
 from ppd_lightning.errors import UserError
 from ppd_lightning.generation.pipeline import Guidance, UserPipeline
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.flow_backbone import EmojiFlowBackbone
 from ppd_lightning.worlds.emoji.judges import load_judge
 from ppd_lightning.worlds.emoji.model import ASSETS, SHARED_PARTS
-from ppd_lightning.worlds.emoji.pictures import shipped_concepts
 
 BYTES = 6_000_000
 

@@ -19,10 +19,11 @@ from ppd_lightning.data.pickapic import SCHEMA
 from ppd_lightning.data.pickapic_rows import read_rows
 from ppd_lightning.worlds.emoji import generated, generated_choices, sides
 from ppd_lightning.worlds.emoji.choices import World
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.drawers import DRAWERS, Drawer
 from ppd_lightning.worlds.emoji.generated_choices import Merits, choose_generated, make_parquet
 from ppd_lightning.worlds.emoji.people import make_people
-from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES
 from ppd_lightning.worlds.emoji.pool import Pool, own_weights, read_pool
 from ppd_lightning.worlds.emoji.pool_oracle import PoolOracle
 from ppd_lightning.worlds.emoji.sides import CHOOSING, JUDGING, Seen, Side

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ppd_lightning.errors import UserError
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.judges import KINDS, ConvolutionalJudge, Judge, StatisticsJudge, load_judge, save_judge
-from ppd_lightning.worlds.emoji.pictures import STYLES, shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES
 
 LABELS = ("flat", "line", "round")
 

@@ -10,7 +10,8 @@ from tests.worlds.emoji.packages import CODES, packages, write_package
 
 from ppd_lightning.errors import UserError
 from ppd_lightning.worlds.emoji import pictures
-from ppd_lightning.worlds.emoji.pictures import STYLES, concepts_in_every_style, draw_world, shipped_concepts
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES, concepts_in_every_style, draw_world
 
 SIZE = 32
 

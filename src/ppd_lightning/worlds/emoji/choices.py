@@ -25,8 +25,9 @@ from ppd_lightning.data.pictures import Square
 from ppd_lightning.rewards.image_statistics import STATISTICS, image_statistics
 from ppd_lightning.storage.atomic import atomic_path, write_text_atomic
 from ppd_lightning.storage.fingerprints import fingerprint
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.people import Choices, People, choose, make_people, write_people
-from ppd_lightning.worlds.emoji.pictures import STYLES, draw_world, shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES, draw_world
 from ppd_lightning.worlds.emoji.vendors import PACKAGES, credits_text, fetch_packages
 
 log = logging.getLogger(__name__)

@@ -27,10 +27,11 @@ from ppd_lightning.worlds.emoji.choices import (
     statistics_of,
     write_rows,
 )
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.drawers import DRAWERS
 from ppd_lightning.worlds.emoji.generated import generated_pictures, pictures_key
 from ppd_lightning.worlds.emoji.people import People, choose, make_people, person_generator, write_people
-from ppd_lightning.worlds.emoji.pictures import STYLES, draw_world, shipped_concepts
+from ppd_lightning.worlds.emoji.pictures import STYLES, draw_world
 from ppd_lightning.worlds.emoji.pool import DRAWINGS, POOL, Pool, own_weights
 from ppd_lightning.worlds.emoji.sides import CHOOSING, JUDGING, Side
 from ppd_lightning.worlds.emoji.vendors import credits_text, fetch_packages

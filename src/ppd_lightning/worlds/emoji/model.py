@@ -14,6 +14,7 @@ from ppd_lightning.backbones.files import ModelPart, network_files
 from ppd_lightning.errors import UserError
 from ppd_lightning.markdown import code
 from ppd_lightning.settings.part import settings
+from ppd_lightning.worlds.emoji.concepts import shipped_concepts
 from ppd_lightning.worlds.emoji.vendors import credits_text
 
 if TYPE_CHECKING:  # a configuration is checked without them
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # a configuration is checked without them
 
 ASSETS = Path(__file__).with_name("assets")
 """The folder of the models that ship: one folder for each network, the other parts serve them all."""
+CONCEPTS = 100
+"""How many of the shipped list they were trained on."""
 
 _CODEC = ModelPart(network_files("codec"))
 SHARED_PARTS: Mapping[str, ModelPart] = {
@@ -57,6 +60,11 @@ class EmojiModel(Backbone, ABC):
             return int(config["max_position_embeddings"] * config["hidden_size"] + config["projection_dim"])
         except (UserError, ValueError, KeyError):
             return None
+
+    @property
+    def known_captions(self) -> frozenset[str] | None:
+        """The concepts of the weights that ship."""
+        return frozenset(shipped_concepts(CONCEPTS)) if self.path is None else None
 
     @property
     def shipped_folder(self) -> Path | None:

@@ -31,19 +31,6 @@ class World:
     pictures: np.ndarray
 
 
-def shipped_concepts(count: int) -> list[str]:
-    """The first `count` concepts of the shipped list.
-
-    Raises:
-        UserError: the list is shorter.
-    """
-    names = (Path(__file__).with_name("concepts.txt")).read_text(encoding="utf-8").split("\n")
-    names = [name for name in names if name and not name.startswith("#")]
-    if not 0 < count <= len(names):
-        raise UserError(f"data.concepts: {count} asked for, the shipped list holds {len(names)}")
-    return names[:count]
-
-
 def draw_world(files: dict[str, Path], concepts: list[str], size: int) -> World:
     """Render `concepts` in every style at `size` x `size` pixels.
 

@@ -1,0 +1,40 @@
+"""Captions that a small model was never trained on: it draws something for them all the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from ppd_lightning.backbones.backbone import Backbone
+
+log = logging.getLogger(__name__)
+
+NAMED = 5
+"""As many captions are named in a log."""
+
+
+def remark_on_unknown(backbone: Backbone, captions: Iterable[str], what: str) -> list[str]:
+    """Those of the captions that the model was not trained on, each once; logged. None where it reads any text.
+
+    Args:
+        captions: any, also several times.
+        what: they are, or the key that names them, for the log.
+    """
+    known = backbone.known_captions
+    if known is None:
+        return []
+    unique = list(dict.fromkeys(captions))
+    unknown = [caption for caption in unique if caption not in known]
+    if unknown:
+        log.warning(
+            "%s: model=%s was trained on the names of %d concepts alone, and %d of %d captions are none of them: %s%s; "
+            "what it draws for them means nothing",
+            what,
+            backbone.name,
+            len(known),
+            len(unknown),
+            len(unique),
+            ", ".join(map(repr, unknown[:NAMED])),
+            f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "",
+        )
+    return unknown
