@@ -172,6 +172,8 @@ def test_an_objective_that_compares_people_gets_others(make: Make, folder: Path)
             assert person[pair] not in {users[row] for row in others}
     split = take(make(draws=PairDraws(asked, 0), micro_batch_size=4), 3)
     assert torch.equal(torch.cat([part["others"] for part in split]), next(iter(module.train_dataloader()))["others"])
+    nobody = configure(folder, "objective=dispersion", "objective.drop_user=0.999").objective
+    assert {tuple(part["others"].shape) for part in take(make(draws=PairDraws(nobody, 0)), 3)} == {(0, 4, 4)}
     assert "others" not in next(iter(module.val_dataloader()))
 
 
