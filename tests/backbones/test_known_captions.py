@@ -24,7 +24,10 @@ def test_captions_that_the_emoji_models_do_not_know_are_named(model: str, caplog
 
 
 def test_known_captions_and_other_models_are_no_occasion(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert remark_on_unknown(Workspace(compose([])).backbone, shipped_concepts(100), "data") == []
+    concepts = shipped_concepts(100)
+    backbone = Workspace(compose([])).backbone
+    assert remark_on_unknown(backbone, concepts, "data") == []
+    assert remark_on_unknown(backbone, [f" {name.title().replace(' ', '  ')}" for name in concepts], "data") == []
     for settings in (["model=sdxl"], [f"model.path={tmp_path}"]):
         assert remark_on_unknown(Workspace(compose(settings)).backbone, ["a dog"], "data") == []
     assert not caplog.messages

@@ -81,6 +81,16 @@ def test_the_tutorials_commands_lead_to_a_measure_and_images(
     assert list(tmp_path.glob("outputs/runs/*/generation-*/*.png"))
 
 
+def test_captions_that_the_model_does_not_know_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tables(tmp_path / "mine")
+    table = f"data.table={tmp_path / 'mine/pairs.csv'}"
+    assert main(["prepare", "experiment=emoji/own", table, f"output={tmp_path / 'out'}", *SMALLER]) == 0
+    assert (
+        "data: model=emoji was trained on the names of 100 concepts alone, and 14 of 14 captions"
+        in capsys.readouterr().err
+    )
+
+
 def test_the_pages_shards_and_saved_data_sets_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ FAULTS_OF_OVERRIDES = {
     "~seed": "seed: needs a value (a whole number >= 0 and <= 4,294,967,295)",
     "seed.x=1": "seed: must be a whole number >= 0 and <= 4,294,967,295, not {'x': 1}",
     "objective=pdp": "objective=pdp: no such option; did you mean ppd? (the options are cdpo, diffusion_dpo, "
-    "ipo, kto, linear_dpo, mapo, ppd, sdpo, sft)",
+    "dispersion, ipo, kto, linear_dpo, mapo, ppd, sdpo, sft)",
     "experiment=emoji/pdp": "experiment=emoji/pdp: no such option; did you mean emoji/ppd?",
     "objective=": "objective=: no such option",
     "objective=null": "objective=null: objective is a group; choose one of",
@@ -131,6 +131,12 @@ def test_diffusion_dpo_with_users_that_differ_is_a_contradiction() -> None:
     [fault] = _faults("objective=diffusion_dpo", "user=features")
     assert fault.startswith("objective.name: diffusion_dpo learns one preference for all users, and user.kind is")
     assert "user=constant" in fault
+
+
+def test_an_objective_that_compares_people_who_are_all_the_same_is_a_contradiction() -> None:
+    [fault] = _faults("objective=dispersion", "user=constant")
+    assert fault.startswith("objective.name: dispersion compares people with each other, and with user.kind=constant")
+    compose(["objective=dispersion", "user=features"])
 
 
 def test_a_network_that_is_not_compiled_by_regions_says_so() -> None:

@@ -17,7 +17,7 @@ from ppd_lightning.multirun import multirun
 from ppd_lightning.reports.settings import MEASURING
 
 SLURM = ("hydra/launcher=submitit_slurm",)
-PRESETS = {"beta": 5, "methods": 10, "rate": 12, "shots": 4, "users": 6, "ablation": 12, "objectives": 8}
+PRESETS = {"beta": 5, "methods": 10, "rate": 12, "shots": 4, "users": 6, "ablation": 12, "objectives": 9}
 
 
 def presets(*words: str) -> list[str]:

@@ -172,7 +172,13 @@ def test_an_objective_that_compares_people_gets_others(make: Make, folder: Path)
             assert person[pair] not in {users[row] for row in others}
     split = take(make(draws=PairDraws(asked, 0), micro_batch_size=4), 3)
     assert torch.equal(torch.cat([part["others"] for part in split]), next(iter(module.train_dataloader()))["others"])
+    nobody = configure(folder, "objective=dispersion", "objective.drop_user=0.999").objective
+    assert {tuple(part["others"].shape) for part in take(make(draws=PairDraws(nobody, 0)), 3)} == {(0, 4, 4)}
     assert "others" not in next(iter(module.val_dataloader()))
+    examples, pair, epochs = module._examples(), np.arange(6), np.array([0, 3, 1, 2, 0, 5])
+    mixed = examples.batch(pair, epochs)["others"]  # as at the end of an epoch
+    alone = [examples.batch(pair[i : i + 1], epochs[i : i + 1])["others"] for i in range(6)]
+    assert torch.equal(mixed, torch.cat(alone))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

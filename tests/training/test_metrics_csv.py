@@ -50,6 +50,16 @@ def test_a_row_is_a_logged_step(path: Path) -> None:
     ]
 
 
+def test_lines_end_plainly_also_those_of_an_older_file(path: Path) -> None:
+    assert b"\r" not in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    resumed = MetricsCsv(path, 6, 2)
+    resumed.on_fit_start(trainer(6), None)
+    resumed.on_train_batch_end(trainer(8, train__loss=0.125), *BATCH)
+    assert b"\r" not in path.read_bytes()
+    assert [row["step"] for row in rows(path)] == ["2", "4", "6", "8"]
+
+
 def test_each_row_is_on_disk_at_once(tmp_path: Path) -> None:
     writer = MetricsCsv(tmp_path / "metrics.csv", 0, 1)
     for step in range(1, 4):

@@ -154,9 +154,9 @@ def make(folder: Path, settings: Sequence[str], drawn: Sequence[str], asked: Seq
 def serves(evaluated: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether an evaluation has what is wanted: the same settings, and comparisons enough."""
     others = {key: value for key, value in wanted.items() if key != "comparisons"}
-    return evaluated["comparisons"] >= wanted["comparisons"] and all(
-        evaluated.get(key) == value for key, value in others.items()
-    )
+    made, asked = evaluated["comparisons"], wanted["comparisons"]
+    enough = made is None or (asked is not None and made >= asked)  # None is all that there are
+    return enough and all(evaluated.get(key) == value for key, value in others.items())
 
 
 def command(folder: Path, name: str, words: Sequence[str]) -> None:

@@ -16,6 +16,8 @@ NAMED = 5
 def remark_on_unknown(backbone: Backbone, captions: Iterable[str], what: str) -> list[str]:
     """Those of the captions that the model was not trained on, each once; logged. None where it reads any text.
 
+    Upper case and further spaces make no other caption: CLIP's tokenizers do not see them.
+
     Args:
         captions: any, also several times.
         what: they are, or the key that names them, for the log.
@@ -24,7 +26,8 @@ def remark_on_unknown(backbone: Backbone, captions: Iterable[str], what: str) ->
     if known is None:
         return []
     unique = list(dict.fromkeys(captions))
-    unknown = [caption for caption in unique if caption not in known]
+    read = set(map(_as_read, known))
+    unknown = [caption for caption in unique if _as_read(caption) not in read]
     if unknown:
         log.warning(
             "%s: model=%s was trained on the names of %d concepts alone, and %d of %d captions are none of them: %s%s; "
@@ -38,3 +41,7 @@ def remark_on_unknown(backbone: Backbone, captions: Iterable[str], what: str) ->
             f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "",
         )
     return unknown
+
+
+def _as_read(caption: str) -> str:
+    return " ".join(caption.lower().split())

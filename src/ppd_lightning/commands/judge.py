@@ -16,6 +16,7 @@ import pyarrow as pa
 from rich.table import Table
 
 from ppd_lightning.backbones.caption_length import count_overruns
+from ppd_lightning.backbones.known_captions import remark_on_unknown
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
@@ -90,6 +91,7 @@ def run(config: Config) -> dict[str, Any]:
         return finished
     if config.evaluation.captions not in OF_DATA:
         count_overruns(trained.backbone, captions, "evaluation.captions")
+        remark_on_unknown(trained.backbone, captions, "evaluation.captions")
     judging = _Judging(
         judge,
         config.judge,

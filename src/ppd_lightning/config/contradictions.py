@@ -94,6 +94,12 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "use user=constant, or objective=ppd",
     ),
     (
+        ("objective.other_users", "user.same_for_all", "objective.name", "user.kind"),
+        lambda others, same_for_all, name, kind: same_for_all,
+        "objective.name: {objective_name} compares people with each other, and with user.kind={user_kind} all are the "
+        "same; use another user, such as user=features, or objective=ppd",
+    ),
+    (
         ("objective.t_min", "objective.t_max"),
         lambda low, high: low >= high,
         "objective.t_min: must be below objective.t_max, and {objective_t_min} is not below {objective_t_max}",

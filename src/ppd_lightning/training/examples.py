@@ -85,7 +85,7 @@ class Examples:
         if self.others is not None:
             others = self.others.rows(rows, epochs)
             users = self._of_users(others.ravel(), epochs.repeat(self.others.count))
-            batch["others"] = users.view(*others.shape, -1)
+            batch["others"] = users.view(*others.shape, users.shape[1])  # also of no pair
         if self.reference is not None:
             batch["reference"] = torch.from_numpy(self.reference(self.pairs[rows], epochs))
         return batch

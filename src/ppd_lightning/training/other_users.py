@@ -32,8 +32,8 @@ class OtherUsers:
         self._begin = np.cumsum(self._own) - self._own
         if len(self._own) < 2:
             raise UserError(
-                "the objective compares people with each other, and the pairs that are trained on are all of one "
-                "person; use pairs of several people, or another objective, such as objective=ppd"
+                "objective.name: the objective compares people with each other, and the pairs that are trained on are "
+                "all of one person; use pairs of several people, or another objective, such as objective=ppd"
             )
 
     def rows(self, rows: np.ndarray, epochs: np.ndarray) -> np.ndarray:

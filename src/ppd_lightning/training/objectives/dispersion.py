@@ -48,7 +48,10 @@ class Dispersion(Objective):
             ValueError: nobody is there to be compared with.
         """
         if errors.distances is None:
-            raise ValueError("objective dispersion: a training batch needs others, (B, K, E): users to compare with")
+            raise ValueError(
+                "objective dispersion: a training batch needs others, (B, K, E): users to compare with; a "
+                "PreferenceDataModule that is given draws adds them"
+            )
         made = errors.preference_loss(weight)
         alike = (-errors.distances / self.dispersion_scale).logsumexp(1) - math.log(self.other_users)
         figures = {"loss": made.total + self.dispersion_weight * alike, "distance": errors.distances.mean(1)}
