@@ -14,7 +14,7 @@ from ppd_lightning.errors import UserError
 
 
 class OtherUsers:
-    """Draws K pairs of other people for a pair: whoever chose more often is drawn more often.
+    """Draws K pairs of other people for a pair, with replacement: whoever chose more often is drawn more often.
 
     Args:
         people: (N,) int, whose pair each is.

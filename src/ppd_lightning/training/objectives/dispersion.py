@@ -20,7 +20,8 @@ class Dispersion(Objective):
     Premier adds to its flow loss log mean exp(-D) over the other users of the batch, D being the L2 distance of what
     its adapter makes of two users for an empty prompt, so that its adapter does not draw one taste for all. Here D is
     `UserBranch.distances`, a root mean square, in units of `dispersion_scale`; and the others are drawn for each pair,
-    not taken from its batch, so that a step does not depend on how its pairs are split.
+    not taken from its batch, so that a step does not depend on how its pairs are split. Where a null user is learned, a
+    dropped person is compared as that one.
     """
 
     name: Literal["dispersion"]
