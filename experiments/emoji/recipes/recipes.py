@@ -9,7 +9,11 @@ LATER = "generation.user_guidance_interval=[0.5,0.95]"
 
 RECIPES: dict[str, tuple[str, ...]] = {
     **{name: (f"objective={name}",) for name in OBJECTIVES},
+    "beta 0.1": ("objective.beta=0.1",),
+    "beta 0.25": ("objective.beta=0.25",),
     "beta 0.5": ("objective.beta=0.5",),
+    "beta 0.5 and 8 tokens": ("objective.beta=0.5", "model.num_tokens=8"),
+    "beta 0.5 and sft_weight 1": ("objective.beta=0.5", "objective.sft_weight=1.0"),
     "beta 8": ("objective.beta=8.0",),
     "sft_weight 0": ("objective.sft_weight=0.0",),
     "sft_weight 1": ("objective.sft_weight=1.0",),
