@@ -33,5 +33,6 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "sft 8 tokens": ("objective=sft", "model.num_tokens=8"),
     **{f"{name} to 0.95": (f"objective={name}", LATER) for name in ("ppd", "sft")},
     "8 tokens to 0.95": ("model.num_tokens=8", LATER),
+    "beta 0.5 to 0.95": ("objective.beta=0.5", LATER),
 }
 """Objectives as they are shipped, further settings of PPD and others, people described by types, the best together."""
