@@ -17,7 +17,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "beta 8": ("objective.beta=8.0",),
     "sft_weight 0": ("objective.sft_weight=0.0",),
     "sft_weight 1": ("objective.sft_weight=1.0",),
-    "times from 0.25": ("objective.t_min=0.25", "generation.user_guidance_interval=[0.25,1.0]"),
+    "times 0.25 to 0.95": ("objective.t_min=0.25", "generation.user_guidance_interval=[0.25,0.95]"),
     "times from 0.7": ("objective.t_min=0.7", "generation.user_guidance_interval=[0.7,1.0]"),
     "nobody dropped": ("objective.drop_user=0.0",),
     "8 tokens": ("model.num_tokens=8",),
