@@ -6,7 +6,8 @@
 The first decides: its people are others than in every reported study (data.seed), its captions such as no reported
 study draws: 40 concepts are held out in place of 25, and what is drawn are the 15 that the others train on. The second
 reports, with the people and captions of the experiment itself. FOLDER is the output folder of all commands, with
-study.log and results.csv. What is finished there is not made again; the same command goes on. One thread.
+study.log and results.csv, a table of all recipes that have trainings there. What is finished there is not made again;
+the same command goes on. One thread.
 """
 
 from __future__ import annotations
@@ -70,8 +71,12 @@ def main() -> None:
         for name in asked.recipes:
             settings = [*common, *RECIPES[name], f"seed={seed}"]
             make(asked.folder, settings, drawn, asked.scales, f"{name}, seed {seed}")
-    found = {name: Finished.of([*common, *RECIPES[name]], asked.seeds) for name in asked.recipes}
-    write(asked.folder / "results.csv", rows_of(found))
+    found: dict[str, Finished] = {}
+    for name in dict.fromkeys([*asked.recipes, *RECIPES]):
+        one = Finished.of([*common, *RECIPES[name]])
+        if one.runs and not any(one.is_also(other) for other in found.values()):
+            found[name] = one
+    write(asked.folder / "results.csv", rows_of(found), asked.recipes)
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,18 @@ class Finished:
     interval: list[float]
 
     @classmethod
-    def of(cls, settings: Sequence[str], seeds: int) -> Finished:
-        """What these settings have left, for seeds from 0 on."""
-        runs = [result([*settings, f"seed={seed}"]) for seed in range(seeds)]
-        return cls([run for run in runs if run is not None], interval_of(settings))
+    def of(cls, settings: Sequence[str]) -> Finished:
+        """What these settings have left, for seeds from 0 on as far as they are evaluated."""
+        runs: list[RunResult] = []
+        while (run := result([*settings, f"seed={len(runs)}"])) is not None and run.evaluations:
+            runs.append(run)
+        return cls(runs, interval_of(settings))
+
+    def is_also(self, other: Finished) -> bool:
+        """Whether two recipes are the same under the settings of this call."""
+        return [run.folder for run in self.runs] == [run.folder for run in other.runs] and (
+            self.interval == other.interval
+        )
 
     def names(self, study: Study) -> set[str]:
         """Of the study's methods, those that are this recipe."""
@@ -235,13 +248,13 @@ def row(name: str, group: str, what: str, at: object, found: Estimate, content: 
     )
 
 
-def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """As CSV, and as lines."""
+def write(path: Path, rows: Sequence[dict[str, object]], printed: Sequence[str]) -> None:
+    """As CSV; those of some recipes as lines."""
     with atomic_path(path) as unfinished, unfinished.open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    for one in rows:
+    for one in (one for one in rows if one["recipe"] in printed):
         content = f", content {one['content']:.3f}" if one["content"] != "" else ""
         print(
             f"{one['recipe']:16} {one['group']:7} {one['what']:17} at {one['at']!s:15} "
