@@ -39,7 +39,7 @@ VALIDATION = ("data.seed=19", "data.held_out_concepts=40")
 REPORTED = 25
 """Concepts that the studies hold out."""
 SCALES = (1.0, 2.0, 3.5, 5.0, 7.0, 10.0)
-RIVALS = ("sft", "ppd", "ppd to 0.95")
+RIVALS = ("sft", "sft to 1.0", "ppd", "ppd to 0.95")
 RESAMPLES = 1000
 INTERVAL = "user_guidance_interval"
 CONTENT = "concept_probability"
