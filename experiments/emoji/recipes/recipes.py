@@ -32,6 +32,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "sft rate 2e-3": ("objective=sft", "optimizer.lr=2e-3"),
     "sft 8 tokens": ("objective=sft", "model.num_tokens=8"),
     **{f"{name} to 0.95": (f"objective={name}", LATER) for name in ("ppd", "sft")},
+    "ppd 0.7 to 0.95": ("generation.user_guidance_interval=[0.7,0.95]",),
     "sft to 1.0": ("objective=sft", "generation.user_guidance_interval=[0.5,1.0]"),
     "8 tokens to 0.95": ("model.num_tokens=8", LATER),
     "beta 0.5 to 0.95": ("objective.beta=0.5", LATER),
