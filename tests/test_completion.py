@@ -110,8 +110,8 @@ def test_a_key_with_a_fixed_set_of_values_is_offered_them() -> None:
 
 
 def test_a_shell_is_answered_with_what_follows_where_it_breaks_the_word(tmp_path: Path) -> None:
-    assert ask("ppd train objective=d", tmp_path) == (["diffusion_dpo"], "")
-    assert ask("ppd train 'objective=d", tmp_path) == (["objective=diffusion_dpo"], "")
+    assert ask("ppd train objective=dif", tmp_path) == (["diffusion_dpo"], "")
+    assert ask("ppd train 'objective=dif", tmp_path) == (["objective=diffusion_dpo"], "")
     assert ask("ppd train reward=[clip,clu", tmp_path) == ([r"\[clip,clutter,", r"\[clip,clutter\]"], "")
     assert ask("ppd tra", tmp_path, _ARGCOMPLETE_SHELL="fish", _ARGCOMPLETE_DFS="\t")[0][0] == (
         f"train\t{VERBS['train'].meaning}"
@@ -204,7 +204,7 @@ def test_a_real_shell_completes(name: str, tmp_path: Path) -> None:
         for typed, completed in {
             "ppd trai": "train",
             "ppd train objective.red": "objective.reduction=",
-            "ppd train -m objective=d": "objective=diffusion_dpo",
+            "ppd train -m objective=dif": "objective=diffusion_dpo",
             "ppd train -m hydra/launcher=one_g": "hydra/launcher=one_gpu",
         }.items():
             missing = completed.removeprefix(typed.split()[-1])
