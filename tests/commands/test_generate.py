@@ -228,6 +228,16 @@ def test_the_same_command_again_draws_nothing_and_loads_no_network(
     assert "is finished" in caplog.text
 
 
+def test_captions_that_the_model_does_not_read_or_know_are_named(
+    world: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = property(lambda backbone: frozenset({"tree"}))
+    monkeypatch.setattr("ppd_lightning.worlds.emoji.backbone.EmojiBackbone.known_captions", known)
+    generate.run(configured(world))
+    assert "generation.captions: 1 of 3 captions are longer than the " in caplog.text
+    assert "2 of 3 captions are none of them: 'a red fox', 'cup'; what it draws" in caplog.text
+
+
 def test_an_image_that_was_deleted_comes_back_bit_for_bit(world: Path, drawn: Path) -> None:
     expected = content(drawn)
     (drawn / rows_of(drawn)[17]["file"]).unlink()

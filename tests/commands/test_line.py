@@ -142,12 +142,16 @@ def test_a_user_guidance_of_zero_is_the_base_so_every_comparison_is_a_tie(world:
 
 
 def test_captions_that_are_no_concepts_of_the_world_are_judged_without_concept_and_oracle(
-    world: Path, tmp_path: Path
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    known = property(lambda backbone: frozenset({"A  cup"}))
+    monkeypatch.setattr("ppd_lightning.worlds.emoji.backbone.EmojiBackbone.known_captions", known)
     (tmp_path / "prompts.txt").write_text("a red fox in the snow\na cup\n")
     summary = evaluate.run(configured(world, f"evaluation.captions={tmp_path / 'prompts.txt'}"))
     assert summary["win_rate"]["unseen"]["n"] == COMPARISONS
     assert not {"concept_accuracy", "content", "oracle_win_rate", "share_of_possible"} & summary.keys()
+    assert "evaluation.captions: model=emoji" in caplog.text
+    assert "1 of 2 captions are none of them: 'a red fox in the snow'; what it draws" in caplog.text
 
 
 def test_generate_says_what_each_image_is(world: Path) -> None:

@@ -1,4 +1,4 @@
-"""Captions that a small model was never trained on: it draws something for them all the same."""
+"""What a model does not read of captions, and captions that a small one was never trained on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import logging
 from collections.abc import Iterable
 
 from ppd_lightning.backbones.backbone import Backbone
+from ppd_lightning.backbones.caption_length import count_overruns
 
 log = logging.getLogger(__name__)
 
 NAMED = 5
 """As many captions are named in a log."""
+
+
+def remark_on_captions(backbone: Backbone, captions: Iterable[str], what: str) -> None:
+    """Log what a model cannot read or does not know of captions; arguments as of `count_overruns`."""
+    unique = list(dict.fromkeys(captions))
+    count_overruns(backbone, unique, what)
+    remark_on_unknown(backbone, unique, what)
 
 
 def remark_on_unknown(backbone: Backbone, captions: Iterable[str], what: str) -> list[str]:

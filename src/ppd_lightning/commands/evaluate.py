@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ppd_lightning.backbones.caption_length import count_overruns
-from ppd_lightning.backbones.known_captions import remark_on_unknown
+from ppd_lightning.backbones.known_captions import remark_on_captions
 from ppd_lightning.commands.preferences import held_out_preferences
 from ppd_lightning.commands.win_rate_table import print_win_rates
 from ppd_lightning.config.root import Config
@@ -90,8 +90,7 @@ def measure(config: Config) -> dict[str, Any]:
         log.info("%s is finished; delete it to evaluate again", folder)
         return finished | {"folder": str(folder)}
     if settings.captions not in OF_DATA:
-        count_overruns(trained.backbone, captions, "evaluation.captions")
-        remark_on_unknown(trained.backbone, captions, "evaluation.captions")
+        remark_on_captions(trained.backbone, captions, "evaluation.captions")
     summary: dict[str, Any] = {"folder": str(folder)}
     if scorers is not None:
         summary |= _compare(workspace, trained, scorers, captions, profiles, folder)

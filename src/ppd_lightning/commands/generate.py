@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ppd_lightning.backbones.caption_length import count_overruns
-from ppd_lightning.backbones.known_captions import remark_on_unknown
+from ppd_lightning.backbones.known_captions import remark_on_captions
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.generation.drawn_files import read_picture
@@ -66,8 +65,7 @@ def run(config: Config) -> dict[str, Any]:
     users = chosen_users(settings, workspace.users, workspace.described)
     trained = workspace.trained_run()
     if settings.captions is not None:
-        count_overruns(trained.backbone, captions, "generation.captions")
-        remark_on_unknown(trained.backbone, captions, "generation.captions")
+        remark_on_captions(trained.backbone, captions, "generation.captions")
     sheets = draw_sheets(trained, captions, users, settings.seeds)
     files = [file for sheet in sheets for row in sheet.files for file in row]
     key = {

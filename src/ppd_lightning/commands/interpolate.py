@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ppd_lightning.backbones.caption_length import count_overruns
-from ppd_lightning.backbones.known_captions import remark_on_unknown
+from ppd_lightning.backbones.known_captions import remark_on_captions
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.console import table_console
@@ -69,8 +68,7 @@ def run(config: Config) -> dict[str, Any]:
         )
     captions = evaluated_captions(config.evaluation.captions, workspace.data)
     if config.evaluation.captions not in OF_DATA:
-        count_overruns(workspace.backbone, captions, "evaluation.captions")
-        remark_on_unknown(workspace.backbone, captions, "evaluation.captions")
+        remark_on_captions(workspace.backbone, captions, "evaluation.captions")
     if settings.captions is not None:
         captions = sorted(choose_count("interpolation", captions, settings.captions))
     trained = workspace.trained_run()

@@ -15,8 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from rich.table import Table
 
-from ppd_lightning.backbones.caption_length import count_overruns
-from ppd_lightning.backbones.known_captions import remark_on_unknown
+from ppd_lightning.backbones.known_captions import remark_on_captions
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.stored import stored_values
 from ppd_lightning.config.workspace import Workspace
@@ -90,8 +89,7 @@ def run(config: Config) -> dict[str, Any]:
         _print(finished)
         return finished
     if config.evaluation.captions not in OF_DATA:
-        count_overruns(trained.backbone, captions, "evaluation.captions")
-        remark_on_unknown(trained.backbone, captions, "evaluation.captions")
+        remark_on_captions(trained.backbone, captions, "evaluation.captions")
     judging = _Judging(
         judge,
         config.judge,

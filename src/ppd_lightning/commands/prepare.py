@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from ppd_lightning.backbones.backbone import Backbone
-from ppd_lightning.backbones.caption_length import count_overruns
-from ppd_lightning.backbones.known_captions import remark_on_unknown
+from ppd_lightning.backbones.known_captions import remark_on_captions
 from ppd_lightning.config.root import Config
 from ppd_lightning.config.workspace import Workspace
 from ppd_lightning.data import quarantine
@@ -97,9 +96,7 @@ def run(config: Config) -> dict[str, Any]:
     counts = rows.counts | {"damaged_image": len(damaged), "images": len(images)} | paired
     counts |= {split: splits.count(split) for split in SPLITS}
     _write_captions(data, table, held_out)
-    unique = pc.unique(table["caption"]).to_pylist()
-    count_overruns(backbone, unique, "text encoder")
-    remark_on_unknown(backbone, unique, "data")
+    remark_on_captions(backbone, pc.unique(table["caption"]).to_pylist(), "data")
     if data.stores_text:
         encode_captions(data, lambda: _text(backbone, dtype, workspace.device), progress=workspace.progress)
     seconds = round(time.monotonic() - begun, 1)

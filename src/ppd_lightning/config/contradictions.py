@@ -17,6 +17,7 @@ OF_CLASSES = (
     "user.same_for_all",
     "shots.uses_captions",
     "objective.one_preference",
+    "objective.needs_distances",
     "data.simulated",
     "data.judges",
     "model.stride",
@@ -94,8 +95,8 @@ RULES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
         "use user=constant, or objective=ppd",
     ),
     (
-        ("objective.other_users", "user.same_for_all", "objective.name", "user.kind"),
-        lambda others, same_for_all, name, kind: same_for_all,
+        ("objective.needs_distances", "user.same_for_all", "objective.name", "user.kind"),
+        lambda needs_distances, same_for_all, name, kind: needs_distances and same_for_all,
         "objective.name: {objective_name} compares people with each other, and with user.kind={user_kind} all are the "
         "same; use another user, such as user=features, or objective=ppd",
     ),

@@ -45,8 +45,7 @@ class PPDModule(LightningModule):
     `text_arrays` (B, ...) and user (B, E). Times, noise and user dropping are drawn from (seed, epoch, pair), where the
     batch is made or, if it comes without them, here (`PairDraws`). With reference (B, 2), the reference's stored errors
     of the preferred and the dispreferred images, these are taken and not computed. With caption (B,) int64 in place of
-    `text_arrays`, `text` is asked for these. Where the objective compares people it holds
-    others (B, K, E), K other users for each pair.
+    `text_arrays`, `text` is asked for these. Where the objective needs distances, others (B, K, E) are other users.
 
     Where several processes train it together, figures are means over the pairs of all of them.
 

@@ -36,6 +36,7 @@ class Dispersion(Objective):
     summary: ClassVar[str] = "user cross-attention trained on people's choices, which keeps people apart"
     formula: ClassVar[str] = "that of PPD, with the log of the mean over other people of exp(-distance)"
     first_loss: ClassVar[float | None] = math.log(2)
+    needs_distances: ClassVar[bool] = True
 
     @property
     def compared_users(self) -> int:

@@ -116,6 +116,8 @@ class Objective(Part, ABC):
     """Whether `loss` takes the policy's errors on both images where it needs no reference."""
     needs_product: ClassVar[bool] = False
     """Whether `loss` takes `PairErrors.product`."""
+    needs_distances: ClassVar[bool] = False
+    """Whether `loss` takes `PairErrors.distances`, to `compared_users` others; people must differ then."""
     formula: ClassVar[str] = ""
     """Its loss of a pair in words, for the model card: a phrase; empty for PPD's own."""
     first_loss: ClassVar[float | None] = None
